@@ -1,0 +1,1 @@
+"""lwdna: find how many channels each layer of a convolutional network should have."""
