@@ -1,1 +1,17 @@
+"""Which axes of a network's parameters share a width, and what follows from it."""
 
+from lwdna.channels.graph import ChannelGraph, Cost, Group, LayerCost, Member
+from lwdna.channels.resize import resize, widen, widened_widths
+from lwdna.channels.trace import trace
+
+__all__ = [
+    "ChannelGraph",
+    "Cost",
+    "Group",
+    "LayerCost",
+    "Member",
+    "resize",
+    "trace",
+    "widen",
+    "widened_widths",
+]

@@ -1,0 +1,171 @@
+"""Turn recorded layouts into plain data: name the groups, write every axis in terms of them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from lwdna.channels.call import Axes
+from lwdna.channels.graph import (
+    Attribute,
+    AxisLayout,
+    ChannelGraph,
+    Group,
+    Member,
+    Operation,
+    Part,
+    Pinned,
+)
+from lwdna.channels.layout import Layout, Unit, reasons_of, resolve, units_of
+from lwdna.channels.record import Record
+
+if TYPE_CHECKING:
+    from lwdna.channels.trace import Session
+
+
+@dataclass(frozen=True)
+class Step:
+    """A recorded operator in terms of groups, to compare a second run with."""
+
+    op: str
+    module: str
+    inputs: tuple[tuple[AxisLayout, ...], ...]
+    outputs: tuple[tuple[AxisLayout, ...], ...]
+
+    @property
+    def groups(self) -> set[int]:
+        """Groups that play a part in this operator."""
+        return {
+            part.group
+            for axes in (*self.inputs, *self.outputs)
+            for axis in axes
+            for part in axis
+            if part.group >= 0
+        }
+
+
+@dataclass(frozen=True)
+class Draft:
+    """A channel graph that still has to be proved."""
+
+    graph: ChannelGraph
+    units: list[Unit]
+    steps: dict[bool, list[Step]]
+
+
+def freeze(session: Session, attributes: Sequence[Attribute]) -> Draft:
+    """Name the free units that parameters depend on and express everything through them."""
+    parameters = {name for name, _ in session.skeleton.named_parameters()}
+    live = {name for name in session.axes if name in session.touched}
+    owned = {
+        unit
+        for name in live & parameters
+        for layout in session.axes[name]
+        for unit in units_of(layout)
+    }
+    records = [record for part in session.passes.values() for record in part]
+    names = _names(records, owned, ((name, session.axes[name]) for name in session.axes))
+    units = list(names)
+    index = {unit: position for position, unit in enumerate(units)}
+
+    def write(layout: Layout) -> AxisLayout:
+        return tuple(
+            Part(1, -1, part.size)
+            if part.unit is None or part.unit not in index
+            else Part(part.outer, index[part.unit], part.inner)
+            for part in resolve(layout)
+        )
+
+    def write_all(many: Iterable[Axes]) -> tuple[tuple[AxisLayout, ...], ...]:
+        return tuple(tuple(write(layout) for layout in axes) for axes in many)
+
+    tensors = {
+        name: tuple(write(layout) for layout in axes)
+        if name in live
+        else tuple((Part(1, -1, size),) for size in _shape(axes))
+        for name, axes in session.axes.items()
+    }
+    feeding = _feeding_output(session.passes[False])
+    graph = ChannelGraph(
+        groups=tuple(
+            Group(name, unit.size, _members(tensors, index[unit]), unit.inexact, unit in feeding)
+            for unit, name in names.items()
+        ),
+        tensors=tensors,
+        parameters=tuple(name for name in tensors if name in parameters),
+        operations=tuple(
+            Operation(record.op, record.module, term.count, tuple(write(a) for a in term.layouts))
+            for record in session.passes[False]
+            for term in record.terms
+        ),
+        pinned=_pinned(session, [name for name in tensors if name in live & parameters]),
+        attributes=tuple(attributes),
+        unknown_ops=tuple(session.unknown),
+    )
+    steps = {
+        mode: [
+            Step(record.op, record.module, write_all(record.inputs), write_all(record.outputs))
+            for record in part
+        ]
+        for mode, part in session.passes.items()
+    }
+    return Draft(graph, units, steps)
+
+
+def _names(
+    records: Sequence[Record], owned: set[Unit], axes: Iterable[tuple[str, Axes]]
+) -> dict[Unit, str]:
+    """Name each unit after the first module that produces it, in execution order."""
+    names: dict[Unit, str] = {}
+    taken: dict[str, int] = {}
+
+    def give(unit: Unit, module: str) -> None:
+        if unit in owned and unit not in names:
+            taken[module] = taken.get(module, 0) + 1
+            names[unit] = module if taken[module] == 1 else f"{module}#{taken[module]}"
+
+    for record in records:
+        for layout in record.produced:
+            for unit in units_of(layout):
+                give(unit, record.module or record.op)
+    for tensor, layouts in axes:
+        for layout in layouts:
+            for unit in units_of(layout):
+                give(unit, tensor)
+    return names
+
+
+def _members(tensors: dict[str, tuple[AxisLayout, ...]], group: int) -> tuple[Member, ...]:
+    return tuple(
+        Member(name, axis)
+        for name, axes in tensors.items()
+        for axis, layout in enumerate(axes)
+        if any(part.group == group for part in layout)
+    )
+
+
+def _feeding_output(records: Sequence[Record]) -> set[Unit]:
+    """Return the units read by operators whose results are the network's outputs."""
+    return {
+        unit
+        for record in records
+        if any(r.why == "network output" for layout in record.produced for r in reasons_of(layout))
+        for axes in record.inputs
+        for layout in axes
+        for unit in units_of(layout)
+    }
+
+
+def _pinned(session: Session, names: Sequence[str]) -> tuple[Pinned, ...]:
+    found = []
+    for name in names:
+        for axis, layout in enumerate(session.axes[name]):
+            reasons = tuple(reason for reason in reasons_of(layout) if reason.why != "kernel")
+            if reasons:
+                found.append(Pinned(name, axis, sum(part.size for part in layout), reasons))
+    return tuple(found)
+
+
+def _shape(axes: Axes) -> list[int]:
+    return [sum(part.size for part in layout) for layout in axes]

@@ -1,0 +1,148 @@
+"""Run a network on fake tensors and record every operator with the layouts of its results."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils._pytree import tree_flatten
+
+from lwdna.channels.call import Axes, Call, Term
+from lwdna.channels.layout import Layout, fixed, free, is_fixed
+from lwdna.channels.rules import RULES
+from lwdna.channels.rules.elementwise import pointwise
+
+
+@dataclass
+class Record:
+    """One operator call: where it happened and the layouts around it."""
+
+    op: str
+    module: str
+    inputs: list[Axes]
+    outputs: list[Axes]
+    terms: list[Term]
+    produced: list[Layout]
+
+
+class ModuleStack:
+    """Knows which module's ``forward`` is running."""
+
+    def __init__(self) -> None:
+        self.paths: list[str] = [""]
+
+    @property
+    def current(self) -> str:
+        return self.paths[-1]
+
+    @contextmanager
+    def following(self, model: nn.Module) -> Iterator[ModuleStack]:
+        """Follow the calls of ``model``'s submodules inside the block."""
+        handles = []
+        for path, module in model.named_modules():
+            if path:
+                handles.append(module.register_forward_pre_hook(self._enter(path), prepend=True))
+                handles.append(module.register_forward_hook(self._leave))
+        try:
+            yield self
+        finally:
+            for handle in handles:
+                handle.remove()
+
+    def _enter(self, path: str) -> Any:
+        def enter(*_: Any) -> None:
+            self.paths.append(path)
+
+        return enter
+
+    def _leave(self, *_: Any) -> None:
+        self.paths.pop()
+
+
+@dataclass(eq=False)
+class Recording(TorchDispatchMode):  # type: ignore[misc]
+    """Attaches layouts to tensors as operators run; ids stay valid as all tensors are kept."""
+
+    stack: ModuleStack
+    records: list[Record] = field(default_factory=list)
+    unknown: dict[str, None] = field(default_factory=dict)
+    touched: set[int] = field(default_factory=set)
+
+    def __post_init__(self) -> None:
+        super().__init__()
+        self._axes: dict[int, Axes] = {}
+        self._kept: list[Tensor] = []
+
+    def attach(self, tensor: Tensor, axes: Axes) -> None:
+        """Give a tensor its layouts."""
+        self._axes[id(tensor)] = axes
+        self._kept.append(tensor)
+
+    def lookup(self, tensor: Tensor) -> Axes:
+        """Return the layouts of a tensor; one never seen before is a constant."""
+        self.touched.add(id(tensor))
+        axes = self._axes.get(id(tensor))
+        if axes is None:
+            axes = tuple(fixed(size) for size in tensor.shape)
+            self.attach(tensor, axes)
+        return axes
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        result = func(*args, **(kwargs or {}))
+        outputs = [leaf for leaf in tree_flatten(result)[0] if isinstance(leaf, Tensor)]
+        if not outputs:
+            return result
+        arguments = _by_name(func, args, kwargs or {})
+        name = func._schema.name.partition("::")[2]
+        call = Call(name, self.stack.current, arguments, outputs, self.lookup)
+        inputs = [self.lookup(tensor) for tensor in call.tensors]
+        axes = self._apply(func, name, call, inputs)
+        for output, layouts in zip(outputs, axes, strict=True):
+            self.attach(output, layouts)
+        if inputs:
+            self.records.append(Record(name, call.module, inputs, axes, call.terms, call.produced))
+        return result
+
+    def _apply(self, func: Any, name: str, call: Call, inputs: list[Axes]) -> list[Axes]:
+        overload = func._overloadname
+        rule = RULES.get(f"{name}.{overload}") or RULES.get(name)
+        if rule is None and name.endswith("_"):
+            rule = RULES.get(name[:-1])
+        if rule is None and torch.Tag.pointwise in func.tags:
+            rule = pointwise
+        if rule is None and (not inputs or all(is_fixed(a) for axes in inputs for a in axes)):
+            return call.plain()
+        if rule is not None:
+            axes = rule(call)
+            result = axes if isinstance(axes, list) else [axes]
+            return result + call.plain()[len(result) :]
+        self.unknown[name] = None
+        for layouts in inputs:
+            for layout in layouts:
+                call.pin(layout, "an operator without a rule")
+        return call.plain()
+
+
+def _by_name(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+    """Return the arguments by their names in the operator's schema, defaults included."""
+    named = {}
+    for position, argument in enumerate(func._schema.arguments):
+        if position < len(args):
+            named[argument.name] = args[position]
+        elif argument.name in kwargs:
+            named[argument.name] = kwargs[argument.name]
+        elif argument.has_default_value():
+            named[argument.name] = argument.default_value
+    return named
+
+
+def parameter_axes(tensor: Tensor) -> Axes:
+    """Every axis of a parameter may vary until something says otherwise; length 1 never does."""
+    return tuple(free(size) if size > 1 else fixed(1) for size in tensor.shape)

@@ -1,0 +1,166 @@
+"""Give a network other widths: an ordinary module of the same class, fresh or sliced."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from lwdna.channels.graph import AxisLayout, ChannelGraph
+from lwdna.channels.init import redraw
+from lwdna.channels.skeleton import copy_with, empty_like, named_tensors, sync_attributes
+from lwdna.errors import GraphError
+
+Widths = Mapping[str, int | Tensor]
+"""By group name: a width, or a 1-D integer tensor of the units to keep."""
+
+
+def resize(
+    model: nn.Module,
+    graph: ChannelGraph,
+    widths_or_indices: Widths,
+    init: Literal["fresh", "slice"] = "fresh",
+    seed: int | None = None,
+) -> nn.Module:
+    """Return a copy of ``model`` whose groups have other widths; groups not named keep theirs.
+
+    Args:
+        model: the network ``graph`` was traced from; it stays as it is.
+        widths_or_indices: by group name, a width or the units to keep (ascending or not).
+        init: ``"slice"`` keeps the weights of the units kept (a width keeps the first ones), which
+            computes what the whole network computes with the other units silenced; ``"fresh"``
+            draws new weights from the distributions of the model's own, scaled to the new fan
+            (see :func:`lwdna.channels.init.redraw`), also for units beyond the old width.
+        seed: makes fresh weights repeatable; None draws from torch's global generator.
+
+    Raises:
+        GraphError: unknown groups, units out of range, a slice wider than the network, a slice of
+            a group whose slices are not exact, or a graph of another network.
+    """
+    _check_fits(model, graph)
+    kept = _kept_units(graph, widths_or_indices, init)
+    widths = graph.complete({name: len(units) for name, units in kept.items()})
+
+    def replace(name: str, tensor: Tensor) -> Tensor:
+        for axis, layout in enumerate(graph.tensors[name]):
+            chosen = axis_index(graph, layout, kept)
+            if chosen is not None:
+                tensor = tensor.detach().index_select(axis, chosen.to(tensor.device))
+        return tensor.detach().clone()
+
+    if init == "slice":
+        result = copy_with(model, replace)
+    else:
+        parameters = set(graph.parameters)
+        result = copy_with(
+            model,
+            lambda name, tensor: (
+                empty_like(tensor, graph.shape(name, widths))
+                if name in parameters
+                else replace(name, tensor)
+            ),
+        )
+        redraw(model, result, seed)
+    _set_attributes(result, graph, widths)
+    return result
+
+
+def widen(
+    model: nn.Module, graph: ChannelGraph, factor: float, seed: int | None = None
+) -> nn.Module:
+    """Return a copy of ``model`` with every group ``factor`` times as wide and fresh weights."""
+    return resize(model, graph, widened_widths(graph, factor), init="fresh", seed=seed)
+
+
+def widened_widths(graph: ChannelGraph, factor: float) -> dict[str, int]:
+    """Return the widths of :func:`widen`: rounded, at least one."""
+    if not factor > 0:
+        raise GraphError(f"a network cannot be made {factor} times as wide; use a positive factor")
+    return {name: max(1, round(width * factor)) for name, width in graph.widths.items()}
+
+
+def reshaped(model: nn.Module, graph: ChannelGraph, widths: Mapping[str, int]) -> nn.Module:
+    """Return a copy with tensors of the new shapes and undefined values."""
+    result = copy_with(model, lambda name, tensor: empty_like(tensor, graph.shape(name, widths)))
+    _set_attributes(result, graph, widths)
+    return result
+
+
+def axis_index(graph: ChannelGraph, axis: AxisLayout, kept: Mapping[str, Tensor]) -> Tensor | None:
+    """Return the channels of an axis that stay, given the units kept; None where all do."""
+    names = [graph.groups[part.group].name for part in axis if part.group >= 0]
+    if not any(name in kept for name in names):
+        return None
+    pieces = []
+    start = 0
+    for outer, group, inner in axis:
+        width = 1 if group < 0 else graph.groups[group].width
+        units = kept.get(graph.groups[group].name) if group >= 0 else None
+        if units is None:
+            units = torch.arange(width)
+        channels = torch.arange(outer * width * inner).reshape(outer, width, inner)
+        pieces.append(start + channels[:, units].reshape(-1))
+        start += outer * width * inner
+    return torch.cat(pieces)
+
+
+def _check_fits(model: nn.Module, graph: ChannelGraph) -> None:
+    widths = graph.widths
+    for name, tensor in named_tensors(model):
+        expected = graph.shape(name, widths) if name in graph.tensors else None
+        if expected != tuple(tensor.shape):
+            raise GraphError(
+                f"the channel graph is of another network: {name} has shape "
+                f"{tuple(tensor.shape)}, the graph says {expected}; trace this network"
+            )
+
+
+def _kept_units(graph: ChannelGraph, wanted: Widths, init: str) -> dict[str, Tensor]:
+    if init not in ("fresh", "slice"):
+        raise GraphError(f"init is {init!r}; use 'fresh' or 'slice'")
+    kept: dict[str, Tensor] = {}
+    graph.complete({name: len(w) if isinstance(w, Tensor) else w for name, w in wanted.items()})
+    for name, value in wanted.items():
+        group = graph.groups[graph.index[name]]
+        if isinstance(value, Tensor):
+            if value.ndim != 1 or value.is_floating_point() or value.dtype == torch.bool:
+                raise GraphError(f"units of {name!r} must be a 1-D integer tensor")
+            units = value.detach().cpu().long()
+            if int(units.min()) < 0 or int(units.max()) >= group.width:
+                raise GraphError(
+                    f"units of {name!r} must be between 0 and {group.width - 1}, "
+                    f"got {int(units.min())} to {int(units.max())}"
+                )
+            if len(units.unique()) != len(units):
+                raise GraphError(f"units of {name!r} name a unit twice")
+        else:
+            if init == "slice" and value > group.width:
+                raise GraphError(
+                    f"group {name!r} has {group.width} units; a slice cannot have {value}; "
+                    "use init='fresh' to grow"
+                )
+            units = torch.arange(int(value)) % group.width
+        if len(units) == group.width and torch.equal(units, torch.arange(group.width)):
+            continue
+        if init == "slice" and group.inexact is not None:
+            raise GraphError(
+                f"weights cannot be sliced along group {name!r}: {group.inexact}; keep all its "
+                f"{group.width} units or use init='fresh'"
+            )
+        kept[name] = units
+    return kept
+
+
+def _set_attributes(model: nn.Module, graph: ChannelGraph, widths: Mapping[str, int]) -> None:
+    sync_attributes(model)
+    modules = dict(model.named_modules())
+    for attribute in graph.attributes:
+        module, size = modules[attribute.module], graph.length(attribute.axis, widths)
+        if attribute.index is None:
+            setattr(module, attribute.name, size)
+            continue
+        old = getattr(module, attribute.name)
+        new = [size if i == attribute.index else item for i, item in enumerate(old)]
+        setattr(module, attribute.name, new if isinstance(old, list) else tuple(new))

@@ -1,0 +1,66 @@
+"""Convolutions: plain, grouped, depthwise and transposed, in any number of dimensions."""
+
+from __future__ import annotations
+
+from math import prod
+
+from lwdna.channels.call import Axes, Call
+from lwdna.channels.layout import Layout, Segment, cut_equal, fixed, is_fixed, resolve
+from lwdna.channels.rules import rule
+
+
+@rule("convolution", "_convolution")
+def convolution(call: Call) -> Axes:
+    """Unify input channels, weight and bias; kernel and spatial axes are fixed.
+
+    Weight (C_out, C_in / g, *kernel), or (C_in, C_out / g, *kernel) when transposed.
+    """
+    x, weight, bias, groups = call["input"], call["weight"], call["bias"], call["groups"]
+    transposed = call["transposed"]
+    batch, channels, *space = call.axes(x)
+    first, second, *kernel = call.axes(weight)
+    for axis in kernel:
+        call.pin(axis, "kernel")
+    if groups == 1:
+        taken, given = (first, second) if transposed else (second, first)
+        call.unify(channels, taken)
+    elif weight.shape[1] == 1 and groups == x.shape[1] and not transposed:
+        given = _inner(channels, weight.shape[0] // groups)
+        call.unify(given, first)
+    elif transposed:
+        call.unify(channels, first)
+        cut_equal(first, groups, call.blame)
+        given = _outer(second, groups)
+    else:
+        call.unify(cut_equal(channels, groups, call.blame), second)
+        cut_equal(first, groups, call.blame)
+        given = first
+    if bias is not None:
+        call.unify(given, call.axes(bias)[0])
+    call.produces(given)
+    positions = prod((x if transposed else call.outputs[0]).shape[2:])
+    call.macs(x.shape[0] * positions * prod(weight.shape[2:]), first, second)
+    return (batch, given, *_space(call, space))
+
+
+def _inner(layout: Layout, factor: int) -> Layout:
+    return tuple(Segment(o, u, i * factor) for o, u, i in resolve(layout))
+
+
+def _outer(layout: Layout, factor: int) -> Layout:
+    return resolve(tuple(resolve(layout)) * factor)
+
+
+def _space(call: Call, space: list[Layout]) -> list[Layout]:
+    """A convolution may run along an axis of channels (ECA): any length, but no exact slices."""
+    result = []
+    for axis, size in zip(space, call.shape[2:], strict=True):
+        if is_fixed(axis):
+            result.append(fixed(size))
+        elif sum(part.size for part in axis) == size:
+            call.mark_inexact(axis, "a kernel slides along the channels")
+            result.append(axis)
+        else:
+            call.pin(axis, "a kernel slides along the channels and changes their number")
+            result.append(fixed(size))
+    return result

@@ -1,0 +1,53 @@
+"""Elementwise operators, copies and tensors made from scratch."""
+
+from __future__ import annotations
+
+from lwdna.channels.call import Axes, Call, broadcast
+from lwdna.channels.layout import free
+from lwdna.channels.rules import rule
+
+
+def pointwise(call: Call) -> list[Axes]:
+    """Axes that broadcasting aligns agree; the rule of every operator tagged pointwise."""
+    axes = broadcast(call, call.tensors)
+    return [axes for _ in call.outputs]
+
+
+@rule(
+    "alias",
+    "bernoulli",
+    "bernoulli_",
+    "clone",
+    "contiguous",
+    "detach",
+    "detach_",
+    "dropout",
+    "lift_fresh",
+    "native_dropout",
+    "_to_copy",
+    "copy_",
+    "fill_",
+    "zero_",
+    "empty_like",
+    "full_like",
+    "hardswish",
+    "log_sigmoid_forward",
+    "masked_fill",
+    "rsub",
+    "exponential",
+    "ones_like",
+    "rand_like",
+    "randn_like",
+    "zeros_like",
+    "rrelu_with_noise",
+    "_prelu_kernel",
+)
+def same_axes(call: Call) -> list[Axes]:
+    """Operators that keep the shape but are not tagged pointwise."""
+    return pointwise(call)
+
+
+@rule("empty", "full", "new_empty", "new_full", "new_ones", "new_zeros", "ones", "zeros")
+def uniform(call: Call) -> list[Axes]:
+    """All entries are alike, so the axes fit whatever they meet; the second run checks it."""
+    return [tuple(free(size) for size in output.shape) for output in call.outputs]

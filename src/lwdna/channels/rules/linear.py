@@ -1,0 +1,70 @@
+"""Matrix products."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from lwdna.channels.call import Axes, Call
+from lwdna.channels.layout import Layout
+from lwdna.channels.rules import rule
+
+
+def _multiply(call: Call, left: Tensor, right: Tensor, bias: Tensor | None) -> Axes:
+    """(.., n, k) times (.., k, m); ``bias`` broadcasts against the result."""
+    *batch, rows, inner = call.axes(left)
+    *batch_right, inner_right, columns = call.axes(right)
+    call.unify(inner, inner_right)
+    for one, two in zip(batch, batch_right, strict=True):
+        call.unify(one, two)
+    result: list[Layout] = [*batch, rows, columns]
+    if bias is not None:
+        for axis, size, layout in zip(
+            reversed(result), reversed(bias.shape), reversed(call.axes(bias)), strict=False
+        ):
+            if size == sum(part.size for part in axis):
+                call.unify(axis, layout)
+            else:
+                call.pin(layout, "a single channel is broadcast")
+    call.macs(1, *batch, rows, inner, columns)
+    call.produces(columns)
+    return tuple(result)
+
+
+@rule("mm", "bmm")
+def mm(call: Call) -> Axes:
+    """(n, k) x (k, m), with or without a batch axis."""
+    return _multiply(call, call["self"], call["mat2"], None)
+
+
+@rule("addmm")
+def addmm(call: Call) -> Axes:
+    """Bias plus (n, k) x (k, m): a linear layer."""
+    return _multiply(call, call["mat1"], call["mat2"], call["self"])
+
+
+@rule("baddbmm")
+def baddbmm(call: Call) -> Axes:
+    """Bias plus a batched product."""
+    return _multiply(call, call["batch1"], call["batch2"], call["self"])
+
+
+@rule("linear")
+def linear(call: Call) -> Axes:
+    """x (.., k) times the transpose of weight (m, k)."""
+    *rest, inner = call.axes(call["input"])
+    columns, inner_right = call.axes(call["weight"])
+    call.unify(inner, inner_right)
+    if call.get("bias") is not None:
+        call.unify(columns, call.axes(call["bias"])[0])
+    call.macs(1, *rest, inner, columns)
+    call.produces(columns)
+    return (*rest, columns)
+
+
+@rule("embedding")
+def embedding(call: Call) -> Axes:
+    """Rows of a table: their number is a vocabulary, their length a width."""
+    rows, columns = call.axes(call["weight"])
+    call.pin(rows, "entries of an embedding table")
+    call.produces(columns)
+    return (*call.axes(call["indices"]), columns)

@@ -1,0 +1,63 @@
+"""Normalisation: per-channel parameters agree with the channels they normalise."""
+
+from __future__ import annotations
+
+from torch import Tensor
+
+from lwdna.channels.call import Axes, Call
+from lwdna.channels.layout import cut_equal, fixed
+from lwdna.channels.rules import rule
+
+
+@rule(
+    "native_batch_norm",
+    "_native_batch_norm_legit",
+    "_native_batch_norm_legit_no_training",
+    "_batch_norm_with_update",
+    "_batch_norm_no_update",
+    "cudnn_batch_norm",
+    "miopen_batch_norm",
+)
+def batch_norm(call: Call) -> list[Axes]:
+    """Each channel on its own: weight, bias and running statistics follow axis 1."""
+    x, *statistics = call.tensors
+    axes = call.axes(x)
+    for tensor in statistics:
+        call.unify(axes[1], call.axes(tensor)[0])
+    return [
+        axes if output.ndim == x.ndim else _per_channel(output, axes) for output in call.outputs
+    ]
+
+
+def _per_channel(output: Tensor, axes: Axes) -> Axes:
+    same = output.ndim == 1 and output.shape[0] == sum(part.size for part in axes[1])
+    return (axes[1],) if same else tuple(fixed(size) for size in output.shape)
+
+
+@rule("native_layer_norm", "rms_norm", "_fused_rms_norm")
+def layer_norm(call: Call) -> list[Axes]:
+    """Statistics run over the trailing axes, so a slice changes them."""
+    x = call["input"]
+    axes = call.axes(x)
+    rank = len(call["normalized_shape"])
+    for axis in axes[-rank:]:
+        call.mark_inexact(axis, "normalised over the channels")
+    for name in ("weight", "bias"):
+        if isinstance(call.get(name), Tensor):
+            for left, right in zip(axes[-rank:], call.axes(call[name]), strict=True):
+                call.unify(left, right)
+    rest = (*axes[:-rank], *(fixed(1) for _ in range(rank)))
+    return [axes, *(rest for _ in call.outputs[1:])]
+
+
+@rule("native_group_norm")
+def group_norm(call: Call) -> list[Axes]:
+    """Statistics run over the channels of a group; the number of groups stays."""
+    x, groups = call["input"], call["group"]
+    axes = call.axes(x)
+    for name in ("weight", "bias"):
+        if isinstance(call.get(name), Tensor):
+            call.unify(axes[1], call.axes(call[name])[0])
+    cut_equal(axes[1], groups, call.blame)
+    call.mark_inexact(axes[1], "normalised over the channels of a group")
+    return [axes, *call.plain()[1:]]

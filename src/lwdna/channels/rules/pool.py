@@ -1,0 +1,76 @@
+"""Pooling, resampling and padding of space: channels pass through."""
+
+from __future__ import annotations
+
+from lwdna.channels.call import Axes, Call
+from lwdna.channels.layout import Layout, cut, fixed, free, is_fixed
+from lwdna.channels.rules import rule
+
+
+@rule(
+    "avg_pool1d",
+    "avg_pool2d",
+    "avg_pool3d",
+    "max_pool1d_with_indices",
+    "max_pool2d_with_indices",
+    "max_pool3d_with_indices",
+    "adaptive_avg_pool1d",
+    "adaptive_max_pool2d",
+    "adaptive_max_pool3d",
+    "_adaptive_avg_pool2d",
+    "_adaptive_avg_pool3d",
+    "reflection_pad1d",
+    "reflection_pad2d",
+    "reflection_pad3d",
+    "replication_pad1d",
+    "replication_pad2d",
+    "replication_pad3d",
+    "upsample_nearest1d",
+    "upsample_nearest2d",
+    "upsample_nearest3d",
+    "_upsample_nearest_exact1d",
+    "_upsample_nearest_exact2d",
+    "_upsample_nearest_exact3d",
+    "upsample_linear1d",
+    "upsample_bilinear2d",
+    "upsample_bicubic2d",
+    "upsample_trilinear3d",
+    "_upsample_bilinear2d_aa",
+    "_upsample_bicubic2d_aa",
+)
+def spatial(call: Call) -> list[Axes]:
+    """The last 1, 2 or 3 axes are space, the others pass."""
+    axes = call.axes(call.tensors[0])
+    digits = [letter for letter in call.op if letter in "123"]
+    rank = int(digits[0])
+    for axis in axes[-rank:]:
+        call.pin(axis, "pooled or resampled as if it were space")
+    return [
+        (*axes[:-rank], *(fixed(size) for size in output.shape[-rank:])) for output in call.outputs
+    ]
+
+
+@rule("constant_pad_nd")
+def constant_pad(call: Call) -> Axes:
+    """Padding channels adds fresh ones (zero-padded shortcuts); padding space changes nothing."""
+    axes = list(call.axes(call["self"]))
+    pad = call["pad"]
+    for k in range(len(pad) // 2):
+        axis = len(axes) - 1 - k
+        before, after = pad[2 * k], pad[2 * k + 1]
+        axes[axis] = _padded(call, axes[axis], before, after, call.shape[axis])
+    return tuple(axes)
+
+
+def _padded(call: Call, layout: Layout, before: int, after: int, size: int) -> Layout:
+    if before == after == 0:
+        return layout
+    if is_fixed(layout):
+        return fixed(size)
+    if before < 0 or after < 0:
+        length = sum(part.size for part in layout)
+        head, tail = max(0, -before), max(0, -after)
+        layout = cut(layout, [head, length - head - tail, tail], call.blame)[1]
+    left = free(before) if before > 0 else ()
+    right = free(after) if after > 0 else ()
+    return (*left, *layout, *right)

@@ -1,0 +1,91 @@
+"""Views: reshape, permute, squeeze, expand and pixel shuffle."""
+
+from __future__ import annotations
+
+from lwdna.channels.call import Axes, Call
+from lwdna.channels.layout import Segment, divide_inner, fixed, free, reshape, resolve, size_of
+from lwdna.channels.rules import rule
+
+
+@rule("view", "_unsafe_view", "_reshape_alias", "reshape", "flatten", "_reshape_copy", "unflatten")
+def view(call: Call) -> Axes:
+    """Row-major merging and splitting of axes."""
+    return tuple(reshape(call.axes(call["self"]), call.shape, call.blame))
+
+
+@rule("permute")
+def permute(call: Call) -> Axes:
+    """Axes in another order."""
+    axes = call.axes(call["self"])
+    return tuple(axes[call.dim(d, len(axes))] for d in call["dims"])
+
+
+@rule("transpose.int", "t")
+def transpose(call: Call) -> Axes:
+    """Two axes change places."""
+    axes = list(call.axes(call["self"]))
+    if len(axes) < 2:
+        return tuple(axes)
+    one = call.dim(call.get("dim0", 0), len(axes))
+    two = call.dim(call.get("dim1", 1), len(axes))
+    axes[one], axes[two] = axes[two], axes[one]
+    return tuple(axes)
+
+
+@rule("unsqueeze")
+def unsqueeze(call: Call) -> Axes:
+    """A new axis of length one."""
+    axes = list(call.axes(call["self"]))
+    axes.insert(call.dim(call["dim"], len(axes) + 1), fixed(1))
+    return tuple(axes)
+
+
+@rule("squeeze", "squeeze.dim", "squeeze.dims")
+def squeeze(call: Call) -> Axes:
+    """Axes of length one vanish."""
+    axes = call.axes(call["self"])
+    dims = call.get("dim")
+    if dims is None:
+        dims = range(len(axes))
+    elif isinstance(dims, int):
+        dims = [dims]
+    gone = {d for d in (call.dim(d, len(axes)) for d in dims) if size_of(axes[d]) == 1}
+    for d in gone:
+        call.pin(axes[d], "a single channel is squeezed away")
+    return tuple(axis for d, axis in enumerate(axes) if d not in gone)
+
+
+@rule("expand", "expand_copy")
+def expand(call: Call) -> Axes:
+    """Repeated entries are all alike, so a new length fits whatever it meets."""
+    axes = call.axes(call["self"])
+    offset = len(call.shape) - len(axes)
+    result = [free(size) for size in call.shape]
+    for d, axis in enumerate(axes):
+        if size_of(axis) == call.shape[offset + d]:
+            result[offset + d] = axis
+        else:
+            call.pin(axis, "a single channel is expanded")
+    return tuple(result)
+
+
+@rule("pixel_shuffle")
+def pixel_shuffle(call: Call) -> Axes:
+    """(.., C r r, H, W) to (.., C, H r, W r): the r r positions are the fast part of a channel."""
+    *rest, channels, _, _ = call.axes(call["self"])
+    factor = call["upscale_factor"] ** 2
+    return (
+        *rest,
+        divide_inner(resolve(channels), factor, call.blame),
+        fixed(call.shape[-2]),
+        fixed(call.shape[-1]),
+    )
+
+
+@rule("pixel_unshuffle")
+def pixel_unshuffle(call: Call) -> Axes:
+    """(.., C, H r, W r) to (.., C r r, H, W)."""
+    *rest, channels, _, _ = call.axes(call["self"])
+    factor = call["downscale_factor"] ** 2
+    wide = tuple(Segment(o, u, i * factor) for o, u, i in resolve(channels))
+    return (*rest, wide, fixed(call.shape[-2]), fixed(call.shape[-1]))

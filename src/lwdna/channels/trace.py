@@ -1,0 +1,126 @@
+"""Trace a network's channel graph by running it once on fake tensors, then prove it by re-running.
+
+The model is never run itself: a copy without data is. Its parameters, buffers, modes, hooks and
+the random state stay as they are.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._pytree import tree_flatten, tree_map
+
+from lwdna.channels import verify
+from lwdna.channels.call import Axes
+from lwdna.channels.graph import ChannelGraph
+from lwdna.channels.layout import Reason, fixed, free, pin
+from lwdna.channels.record import ModuleStack, Record, Recording, parameter_axes
+from lwdna.channels.skeleton import copy_with, empty_like, named_tensors
+from lwdna.errors import GraphError
+
+OUTPUT = Reason("network output")
+INPUT = Reason("network input")
+
+
+@dataclass
+class Session:
+    """A skeleton of the network (fake tensors) and what was recorded while it ran."""
+
+    fake: FakeTensorMode
+    skeleton: nn.Module
+    args: tuple[Any, ...]
+    kwargs: dict[str, Any]
+    axes: dict[str, Axes] = field(default_factory=dict)
+    passes: dict[bool, list[Record]] = field(default_factory=dict)
+    """Records by mode: False for evaluation, True for training where that runs more modules."""
+    touched: set[str] = field(default_factory=set)
+    unknown: dict[str, None] = field(default_factory=dict)
+
+
+def trace(model: nn.Module, example_inputs: Any) -> ChannelGraph:
+    """Return the channel graph of ``model``.
+
+    Args:
+        model: any module; it is left untouched.
+        example_inputs: a tensor, a tuple of positional arguments or a dict of keyword arguments,
+            as the network takes them; only shapes and types matter. The graph's MACs are those of
+            one forward pass on these inputs: give a batch of one for the usual figures.
+
+    Raises:
+        GraphError: the network does not run on these inputs.
+    """
+    fake = FakeTensorMode(allow_non_fake_inputs=True)
+    args, kwargs = _arguments(example_inputs)
+    with fake:
+        skeleton = copy_with(model, lambda _, tensor: empty_like(tensor, tuple(tensor.shape)))
+        args, kwargs = tree_map(_fake, (args, kwargs))
+    session = Session(fake, skeleton, args, kwargs)
+    tensors = dict(named_tensors(skeleton))
+    session.axes = {name: parameter_axes(tensor) for name, tensor in tensors.items()}
+    _record(session, tensors, training=False)
+    trainable = {name for name, _ in skeleton.named_parameters()}
+    if trainable - session.touched:
+        _record(session, tensors, training=True)
+    return verify.verified(session)
+
+
+def _arguments(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
+    if isinstance(example_inputs, Mapping):
+        return (), dict(example_inputs)
+    if isinstance(example_inputs, tuple | list):
+        return tuple(example_inputs), {}
+    return (example_inputs,), {}
+
+
+def _fake(value: Any) -> Any:
+    return empty_like(value, tuple(value.shape)) if isinstance(value, Tensor) else value
+
+
+def _record(session: Session, tensors: dict[str, Tensor], training: bool) -> None:
+    """Run the skeleton once and keep what was recorded under its mode."""
+    session.skeleton.train(training)
+    stack = ModuleStack()
+    recording = Recording(stack)
+    names = {}
+    for name, tensor in tensors.items():
+        recording.attach(tensor, session.axes[name])
+        names[id(tensor)] = name
+    for value in tree_flatten((session.args, session.kwargs))[0]:
+        if isinstance(value, Tensor):
+            recording.attach(value, _input_axes(value))
+    recording.touched.clear()
+    try:
+        with stack.following(session.skeleton), torch.no_grad(), session.fake, recording:
+            result = session.skeleton(*session.args, **session.kwargs)
+    except Exception as error:
+        if training:  # a batch of one may be too small for batch statistics
+            return
+        shapes = [tuple(v.shape) for v in tree_flatten((session.args, session.kwargs))[0]]
+        raise GraphError(
+            f"the network does not run on inputs of shape {shapes}: {_first_line(error)} "
+            f"(in module {stack.current!r})"
+        ) from error
+    for value in tree_flatten(result)[0]:
+        if isinstance(value, Tensor):
+            for layout in recording.lookup(value):
+                pin(layout, OUTPUT)
+    session.passes[training] = recording.records
+    session.touched |= {names[key] for key in recording.touched if key in names}
+    session.unknown |= recording.unknown
+
+
+def _input_axes(tensor: Tensor) -> Axes:
+    axes = [fixed(size) for size in tensor.shape]
+    if tensor.ndim > 1:
+        axes[1] = free(tensor.shape[1])
+        pin(axes[1], INPUT)
+    return tuple(axes)
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
