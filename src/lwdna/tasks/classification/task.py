@@ -1,0 +1,207 @@
+"""Image classification: data, loss and metrics for the training loop."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Any
+
+import numpy as np
+import torch
+from timm.data.mixup import Mixup
+from timm.loss.cross_entropy import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
+from torch import Tensor, nn
+from torch.nn import functional as F
+from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics.classification import MulticlassAccuracy
+
+from lwdna.tasks.classification.draws import Stream, draw_seed
+from lwdna.tasks.classification.geometry import draw_erasures, erase
+from lwdna.tasks.classification.images import ImageSet
+from lwdna.tasks.classification.mapped import MappedBatches, Order
+from lwdna.tasks.classification.memory import MemoryBatches, MixedSizes, fits_in_memory
+from lwdna.tasks.classification.settings import DataSettings, ResolvedData, resolve
+from lwdna.tasks.classification.sources import open_source
+
+Batch = tuple[Tensor, Tensor]
+"""Normalised images, float32, shape (B, C, H, W), and targets: classes, int64, shape (B,), or
+probabilities, shape (B, classes), when mixup or CutMix is on."""
+
+
+class ClassificationTask:
+    """A classification data set with its loss and metrics; an :class:`lwdna.engine.task.Task`.
+
+    Everything random about an example follows from (seed, epoch, index); how a batch is mixed
+    follows from (seed, epoch, index of its first example).
+
+    Args:
+        settings: the data set and its transforms.
+
+    Raises:
+        DataError: the data set is missing, incomplete or of unknown layout. Damaged images are
+            found when they are read.
+    """
+
+    metric = "top1"
+
+    def __init__(self, settings: DataSettings) -> None:
+        source = open_source(settings)
+        self.data: ResolvedData = resolve(settings, source.kind, source.all_classes)
+        """The settings with all defaults filled in."""
+        self.class_names = source.classes
+        self.num_classes = len(source.classes)
+        self.in_chans = self.data.in_chans
+        self.train_size = len(source.train.labels)
+        self.eval_size = len(source.val.labels)
+        self._train = _Reader(source.train, self.data, training=True)
+        self._eval = _Reader(source.val, self.data, training=False)
+        self._mixing = self.data.mixup > 0 or self.data.cutmix > 0
+        mean, std = torch.tensor(self.data.mean), torch.tensor(self.data.std)
+        self._constants = torch.stack([1 / (255 * std), mean / std])[:, :, None, None]
+        self._loss = _make_loss(self._mixing, self.data.label_smoothing)
+
+    def example_inputs(self) -> Tensor:
+        """Return noise distributed as normalised images are, shape (1, C, H, W)."""
+        size = (1, self.in_chans, self.data.image_size, self.data.image_size)
+        return torch.randn(size, generator=torch.Generator().manual_seed(0))
+
+    def train_batches(
+        self, batches: Sequence[Sequence[int]], *, seed: int, epoch: int, device: torch.device
+    ) -> Iterator[Batch]:
+        """Yield one augmented training batch on ``device`` per list of example indices.
+
+        Raises:
+            DataError: an image is missing or damaged.
+        """
+        orders = [Order([int(i) for i in indices], seed, epoch) for indices in batches]
+        for order, (pixels, targets) in zip(orders, self._train(orders, device), strict=True):
+            images = self._normalise(pixels)
+            if self.data.augment.random_erasing:
+                numbers = torch.tensor(order.indices)
+                boxes = draw_erasures(self.data.augment, seed, epoch, numbers, self.data.image_size)
+                erase(images, boxes.to(device))
+            yield self._mix(images, targets, order) if self._mixing else (images, targets)
+
+    def eval_batches(
+        self, batches: Sequence[Sequence[int]], *, device: torch.device
+    ) -> Iterator[Batch]:
+        """Yield one validation batch on ``device`` per list of example indices.
+
+        Raises:
+            DataError: an image is missing or damaged.
+        """
+        orders = [Order([int(i) for i in indices]) for indices in batches]
+        for pixels, targets in self._eval(orders, device):
+            yield self._normalise(pixels), targets
+
+    def loss(self, model: nn.Module, batch: Batch) -> Tensor:
+        """Return the mean cross-entropy of a training batch, a scalar.
+
+        With label smoothing, mixup or CutMix the targets are soft.
+        """
+        images, targets = batch
+        loss: Tensor = self._loss(model(images).float(), targets)
+        return loss
+
+    def metrics(self) -> MetricCollection:
+        """Return ``top1`` and ``top5`` accuracy in percent and the mean cross-entropy ``loss``.
+
+        With fewer than five classes ``top5`` counts all of them.
+        """
+        return MetricCollection(
+            {
+                "top1": _Percent(self.num_classes, top_k=1),
+                "top5": _Percent(self.num_classes, top_k=min(5, self.num_classes)),
+                "loss": MeanMetric(nan_strategy="disable"),
+            },
+            # torchmetrics would share the state of two metrics that agree on the first batch
+            compute_groups=False,
+        )
+
+    def update(self, metrics: MetricCollection, model: nn.Module, batch: Batch) -> None:
+        """Run ``model`` on a validation batch and count every image of it once."""
+        images, targets = batch
+        output = model(images).float()
+        metrics["top1"].update(output, targets)
+        metrics["top5"].update(output, targets)
+        metrics["loss"].update(F.cross_entropy(output, targets), weight=len(targets))
+
+    def _normalise(self, pixels: Tensor) -> Tensor:
+        """Make (pixels / 255 - mean) / std of shape (B, C, H, W)."""
+        self._constants = self._constants.to(pixels.device)  # copied once per change of device
+        scale, shift = self._constants
+        images = pixels.to(torch.float32, memory_format=torch.contiguous_format)
+        return images.mul_(scale).sub_(shift)
+
+    def _mix(self, images: Tensor, targets: Tensor, order: Order) -> Batch:
+        """Mix a batch by timm's ``Mixup``, which takes even batches only: an odd one keeps its
+        last example as it is."""
+        mixup = Mixup(
+            mixup_alpha=self.data.mixup,
+            cutmix_alpha=self.data.cutmix,
+            label_smoothing=self.data.label_smoothing,
+            num_classes=self.num_classes,
+        )
+        even = len(images) // 2 * 2
+        seed = draw_seed(order.seed, order.epoch, order.indices[0], Stream.MIX)
+        state = np.random.get_state()  # noqa: NPY002 (timm draws from the global generator)
+        try:
+            np.random.seed(seed & 0xFFFFFFFF)  # noqa: NPY002
+            _, mixed = mixup(images[:even], targets[:even])
+        finally:
+            np.random.set_state(state)  # noqa: NPY002
+        if even < len(images):
+            mixup.mixup_enabled = False
+            pair = targets[-1:].expand(2)
+            _, last = mixup(images[-1:].expand(2, -1, -1, -1), pair)
+            mixed = torch.cat([mixed, last[:1]])
+        return images, mixed
+
+
+class _Reader:
+    """Read images the way the settings ask for; which way that is shows when they are first read.
+
+    With ``in_memory: auto`` this reads small sets into memory, and falls back to reading from
+    files where the images turn out to differ in size.
+    """
+
+    def __init__(self, images: ImageSet, settings: ResolvedData, *, training: bool) -> None:
+        self._images = images
+        self._settings = settings
+        self._training = training
+        self._batches: MappedBatches | MemoryBatches | None = None
+
+    def __call__(self, orders: Sequence[Order], device: torch.device) -> Iterator[Batch]:
+        if self._batches is None:
+            self._batches = self._choose()
+        return self._batches(orders, device)
+
+    def _choose(self) -> MappedBatches | MemoryBatches:
+        images, settings, training = self._images, self._settings, self._training
+        if settings.in_memory is True:
+            return MemoryBatches(images, settings, training)
+        possible = settings.in_memory == "auto" and not (training and settings.augment.needs_pil)
+        if possible and fits_in_memory(images, settings):
+            try:
+                return MemoryBatches(images, settings, training)
+            except MixedSizes:
+                pass
+        return MappedBatches(images, settings, training)
+
+
+class _Percent(MulticlassAccuracy):
+    """Top-k accuracy over all images, from 0 to 100."""
+
+    def __init__(self, num_classes: int, *, top_k: int) -> None:
+        super().__init__(num_classes, top_k=top_k, average="micro", validate_args=False)
+
+    def compute(self) -> Tensor:
+        accuracy: Tensor = super().compute()
+        return 100 * accuracy
+
+
+def _make_loss(mixing: bool, smoothing: float) -> Callable[[Tensor, Tensor], Any]:
+    if mixing:
+        return SoftTargetCrossEntropy()
+    if smoothing:
+        return LabelSmoothingCrossEntropy(smoothing)
+    return nn.CrossEntropyLoss()
