@@ -1,1 +1,15 @@
+"""Networks by name, and those of the papers that timm and torchvision lack."""
 
+# Importing the families registers their networks.
+from lwdna.models import cifar_densenet, cifar_resnet, small_input
+from lwdna.models.registry import create_model, list_models, register_model, resolve_name
+
+__all__ = [
+    "cifar_densenet",
+    "cifar_resnet",
+    "create_model",
+    "list_models",
+    "register_model",
+    "resolve_name",
+    "small_input",
+]

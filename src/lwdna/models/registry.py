@@ -1,0 +1,242 @@
+"""Networks by name: our own, timm's, torchvision's and the user's.
+
+A full name carries a prefix that says where the network comes from: ``lwdna:resnet56_cifar``,
+``timm:resnet50``, ``torchvision:resnet50`` or ``python:package.module:callable``. A name without
+a prefix is looked up in that order, so that ``resnet50`` is timm's.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import importlib
+import inspect
+import re
+from collections.abc import Callable
+from typing import Any, TypeVar
+
+from torch import nn
+
+from lwdna.errors import ModelError, nearest
+
+# timm and torchvision are imported where they are used: they take seconds, and the names of
+# lwdna's own networks need neither.
+
+Builder = Callable[..., nn.Module]
+B = TypeVar("B", bound=Builder)
+
+PREFIXES = ("lwdna", "timm", "torchvision", "python")
+
+_builders: dict[str, Builder] = {}
+
+
+def register_model(builder: B) -> B:
+    """Register a function that returns a network under the function's name (a decorator).
+
+    The same function may be defined again (a reloaded module, a notebook cell run twice).
+
+    Raises:
+        ModelError: another function has that name already.
+    """
+    name = builder.__name__
+    known = _builders.get(name)
+    if known is not None and _origin(known) != _origin(builder):
+        raise ModelError(
+            f"a model named {name!r} is registered already, by {'.'.join(_origin(known))}; "
+            "give the new function another name"
+        )
+    _builders[name] = builder
+    return builder
+
+
+def _origin(builder: Builder) -> tuple[str, str]:
+    return builder.__module__, builder.__qualname__
+
+
+def create_model(name: str, *, trust_code: bool = False, **args: Any) -> nn.Module:
+    """Build a network with fresh weights.
+
+    Args:
+        name: a name as :func:`resolve_name` takes it.
+        trust_code: allow ``python:`` names, which import and run the module they name.
+        args: passed to the network's own function. ``pretrained=True`` asks timm or torchvision
+            for trained weights; without it nothing is ever downloaded, not even the backbone of a
+            detector.
+
+    Raises:
+        ModelError: the name is unknown, the arguments do not fit, or ``trust_code`` is missing.
+    """
+    full = resolve_name(name)
+    prefix, _, bare = full.partition(":")
+    if prefix == "lwdna":
+        return _create_own(full, bare, args)
+    if prefix == "python":
+        return _create_python(full, bare, args, trust_code)
+    create = _create_timm if prefix == "timm" else _create_torchvision
+    try:
+        return create(bare, args)
+    except (AssertionError, TypeError, ValueError, RuntimeError) as error:
+        # What these two libraries raise for arguments that they do not know or allow.
+        raise ModelError(
+            f"cannot build {full} with the arguments {', '.join(args) or '(none)'}: "
+            f"{_one_line(error)}"
+        ) from error
+
+
+def resolve_name(name: str) -> str:
+    """Return the full name, with its prefix, of a network.
+
+    A hyphen in the name of one of our own networks stands for an underscore.
+    ``python:`` names are checked for their form only; nothing is imported.
+
+    Raises:
+        ModelError: there is no such network; the message names the nearest ones.
+    """
+    prefix, colon, bare = name.partition(":")
+    if not colon:
+        sources = PREFIXES[:-1]
+        found = [full for source in sources if (full := _find(source, name)) is not None]
+        if found:
+            return found[0]
+        known = {full.partition(":")[2] for full in list_models()}
+        raise _unknown(name, nearest(name.lower(), known))
+    if prefix == "python":
+        return _python_name(name, bare)
+    if prefix not in PREFIXES:
+        raise ModelError(
+            f"unknown source {prefix!r} in model name {name!r}; "
+            f"allowed are {', '.join(f'{known}:' for known in PREFIXES)} or no prefix"
+        )
+    resolved = _find(prefix, bare)
+    if resolved is None:
+        raise _unknown(name, nearest(name.lower(), list_models()))
+    return resolved
+
+
+def list_models(pattern: str = "*") -> list[str]:
+    """Return the full names that match a shell pattern, in natural order (``resnet20`` first).
+
+    The pattern is compared with the name, with and without its prefix. ``python:`` names are open
+    and therefore not listed.
+    """
+    import timm
+    from torchvision.models import list_models as torchvision_models
+
+    names = [f"lwdna:{name}" for name in _builders]
+    names += [f"timm:{name}" for name in timm.list_models()]
+    names += [f"torchvision:{name}" for name in torchvision_models()]
+    return sorted(
+        (name for name in names if _matches(name, pattern)),
+        key=lambda name: [int(s) if s.isdigit() else s for s in re.split(r"(\d+)", name)],
+    )
+
+
+def _matches(full: str, pattern: str) -> bool:
+    bare = full.partition(":")[2]
+    return fnmatch.fnmatchcase(full, pattern) or fnmatch.fnmatchcase(bare, pattern)
+
+
+def _find(source: str, bare: str) -> str | None:
+    """Return the full name of a network of one source, or None."""
+    if source == "lwdna":
+        own = bare.replace("-", "_")
+        return f"lwdna:{own}" if own in _builders else None
+    if source == "timm":
+        import timm
+
+        architecture, dot, _ = bare.partition(".")
+        if not timm.is_model(architecture):
+            return None
+        # A tag such as `resnet50.a1_in1k` names a set of trained weights.
+        tagged = not dot or bare in timm.list_models(f"{architecture}.*", include_tags=True)
+        return f"timm:{bare}" if tagged else None
+    from torchvision.models import list_models as torchvision_models
+
+    return f"torchvision:{bare}" if bare in torchvision_models() else None
+
+
+def _unknown(name: str, hint: str) -> ModelError:
+    return ModelError(f"unknown model {name!r}{hint or '; `lwdna list` shows every name'}")
+
+
+def _python_name(name: str, bare: str) -> str:
+    module, _, attribute = bare.partition(":")
+    parts = [*module.split("."), *attribute.split(".")]
+    if not all(part.isidentifier() for part in parts):
+        raise ModelError(f"{name!r} does not name a callable; write python:package.module:callable")
+    return name
+
+
+def _create_own(full: str, bare: str, args: dict[str, Any]) -> nn.Module:
+    args = dict(args)
+    if args.pop("pretrained", False):
+        raise ModelError(f"{full} has no trained weights to load; drop pretrained=True")
+    _check_arguments(full, _builders[bare], args)
+    return _builders[bare](**args)
+
+
+def _create_timm(bare: str, args: dict[str, Any]) -> nn.Module:
+    import timm
+
+    model: nn.Module = timm.create_model(bare, **args)
+    return model
+
+
+def _create_torchvision(bare: str, args: dict[str, Any]) -> nn.Module:
+    from torchvision.models import get_model_builder
+
+    args = dict(args)
+    builder = get_model_builder(bare)
+    if args.pop("pretrained", False):
+        args.setdefault("weights", "DEFAULT")
+    elif args.get("weights") is not None or args.get("weights_backbone") is not None:
+        raise ValueError("weights are only loaded together with pretrained=True")
+    elif "weights_backbone" in inspect.signature(builder).parameters:
+        # Detectors and segmenters fetch a trained backbone unless told not to.
+        args["weights_backbone"] = None
+    model: nn.Module = builder(**args)
+    return model
+
+
+def _create_python(full: str, bare: str, args: dict[str, Any], trust_code: bool) -> nn.Module:
+    if not trust_code:
+        raise ModelError(
+            f"{full} imports and runs Python code; pass trust_code=True if you trust that code"
+        )
+    module, _, attribute = bare.partition(":")
+    try:
+        builder: Any = importlib.import_module(module)
+    except ModuleNotFoundError as error:
+        raise ModelError(
+            f"cannot import {module!r} for {full}: {_one_line(error)}; "
+            "install it or add its folder to PYTHONPATH"
+        ) from error
+    for part in attribute.split("."):
+        if not hasattr(builder, part):
+            raise ModelError(f"{full}: no {part!r} in {module!r}{nearest(part, dir(builder))}")
+        builder = getattr(builder, part)
+    if not callable(builder):
+        raise ModelError(f"{full} is not callable; name a class or a function that returns a model")
+    _check_arguments(full, builder, args)
+    model = builder(**args)
+    if not isinstance(model, nn.Module):
+        raise ModelError(
+            f"{full} returned {type(model).__name__}; it must return a torch.nn.Module"
+        )
+    return model
+
+
+def _check_arguments(full: str, builder: Builder, args: dict[str, Any]) -> None:
+    """Refuse arguments that do not fit, before any code of the network runs."""
+    try:
+        signature = inspect.signature(builder)
+    except ValueError:  # callables written in C have none; they check for themselves
+        return
+    try:
+        signature.bind(**args)
+    except TypeError as error:
+        names = ", ".join(signature.parameters) or "none"
+        raise ModelError(f"{full}: {error}; its arguments are: {names}") from error
+
+
+def _one_line(error: BaseException) -> str:
+    return " ".join(str(error).split()) or type(error).__name__
