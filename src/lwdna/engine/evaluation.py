@@ -1,0 +1,107 @@
+"""Metrics over the whole validation set, each example exactly once."""
+
+from __future__ import annotations
+
+import warnings
+
+import torch
+from accelerate import Accelerator
+from accelerate.utils import recursively_apply
+from torch import nn
+from torchmetrics import MetricCollection
+
+from lwdna.engine import order
+from lwdna.engine.device import as_channels_last, make_accelerator, prepared, share_buffers
+from lwdna.engine.settings import Precision
+from lwdna.engine.signals import Stop
+from lwdna.engine.task import Task
+from lwdna.errors import DataError
+
+
+class EvaluationStopped(Exception):
+    """A signal asked to stop while the validation set was being gone through."""
+
+
+def evaluate(
+    model: nn.Module,
+    task: Task,
+    batch_size: int,
+    *,
+    mixed_precision: Precision = "no",
+    channels_last: bool = False,
+) -> dict[str, float]:
+    """Return the metrics of ``model`` on the validation set of ``task``.
+
+    Every example counts exactly once, also when the last batch is partial and when several
+    processes (``accelerate launch``, ``torchrun``) share the work; all of them get the result.
+
+    Args:
+        model: moved to the device of this process; its mode (train or eval) is kept.
+        task: gives data and metrics.
+        batch_size: images per step, over all processes.
+        mixed_precision: "no", "bf16" or "fp16".
+        channels_last: whether to run images and weights in channels-last memory format.
+
+    Returns:
+        The task's metrics by name; its ``loss`` is called ``val_loss``.
+
+    Raises:
+        DataError: the validation set is empty.
+    """
+    accelerator = make_accelerator(mixed_precision)
+    if channels_last:
+        model.to(memory_format=torch.channels_last)
+    with prepared(accelerator, model, evaluation=True) as ready:
+        return run_evaluation(accelerator, ready, task, batch_size, channels_last=channels_last)
+
+
+@torch.no_grad()
+def run_evaluation(
+    accelerator: Accelerator,
+    model: nn.Module,
+    task: Task,
+    batch_size: int,
+    *,
+    channels_last: bool,
+    stop: Stop | None = None,
+) -> dict[str, float]:
+    """Evaluate a prepared ``model``, which must not be distributed.
+
+    Processes run different numbers of batches, which the collective calls in the forward pass of
+    a distributed network would not survive.
+
+    Raises:
+        EvaluationStopped: ``stop`` was requested and this process is the only one (several
+            would first have to agree, so they go on to the end).
+        DataError: the validation set is empty.
+    """
+    if task.eval_size == 0:
+        raise DataError("the validation set is empty; give one with at least one image")
+    share_buffers(accelerator, model)
+    # Without compute groups: those form at the first update, and a process without any batch
+    # would then take part in other collective calls than the rest.
+    metrics = MetricCollection(dict(task.metrics().items()), compute_groups=False)
+    metrics.to(accelerator.device)
+    batches = order.eval_batches(
+        task.eval_size,
+        batch_size,
+        rank=accelerator.process_index,
+        processes=accelerator.num_processes,
+    )
+    was_training = model.training
+    model.eval()
+    try:
+        for batch in task.eval_batches(batches, device=accelerator.device):
+            if channels_last:
+                batch = recursively_apply(as_channels_last, batch)
+            task.update(metrics, model, batch)
+            if stop and stop.requested and accelerator.num_processes == 1:
+                raise EvaluationStopped
+        with warnings.catch_warnings():
+            # a process without any batch still has to take part in the sum
+            warnings.filterwarnings("ignore", message="The ``compute`` method of metric")
+            values = metrics.compute()
+    finally:
+        model.train(was_training)
+    renamed = {"val_loss" if name == "loss" else name: value for name, value in values.items()}
+    return {name: float(value) for name, value in renamed.items()}

@@ -1,0 +1,91 @@
+"""Optimizer and learning rate schedule, both from timm."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import torch
+from timm.optim import create_optimizer_v2, get_optimizer_class
+from timm.scheduler import create_scheduler_v2
+from timm.scheduler.scheduler import Scheduler
+from torch import nn
+
+from lwdna.engine.settings import TrainSettings
+from lwdna.errors import TrainingError
+
+_FUSED = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
+
+
+def make_optimizer(
+    model: nn.Module, settings: TrainSettings, device: torch.device
+) -> torch.optim.Optimizer:
+    """Return the optimizer for ``model``, fused into one kernel where torch has such a kernel.
+
+    Raises:
+        TrainingError: the optimizer does not take one of the settings given.
+    """
+    options: dict[str, Any] = {
+        name: value
+        for name in ("betas", "eps", "alpha")
+        if (value := getattr(settings, name)) is not None
+    }
+    kind = get_optimizer_class(settings.optimizer, bind_defaults=False)
+    if kind is torch.optim.SGD:
+        # timm's "sgd" means Nesterov unless told otherwise
+        options["nesterov"] = settings.nesterov
+    if kind in _FUSED and device.type in ("cpu", "cuda"):
+        options["fused"] = True
+    try:
+        return create_optimizer_v2(
+            model,
+            opt=settings.optimizer,
+            lr=settings.lr,
+            momentum=settings.momentum,
+            weight_decay=settings.weight_decay,
+            filter_bias_and_bn=not settings.decay_norm_and_bias,
+            **options,
+        )
+    except (TypeError, ValueError) as error:
+        raise TrainingError(
+            f"optimizer {settings.optimizer} cannot be made from the settings given: {error}; "
+            "leave out those it does not know"
+        ) from error
+
+
+def make_scheduler(
+    optimizer: torch.optim.Optimizer, settings: TrainSettings, steps: int
+) -> Scheduler:
+    """Return the schedule over ``settings.epochs`` epochs of ``steps`` optimizer steps.
+
+    The learning rate is a function of the number of steps done; ``step_update`` sets it.
+    """
+    constant = settings.schedule == "constant"
+    warmup: Any = settings.warmup_epochs  # annotated as int in timm, but fractions work
+    scheduler: Scheduler
+    scheduler, _ = create_scheduler_v2(
+        optimizer,
+        sched="step" if constant else settings.schedule,
+        num_epochs=settings.epochs,
+        decay_epochs=settings.decay_epochs,
+        decay_milestones=list(settings.milestones),
+        decay_rate=1.0 if constant else settings.decay_rate,
+        min_lr=settings.min_lr,
+        warmup_lr=settings.warmup_lr,
+        warmup_epochs=warmup,
+        step_on_epochs=False,
+        updates_per_epoch=steps,
+    )
+    return scheduler
+
+
+def restore_optimizer(optimizer: torch.optim.Optimizer, state: dict[str, Any]) -> None:
+    """Load ``state``, each tensor laid out in memory as the parameter it belongs to.
+
+    Fused kernels walk parameter and state side by side in memory order, and a checkpoint file
+    knows contiguous tensors only.
+    """
+    optimizer.load_state_dict(state)
+    for parameter, values in optimizer.state.items():
+        for name, value in values.items():
+            if isinstance(value, torch.Tensor) and value.shape == parameter.shape:
+                values[name] = torch.empty_like(parameter, dtype=value.dtype).copy_(value)

@@ -1,0 +1,90 @@
+"""What a recipe says of training: optimizer, schedule, precision, checkpoints."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, field_validator, model_validator
+from timm.optim import list_optimizers
+
+from lwdna.errors import nearest
+from lwdna.settings import Settings
+
+Precision = Literal["no", "bf16", "fp16"]
+
+
+class TrainSettings(Settings):
+    """The training protocol. Baseline and found network are trained with the very same one."""
+
+    epochs: int = Field(default=30, ge=1)
+    batch_size: int = Field(default=128, ge=1)
+    """Images per optimizer step, over all processes and accumulation steps together."""
+    eval_batch_size: int | None = Field(default=None, ge=1)
+    """Images per evaluation step over all processes; None means ``batch_size``."""
+    accumulate: int = Field(default=1, ge=1)
+    """Forward passes that share one optimizer step, to fit a large batch into memory."""
+
+    optimizer: str = "sgd"
+    """Any name of ``timm.optim.list_optimizers()``: sgd, adam, adamw, rmsprop, rmsproptf, ..."""
+    lr: float = Field(default=0.1, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    nesterov: bool = False
+    weight_decay: float = Field(default=1e-4, ge=0)
+    decay_norm_and_bias: bool = True
+    """Whether weight decay also acts on one-dimensional parameters (norm layers, biases)."""
+    betas: tuple[float, float] | None = None
+    eps: float | None = Field(default=None, gt=0)
+    alpha: float | None = Field(default=None, ge=0, lt=1)
+    """Smoothing constant of RMSprop."""
+
+    schedule: Literal["cosine", "step", "multistep", "constant"] = "cosine"
+    """How the learning rate falls; it changes at every optimizer step."""
+    warmup_epochs: float = Field(default=0, ge=0)
+    """Epochs of linear warm-up, part of ``epochs``."""
+    warmup_lr: float = Field(default=0, ge=0)
+    min_lr: float = Field(default=0, ge=0)
+    """Where the cosine ends."""
+    decay_epochs: float = Field(default=30, gt=0)
+    """Epochs between two decays of the step schedule (fractions as in MobileNet's 2.4)."""
+    milestones: tuple[int, ...] = ()
+    """Epochs at which the multistep schedule decays."""
+    decay_rate: float = Field(default=0.1, gt=0, le=1)
+
+    clip_grad: float | None = Field(default=None, gt=0)
+    """Largest norm of the gradient of all parameters together."""
+    mixed_precision: Precision = "no"
+    channels_last: bool = False
+    ema: float | None = Field(default=None, gt=0, lt=1)
+    """Decay of a moving average of the weights, which is then evaluated and kept.
+
+    The decay warms up as ``1 - (1 + step) ** (-2/3)``, so that short runs profit as well.
+    """
+    sync_batchnorm: bool = False
+    """Batch statistics over all processes (several GPUs only)."""
+
+    eval_every: int = Field(default=1, ge=1)
+    """Epochs between evaluations; the last epoch is always evaluated."""
+    checkpoint_every: int | None = Field(default=None, ge=1)
+    """Optimizer steps between checkpoints inside an epoch; one is always written after it."""
+
+    @field_validator("optimizer")
+    @classmethod
+    def _known_optimizer(cls, name: str) -> str:
+        known = [str(known) for known in list_optimizers()]
+        if name not in known:
+            raise ValueError(f"unknown optimizer {name!r}{nearest(name, known)}")
+        return name
+
+    @model_validator(mode="after")
+    def _consistent(self) -> TrainSettings:
+        if self.warmup_epochs and self.warmup_epochs >= self.epochs:
+            raise ValueError(
+                f"warmup_epochs ({self.warmup_epochs:g}) must be less than epochs ({self.epochs})"
+            )
+        if self.schedule == "multistep" and not self.milestones:
+            raise ValueError("the multistep schedule needs milestones, for example [30, 60]")
+        if self.accumulate > self.batch_size:
+            raise ValueError(
+                f"accumulate ({self.accumulate}) must not exceed batch_size ({self.batch_size})"
+            )
+        return self

@@ -1,0 +1,262 @@
+"""Everything a run consists of, and how it is saved and restored."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from copy import deepcopy
+from dataclasses import asdict, dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import Accelerator
+from accelerate.optimizer import AcceleratedOptimizer
+from timm.layers import convert_sync_batchnorm
+from timm.scheduler.scheduler import Scheduler
+from timm.utils import ModelEmaV3
+from torch import nn
+
+from lwdna.engine import order
+from lwdna.engine.checkpoint import load_state, load_weights, save_state, save_weights
+from lwdna.engine.device import make_accelerator, prepared
+from lwdna.engine.optim import make_optimizer, make_scheduler, restore_optimizer
+from lwdna.engine.settings import TrainSettings
+from lwdna.engine.task import Task
+from lwdna.errors import CheckpointError, DataError, TrainingError
+
+_FREE_ON_RESUME = {"eval_batch_size", "eval_every", "checkpoint_every"}
+"""Settings that may change on resume, because training does not depend on them."""
+
+
+@dataclass
+class Position:
+    """Where a run stands: all of its state that is not a tensor."""
+
+    epoch: int = 0
+    """Epochs finished."""
+    step: int = 0
+    """Optimizer steps done in the epoch that follows."""
+    loss_sum: float = 0.0
+    """Sum of the losses of those steps."""
+    lr: float = 0.0
+    """Learning rate of the last step."""
+    train_seconds: float = 0.0
+    """Time those steps took."""
+    total_seconds: float = 0.0
+    """Time of all finished epochs, training and evaluation."""
+    best: float | None = None
+    """Best value so far of the task's primary metric."""
+    metrics: dict[str, float] = field(default_factory=dict)
+    """Results of the last evaluation."""
+
+
+@dataclass
+class Run:
+    """A training run in this process."""
+
+    accelerator: Accelerator
+    task: Task
+    settings: TrainSettings
+    seed: int
+    folder: Path
+    """Where the checkpoints are."""
+    model: nn.Module
+    """The network as it is trained: in mixed precision and shared by the processes."""
+    bare: nn.Module
+    """The same network without the wrapper for several processes."""
+    scored: nn.Module
+    """The network that is evaluated: the moving average if there is one, else ``bare``."""
+    ema: ModelEmaV3 | None
+    optimizer: AcceleratedOptimizer
+    scheduler: Scheduler
+    steps: int
+    """Optimizer steps per epoch."""
+    position: Position
+
+    @property
+    def last(self) -> Path:
+        """The newest checkpoint."""
+        return last_checkpoint(self.folder.parent)
+
+    @property
+    def steps_done(self) -> int:
+        """Optimizer steps since the very beginning."""
+        return self.position.epoch * self.steps + self.position.step
+
+
+def last_checkpoint(run_dir: str | Path) -> Path:
+    """Return where a run in ``run_dir`` keeps its newest checkpoint, whether it exists or not."""
+    return Path(run_dir) / "checkpoints" / "last.safetensors"
+
+
+@contextmanager
+def open_run(
+    model: nn.Module, task: Task, settings: TrainSettings, run_dir: Path, *, seed: int, resume: bool
+) -> Iterator[Run]:
+    """Yield a run at its beginning or, with ``resume``, where its last checkpoint left it.
+
+    Raises:
+        CheckpointError: nothing to resume from, a run that would be overwritten, or a checkpoint
+            of another network or of other settings.
+        DataError: no training images.
+        TrainingError: settings that this machine or the optimizer cannot serve.
+    """
+    _check_start(task, run_dir, resume)
+    accelerator = make_accelerator(settings.mixed_precision)
+    _check_batch(task, settings, accelerator.num_processes)
+    model.to(accelerator.device)
+    if settings.channels_last:
+        model.to(memory_format=torch.channels_last)
+    ema = ModelEmaV3(model, decay=settings.ema, use_warmup=True) if settings.ema else None
+    bare = _synchronised(model, accelerator) if settings.sync_batchnorm else model
+    steps = order.steps_per_epoch(task.train_size, settings.batch_size)
+    with (
+        prepared(accelerator, bare) as wrapped,
+        prepared(accelerator, ema.module, evaluation=True) if ema else nullcontext(bare) as scored,
+    ):
+        optimizer = make_optimizer(bare, settings, accelerator.device)
+        run = Run(
+            accelerator=accelerator,
+            task=task,
+            settings=settings,
+            seed=seed,
+            folder=run_dir / "checkpoints",
+            model=wrapped,
+            bare=bare,
+            scored=scored,
+            ema=ema,
+            optimizer=accelerator.prepare_optimizer(optimizer),
+            scheduler=make_scheduler(optimizer, settings, steps),
+            steps=steps,
+            position=Position(),
+        )
+        if resume:
+            _restore(run)
+        yield run
+        if bare is not model:
+            model.load_state_dict(bare.state_dict())
+
+
+def save(run: Run) -> None:
+    """Replace the run's checkpoint by its present state.
+
+    Raises:
+        TrainingError: a weight is not finite; the checkpoint is left as it was.
+        FileError: the checkpoint cannot be written; the one before is left as it was.
+    """
+    check_weights(run)
+    if run.accelerator.is_main_process:
+        scaler = run.accelerator.scaler
+        save_state(
+            run.last,
+            {
+                "position": asdict(run.position),
+                "run": _identity(run),
+                "model": run.bare.state_dict(),
+                "ema": run.ema.module.state_dict() if run.ema else None,
+                "optimizer": run.optimizer.state_dict(),
+                "scaler": scaler.state_dict() if scaler else None,
+            },
+        )
+    run.accelerator.wait_for_everyone()
+
+
+def check_weights(run: Run) -> None:
+    """Make sure that the weights are worth evaluating and saving.
+
+    Raises:
+        TrainingError: a weight is not finite.
+    """
+    norm = torch.nn.utils.get_total_norm(run.bare.parameters())
+    if not math.isfinite(norm.item()):
+        raise not_finite(run, "a weight", run.position.step)
+
+
+def keep_best(run: Run, value: float) -> None:
+    """Keep the evaluated weights as ``best.safetensors`` if ``value`` is the best so far."""
+    best = run.position.best
+    if best is None or value > best:
+        run.position.best = value
+        if run.accelerator.is_main_process:
+            note = {"epoch": str(run.position.epoch), run.task.metric: str(value)}
+            save_weights(run.folder / "best.safetensors", run.scored.state_dict(), note)
+
+
+def not_finite(run: Run, what: str, step: int) -> TrainingError:
+    """Return the error for a run that has diverged in the present epoch."""
+    kept = f"the last good checkpoint is kept at {run.last}"
+    return TrainingError(
+        f"{what} is not finite in epoch {run.position.epoch + 1}, step {step} of {run.steps} "
+        f"(learning rate {run.position.lr:.3g}); try a smaller train.lr, train.clip_grad=1, more "
+        "train.warmup_epochs or train.mixed_precision=no; "
+        + (kept if run.last.exists() else "no checkpoint had been written yet")
+    )
+
+
+def _check_start(task: Task, run_dir: Path, resume: bool) -> None:
+    if task.train_size == 0:
+        raise DataError("the training set is empty; give one with at least one image")
+    exists = last_checkpoint(run_dir).exists()
+    if resume and not exists:
+        raise CheckpointError(
+            f"nothing to resume in {run_dir}: {last_checkpoint(run_dir)} does not exist; "
+            "name the folder of an interrupted run or start without resume"
+        )
+    if exists and not resume:
+        raise CheckpointError(
+            f"{run_dir} already holds a run; resume it, choose another folder or delete this one"
+        )
+
+
+def _check_batch(task: Task, settings: TrainSettings, processes: int) -> None:
+    size = min(settings.batch_size, task.train_size)
+    if size < processes:
+        raise TrainingError(
+            f"a batch of {size} images cannot be shared by {processes} processes; "
+            "set a larger train.batch_size or start fewer processes"
+        )
+
+
+def _synchronised(model: nn.Module, accelerator: Accelerator) -> nn.Module:
+    if accelerator.num_processes == 1:
+        return model
+    if accelerator.device.type == "cpu":
+        raise TrainingError("sync_batchnorm needs GPUs; set train.sync_batchnorm=false on CPUs")
+    # a copy, so that the network handed back has ordinary layers
+    converted: nn.Module = convert_sync_batchnorm(deepcopy(model))
+    return converted
+
+
+def _identity(run: Run) -> dict[str, Any]:
+    """Return what must not change between saving and resuming."""
+    settings = run.settings.model_dump(mode="json", exclude=_FREE_ON_RESUME)
+    return {"seed": run.seed, "train_size": run.task.train_size, **settings}
+
+
+def _restore(run: Run) -> None:
+    state = load_state(run.last)
+    _check_identity(run, state["run"])
+    load_weights(run.bare, state["model"], run.last)
+    if run.ema:
+        load_weights(run.ema.module, state["ema"], run.last)
+    restore_optimizer(run.optimizer.optimizer, state["optimizer"])
+    if run.accelerator.scaler and state["scaler"]:
+        run.accelerator.scaler.load_state_dict(state["scaler"])
+    run.position = Position(**state["position"])
+    run.scheduler.step_update(run.steps_done)
+
+
+def _check_identity(run: Run, saved: Mapping[str, Any]) -> None:
+    own = _identity(run)
+    changed = [
+        f"{name} was {saved.get(name)} and is now {value}"
+        for name, value in own.items()
+        if saved.get(name) != value
+    ]
+    if changed:
+        raise CheckpointError(
+            f"cannot resume {run.last} exactly: {'; '.join(changed)}; resume with the settings "
+            "it was made with or start a new run"
+        )

@@ -1,0 +1,263 @@
+"""The training loop."""
+
+from __future__ import annotations
+
+import math
+import time
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import NoReturn
+
+import torch
+from accelerate.utils import recursively_apply
+from torch import Tensor, nn
+
+from lwdna.engine import order
+from lwdna.engine.device import as_channels_last
+from lwdna.engine.display import Display, display
+from lwdna.engine.evaluation import EvaluationStopped, run_evaluation
+from lwdna.engine.log import RunLog, open_log
+from lwdna.engine.settings import TrainSettings
+from lwdna.engine.signals import Stop, TrainingInterrupted, stop_on_signal
+from lwdna.engine.state import Run, check_weights, keep_best, not_finite, open_run, save
+from lwdna.engine.task import Batch, Task
+
+_LOOK_EVERY = 20
+"""Steps between looks at the losses on an accelerator, where every look waits for the device."""
+
+
+@dataclass(frozen=True)
+class TrainResult:
+    """What a finished run hands back."""
+
+    model: nn.Module
+    """The trained network in eval mode: the moving average if there is one."""
+    metrics: dict[str, float]
+    """The last evaluation: the task's metrics by name, its loss as ``val_loss``."""
+    seconds: float
+    """Time of training and evaluation, over all sittings of a resumed run."""
+    epochs: int
+
+
+def train(
+    model: nn.Module,
+    task: Task,
+    settings: TrainSettings,
+    run_dir: str | Path,
+    *,
+    seed: int,
+    resume: bool = False,
+    progress: bool = False,
+) -> TrainResult:
+    """Train ``model`` on ``task`` and leave checkpoints, metrics and events in ``run_dir``.
+
+    Runs on whatever ``accelerate launch``, ``torchrun`` or plain Python offers: the batches are
+    the same for any number of processes. SIGINT and SIGTERM finish the current step and save.
+
+    Args:
+        model: trained in place; moved to the device of this process.
+        task: data, loss and metrics.
+        settings: the protocol.
+        run_dir: gets ``checkpoints/last.safetensors`` (everything needed to go on),
+            ``checkpoints/best.safetensors`` (weights), ``metrics.jsonl`` (one line per epoch)
+            and ``tensorboard/``. Has to be visible to all processes.
+        seed: decides order, augmentation and dropout; initial weights are the caller's.
+        resume: continue the run in ``run_dir`` exactly where its checkpoint left it.
+        progress: show a bar on standard error.
+
+    Raises:
+        TrainingInterrupted: a signal asked to stop; the checkpoint is saved.
+        TrainingError: loss or weights are not finite; the last good checkpoint is kept.
+        CheckpointError: the checkpoint is missing, damaged or belongs to another run.
+        FileError: the disk is full; the checkpoint before is kept.
+        DataError: no training or no validation images.
+    """
+    run_dir = Path(run_dir)
+    with open_run(model, task, settings, run_dir, seed=seed, resume=resume) as run:
+        main = run.accelerator.is_main_process
+        with (
+            _fast_convolutions(),
+            open_log(run_dir, run.position.epoch, run.steps_done) if main else nullcontext() as log,
+            display(
+                progress and main,
+                total=settings.epochs * run.steps,
+                done=run.steps_done,
+                epochs=settings.epochs,
+            ) as shown,
+            stop_on_signal() as stop,
+        ):
+            _loop(run, stop, log, shown)
+    trained = run.ema.module if run.ema else model
+    position = run.position
+    return TrainResult(trained.eval(), position.metrics, position.total_seconds, position.epoch)
+
+
+def _loop(run: Run, stop: Stop, log: RunLog | None, shown: Display) -> None:
+    settings, position = run.settings, run.position
+    while position.epoch < settings.epochs:
+        run.model.train()
+        clock = time.perf_counter()
+        pending: list[Tensor] = []  # losses that have not been looked at
+        shares, batches = _epoch_batches(run)
+        for parts in shares:
+            order.seed_step(run.seed, run.steps_done, run.accelerator.process_index)
+            pending.append(_update(run, parts, batches))
+            position.step += 1
+            saving = _every(settings.checkpoint_every, run.steps_done)
+            if saving or _look_now(run, stop):
+                stopping = _settle(run, pending, stop)
+                clock = _count_time(run, clock)
+                shown.step(run.steps_done, position.loss_sum / position.step)
+                if stopping:
+                    _save_and_stop(run)
+                if saving:
+                    save(run)
+        if _settle(run, pending, stop):
+            _save_and_stop(run)
+        _count_time(run, clock)
+        check_weights(run)
+        try:
+            line = _finish_epoch(run, stop)
+        except EvaluationStopped:
+            _save_and_stop(run)
+        if log:
+            log.write(line)
+        save(run)
+        shown.epoch(line)
+
+
+def _epoch_batches(run: Run) -> tuple[list[list[list[int]]], Iterator[Batch]]:
+    """Return what this process does in the rest of the epoch: indices per step and part, data."""
+    task, settings, epoch = run.task, run.settings, run.position.epoch
+    accelerator = run.accelerator
+    batches = order.train_batches(task.train_size, settings.batch_size, seed=run.seed, epoch=epoch)
+    shares = [
+        order.share(
+            batch,
+            rank=accelerator.process_index,
+            processes=accelerator.num_processes,
+            parts=settings.accumulate,
+        )
+        for batch in batches[run.position.step :]
+    ]
+    flat = [part for parts in shares for part in parts]
+    return shares, task.train_batches(flat, seed=run.seed, epoch=epoch, device=accelerator.device)
+
+
+def _update(run: Run, parts: Sequence[Sequence[int]], batches: Iterator[Batch]) -> Tensor:
+    """Do one optimizer step; return the loss, which summed over processes is the batch's mean."""
+    settings, accelerator, optimizer = run.settings, run.accelerator, run.optimizer
+    size = min(settings.batch_size, run.task.train_size)
+    total = torch.zeros((), device=accelerator.device)
+    for i, part in enumerate(parts):
+        batch = next(batches)
+        if settings.channels_last:
+            batch = recursively_apply(as_channels_last, batch)
+        last = i == len(parts) - 1
+        with nullcontext() if last else accelerator.no_sync(run.model):
+            loss = run.task.loss(run.model, batch) * (len(part) / size)
+            # gradients are averaged over processes, but the shares are parts of a sum
+            accelerator.backward(loss * accelerator.num_processes)
+        total += loss.detach()
+    if settings.clip_grad is not None:
+        accelerator.clip_grad_norm_(run.model.parameters(), settings.clip_grad)
+    optimizer.step()
+    optimizer.zero_grad(set_to_none=True)
+    run.position.lr = optimizer.param_groups[0]["lr"]
+    run.scheduler.step_update(run.steps_done + 1)
+    if run.ema:
+        run.ema.update(run.bare, step=run.steps_done + 1)
+    return total
+
+
+def _look_now(run: Run, stop: Stop) -> bool:
+    """Whether to look at losses and signals after this step; all processes decide alike."""
+    if run.accelerator.device.type == "cpu":
+        return True
+    alone = run.accelerator.num_processes == 1
+    return (alone and stop.requested) or run.position.step % _LOOK_EVERY == 0
+
+
+def _settle(run: Run, pending: list[Tensor], stop: Stop) -> bool:
+    """Add the ``pending`` losses to the epoch's; return whether any process was asked to stop.
+
+    Raises:
+        TrainingError: one of the losses is not finite.
+    """
+    wish = torch.tensor(float(stop.requested), device=run.accelerator.device)
+    values = torch.stack([*pending, wish])
+    if run.accelerator.num_processes > 1:
+        values = run.accelerator.reduce(values, "sum")
+    *losses, wishes = values.tolist()
+    first = run.position.step - len(losses) + 1
+    for step, loss in enumerate(losses, first):
+        if not math.isfinite(loss):
+            raise not_finite(run, f"the loss ({loss})", step)
+        run.position.loss_sum += loss
+    pending.clear()
+    return bool(wishes)
+
+
+def _finish_epoch(run: Run, stop: Stop) -> dict[str, float]:
+    """Evaluate, move on to the next epoch and return the line for the log."""
+    task, settings, position = run.task, run.settings, run.position
+    number = position.epoch + 1
+    line: dict[str, float] = {
+        "epoch": number,
+        "step": run.steps_done,
+        "train_loss": position.loss_sum / position.step,
+        "lr": position.lr,
+    }
+    clock = time.perf_counter()
+    evaluating = _every(settings.eval_every, number) or number == settings.epochs
+    if evaluating:
+        position.metrics = run_evaluation(
+            run.accelerator,
+            run.scored,
+            task,
+            settings.eval_batch_size or settings.batch_size,
+            channels_last=settings.channels_last,
+            stop=stop,
+        )
+        line |= position.metrics
+    seconds = position.train_seconds + time.perf_counter() - clock
+    images = position.step * min(settings.batch_size, task.train_size)
+    line |= {"seconds": seconds, "images_per_second": images / position.train_seconds}
+    position.total_seconds += seconds
+    position.epoch, position.step, position.loss_sum, position.train_seconds = number, 0, 0.0, 0.0
+    if evaluating:
+        keep_best(run, position.metrics[task.metric])
+    return line
+
+
+def _save_and_stop(run: Run) -> NoReturn:
+    save(run)
+    position = run.position
+    raise TrainingInterrupted(
+        f"stopped in epoch {position.epoch + 1} after step {position.step} of {run.steps}; "
+        f"saved to {run.last}, resume to go on"
+    )
+
+
+def _count_time(run: Run, since: float) -> float:
+    """Add the time since ``since`` to the epoch's; return now."""
+    now = time.perf_counter()
+    run.position.train_seconds += now - since
+    return now
+
+
+def _every(interval: int | None, count: int) -> bool:
+    return interval is not None and count % interval == 0
+
+
+@contextmanager
+def _fast_convolutions() -> Iterator[None]:
+    """Let cuDNN try its algorithms, which pays because all batches have one size."""
+    before = torch.backends.cudnn.benchmark
+    torch.backends.cudnn.benchmark = True
+    try:
+        yield
+    finally:
+        torch.backends.cudnn.benchmark = before
