@@ -93,8 +93,7 @@ def resolve_name(name: str) -> str:
     """
     prefix, colon, bare = name.partition(":")
     if not colon:
-        sources = PREFIXES[:-1]
-        found = [full for source in sources if (full := _find(source, name)) is not None]
+        found = _everywhere(name)
         if found:
             return found[0]
         known = {full.partition(":")[2] for full in list_models()}
@@ -107,9 +106,9 @@ def resolve_name(name: str) -> str:
             f"allowed are {', '.join(f'{known}:' for known in PREFIXES)} or no prefix"
         )
     resolved = _find(prefix, bare)
-    if resolved is None:
-        raise _unknown(name, nearest(name.lower(), list_models()))
-    return resolved
+    if resolved is not None:
+        return resolved
+    raise _unknown(name, nearest(name.lower(), _everywhere(bare) or list_models()))
 
 
 def list_models(pattern: str = "*") -> list[str]:
@@ -133,6 +132,12 @@ def list_models(pattern: str = "*") -> list[str]:
 def _matches(full: str, pattern: str) -> bool:
     bare = full.partition(":")[2]
     return fnmatch.fnmatchcase(full, pattern) or fnmatch.fnmatchcase(bare, pattern)
+
+
+def _everywhere(bare: str) -> list[str]:
+    """Return the full names that a name without prefix may stand for, the preferred one first."""
+    found = (_find(source, bare) for source in ("lwdna", "timm", "torchvision"))
+    return [full for full in found if full is not None]
 
 
 def _find(source: str, bare: str) -> str | None:

@@ -1,0 +1,210 @@
+from __future__ import annotations
+
+import pytest
+import torch
+from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+
+from lwdna.errors import ModelError
+from lwdna.models import create_model
+from lwdna.models.cifar_densenet import DenseBottleneck, DenseLayer
+from lwdna.models.cifar_resnet import PreActBottleneck, ZeroPadShortcut
+
+
+def count(model: nn.Module) -> int:
+    return sum(parameter.numel() for parameter in model.parameters())
+
+
+def macs(model: nn.Module, x: Tensor) -> int:
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        model.eval()(x)
+    return int(counter.get_total_flops()) // 2
+
+
+# Millions of parameters as the papers print them (He et al. 2016 table 6, He et al. 2016b,
+# Huang et al. 2017 table 2), and the exact numbers, which other implementations confirm.
+GOLDEN = [
+    ("resnet20_cifar", "0.27", 269_722),
+    ("resnet32_cifar", "0.46", 464_154),
+    ("resnet56_cifar", "0.85", 853_018),
+    ("resnet110_cifar", "1.7", 1_727_962),
+    ("resnet164_cifar", "1.7", 1_703_258),
+    ("densenet40_cifar", "1.0", 1_019_722),
+    ("densenet_bc100_cifar", "0.8", 769_162),
+]
+
+
+@pytest.mark.parametrize(("name", "printed", "exact"), GOLDEN)
+def test_parameters_as_in_the_papers(name: str, printed: str, exact: int) -> None:
+    model = create_model(name)
+    assert count(model) == exact
+    digits = len(printed.partition(".")[2])
+    assert f"{exact / 1e6:.{digits}f}" == printed
+
+
+def resnet_by_hand(blocks: int, classes: int, shortcut: str) -> int:
+    """Parameters of a basic CIFAR ResNet, added up layer by layer."""
+    total = 9 * 3 * 16 + 2 * 16
+    channels = 16
+    for width in (16, 32, 64):
+        for _ in range(blocks):
+            total += 9 * channels * width + 2 * width + 9 * width * width + 2 * width
+            if channels != width and shortcut == "B":
+                total += channels * width + 2 * width
+            channels = width
+    return total + 64 * classes + classes
+
+
+@pytest.mark.parametrize("shortcut", ["A", "B"])
+@pytest.mark.parametrize(("name", "blocks"), [("resnet20_cifar", 3), ("resnet32_cifar", 5)])
+def test_parameters_by_hand(name: str, blocks: int, shortcut: str) -> None:
+    model = create_model(name, num_classes=17, shortcut=shortcut)
+    assert count(model) == resnet_by_hand(blocks, 17, shortcut)
+
+
+def densenet_by_hand(depth: int, bottleneck: bool) -> int:
+    """Parameters of a CIFAR DenseNet with growth rate 12 and 10 classes."""
+    channels = 24 if bottleneck else 16
+    total = 9 * 3 * channels
+    for block in range(3):
+        for _ in range((depth - 4) // (6 if bottleneck else 3)):
+            if bottleneck:
+                total += 2 * channels + channels * 48 + 2 * 48 + 9 * 48 * 12
+            else:
+                total += 2 * channels + 9 * channels * 12
+            channels += 12
+        if block < 2:
+            narrower = channels // 2 if bottleneck else channels
+            total += 2 * channels + channels * narrower
+            channels = narrower
+    return total + 2 * channels + channels * 10 + 10
+
+
+def test_densenets_by_hand() -> None:
+    assert count(create_model("densenet40_cifar")) == densenet_by_hand(40, False)
+    assert count(create_model("densenet_bc40_cifar")) == densenet_by_hand(40, True)
+    assert count(create_model("densenet_bc100_cifar")) == densenet_by_hand(100, True)
+
+
+@pytest.mark.parametrize(
+    ("name", "depth"),
+    [
+        ("resnet8_digits", 8),
+        ("resnet20_cifar", 20),
+        ("resnet32_cifar", 32),
+        ("resnet56_cifar", 56),
+        ("resnet110_cifar", 110),
+        ("resnet164_cifar", 164),
+        ("densenet40_cifar", 40),
+        ("densenet_bc40_cifar", 40),
+        ("densenet_bc100_cifar", 100),
+    ],
+)
+def test_the_name_tells_the_depth(name: str, depth: int) -> None:
+    layers = [
+        module
+        for path, module in create_model(name).named_modules()
+        if isinstance(module, nn.Conv2d | nn.Linear) and "shortcut" not in path
+    ]
+    assert len(layers) == depth
+
+
+def test_macs_of_resnet20() -> None:
+    # Stem, then per stage the maps of 32, 16 and 8 pixels, then the classifier.
+    by_hand = 9 * 3 * 16 * 32**2
+    by_hand += 6 * 9 * 16 * 16 * 32**2
+    by_hand += (9 * 16 * 32 + 5 * 9 * 32 * 32) * 16**2
+    by_hand += (9 * 32 * 64 + 5 * 9 * 64 * 64) * 8**2
+    by_hand += 64 * 10
+    assert macs(create_model("resnet20_cifar"), torch.zeros(1, 3, 32, 32)) == by_hand
+
+
+@pytest.mark.parametrize("name", ["resnet20_cifar", "densenet_bc40_cifar", "resnet8_digits"])
+def test_classes_channels_and_gradients(name: str) -> None:
+    model = create_model(name, num_classes=7, in_chans=5)
+    logits = model(torch.randn(2, 5, 16, 16))
+    assert logits.shape == (2, 7)
+    logits.square().sum().backward()
+    for path, parameter in model.named_parameters():
+        assert parameter.grad is not None, path
+        assert parameter.grad.abs().sum() > 0, path
+
+
+@pytest.mark.parametrize("shortcut", ["A", "B"])
+@pytest.mark.parametrize("name", ["resnet20_cifar", "resnet164_cifar"])
+def test_both_shortcuts_run_at_odd_widths(name: str, shortcut: str) -> None:
+    model = create_model(name, shortcut=shortcut, width_mult=0.3).eval()
+    assert model(torch.randn(1, 3, 32, 32)).shape == (1, 10)
+    padded = [module for module in model.modules() if isinstance(module, ZeroPadShortcut)]
+    assert bool(padded) == (shortcut == "A")
+
+
+@pytest.mark.parametrize("name", ["resnet20_cifar", "densenet40_cifar", "resnet8_digits"])
+def test_width_mult_scales_every_layer(name: str) -> None:
+    plain, doubled = create_model(name), create_model(name, width_mult=2.0)
+    for path, module in plain.named_modules():
+        if isinstance(module, nn.Conv2d):
+            assert doubled.get_submodule(path).out_channels == 2 * module.out_channels, path
+
+
+def test_zero_padding_takes_every_second_pixel_and_pads_behind() -> None:
+    x = torch.randn(2, 3, 5, 6)
+    out = ZeroPadShortcut(7, 2)(x)
+    assert out.shape == (2, 7, 3, 3)
+    assert torch.equal(out[:, :3], x[:, :, [0, 2, 4]][:, :, :, [0, 2, 4]])
+    assert out[:, 3:].eq(0).all()
+
+
+def test_zero_padding_follows_the_widths_around_it() -> None:
+    shortcut = ZeroPadShortcut(32, 2)
+    shortcut.out_channels = 11
+    x = torch.randn(1, 11, 4, 4)
+    assert torch.equal(shortcut(x), x[:, :, ::2, ::2])
+    assert shortcut(x[:, :2]).shape == (1, 11, 2, 2)
+
+
+def test_a_pre_activated_block_without_residual_is_the_identity() -> None:
+    block = PreActBottleneck(8, 2, 1, "B").eval()
+    nn.init.zeros_(block.conv3.weight)
+    x = torch.randn(2, 8, 4, 4)
+    assert torch.equal(block(x), x)
+
+
+@pytest.mark.parametrize("layer", [DenseLayer, DenseBottleneck])
+def test_a_dense_layer_appends_its_channels(layer: type[DenseLayer]) -> None:
+    x = torch.randn(2, 5, 4, 4)
+    out = layer(5, 3)(x)
+    assert out.shape == (2, 8, 4, 4)
+    assert torch.equal(out[:, :5], x)
+
+
+def test_weights_are_drawn_with_variance_two_over_fan_out() -> None:
+    torch.manual_seed(0)
+    model = create_model("resnet20_cifar")
+    conv = model.get_submodule("stages.2.1.conv1")
+    assert isinstance(conv, nn.Conv2d)
+    assert conv.weight.var().item() == pytest.approx(2 / (9 * 64), rel=0.05)
+    first = create_model("resnet20_cifar").get_parameter("fc.bias")
+    assert first.eq(0).all()
+
+
+def test_a_seed_repeats_the_weights() -> None:
+    def draw(seed: int) -> Tensor:
+        torch.manual_seed(seed)
+        return nn.utils.parameters_to_vector(create_model("resnet8_digits").parameters())
+
+    assert torch.equal(draw(1), draw(1))
+    assert not torch.equal(draw(1), draw(2))
+
+
+@pytest.mark.parametrize(
+    ("args", "message"),
+    [
+        ({"shortcut": "C"}, "shortcut is 'C'; choose 'A'"),
+        ({"width_mult": 0.0}, "width_mult is 0.0; it must be above 0"),
+        ({"width_mult": float("nan")}, "width_mult is nan"),
+    ],
+)
+def test_arguments_out_of_range(args: dict[str, object], message: str) -> None:
+    with pytest.raises(ModelError, match=message):
+        create_model("resnet20_cifar", **args)
