@@ -1,1 +1,255 @@
-"""The file a user keeps: which network, how wide each group, what it costs, how it was found."""
+"""The file a user keeps: which network, how wide each group, what it costs, how it was found.
+
+An :class:`Architecture` is data. It rebuilds the network anywhere: build the baseline from its
+source, trace its channel graph, give every group its width. Weights travel as ``.safetensors``
+with the architecture in the metadata; nothing is ever unpickled.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+from pydantic import Field, ValidationError
+from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
+from torch import Tensor, nn
+
+from lwdna.channels import ChannelGraph, resize, trace
+from lwdna.errors import ArchitectureError, CheckpointError, nearest
+from lwdna.files import atomic, write_text
+from lwdna.models import create_model
+from lwdna.settings import Settings
+
+FORMAT_VERSION = 1
+METADATA_KEY = "lwdna_architecture"
+
+
+class ModelSource(Settings):
+    """Where the baseline comes from: a name (``timm:resnet50``) and its arguments."""
+
+    name: str
+    args: dict[str, Any] = Field(default_factory=dict)
+
+    def create(self, trust_code: bool = False) -> nn.Module:
+        """Build the baseline; ``trust_code`` allows sources that import Python code."""
+        extra = {"trust_code": True} if trust_code else {}
+        return create_model(self.name, **self.args, **extra)
+
+
+class CostRecord(Settings):
+    """MACs of one image and number of parameters."""
+
+    macs: int
+    params: int
+
+
+class Architecture(Settings):
+    """A network as widths of the groups of a baseline."""
+
+    format_version: Literal[1] = 1
+    model: ModelSource | None
+    """None when the baseline was an object; :meth:`build` then needs it again."""
+    input_size: tuple[int, ...]
+    """Shape of one input without the batch axis, (C, H, W) for images."""
+    widths: dict[str, int]
+    baseline: CostRecord
+    cost: CostRecord
+    found: dict[str, Any] = Field(default_factory=dict)
+    """How it was found: method, criterion, seed, budget, versions. Empty for the baseline."""
+
+    @classmethod
+    def of(
+        cls,
+        graph: ChannelGraph,
+        input_size: tuple[int, ...],
+        model: ModelSource | None,
+        widths: Mapping[str, int] | None = None,
+        found: dict[str, Any] | None = None,
+    ) -> Architecture:
+        """Describe a network by its baseline's graph and widths (default: the baseline itself)."""
+        before, after = graph.cost(), graph.cost(widths)
+        return cls(
+            model=model,
+            input_size=input_size,
+            widths=graph.complete(widths),
+            baseline=CostRecord(macs=before.macs, params=before.params),
+            cost=CostRecord(macs=after.macs, params=after.params),
+            found=found or {},
+        )
+
+    @classmethod
+    def of_baseline(cls, source: ModelSource, input_size: tuple[int, ...]) -> Architecture:
+        """Return the architecture of an unchanged baseline."""
+        graph = trace(source.create(trust_code=True), torch.zeros(1, *input_size))
+        return cls.of(graph, input_size, source)
+
+    def build(
+        self, model: nn.Module | None = None, seed: int | None = None, trust_code: bool = False
+    ) -> nn.Module:
+        """Return the network with fresh weights.
+
+        Args:
+            model: the baseline, where the file does not say how to make it.
+            seed: makes the weights repeatable.
+            trust_code: allow a baseline whose source imports Python code.
+
+        Raises:
+            ArchitectureError: the widths do not fit the baseline.
+        """
+        if model is None:
+            if self.model is None:
+                raise ArchitectureError(
+                    "this architecture does not say how to make its baseline; "
+                    "pass the model: architecture.build(model)"
+                )
+            with torch.random.fork_rng(devices=[], enabled=seed is not None):
+                if seed is not None:
+                    torch.manual_seed(seed)
+                model = self.model.create(trust_code)
+        graph = trace(model, torch.zeros(1, *self.input_size))
+        self._check_fits(graph)
+        return resize(model, graph, self.widths, init="fresh", seed=seed)
+
+    def _check_fits(self, graph: ChannelGraph) -> None:
+        known = graph.widths
+        for name in self.widths:
+            if name not in known:
+                raise ArchitectureError(
+                    f"the architecture names a group {name!r} that its baseline does not have"
+                    f"{nearest(name, known)}; use the file with the model it was made from"
+                )
+        for name in known:
+            if name not in self.widths:
+                raise ArchitectureError(
+                    f"the architecture gives no width for group {name!r} of its baseline; "
+                    "use the file with the model it was made from"
+                )
+        for what, recorded, widths in (
+            ("baseline", self.baseline, None),
+            ("network", self.cost, self.widths),
+        ):
+            cost = graph.cost(widths)
+            if (cost.macs, cost.params) != (recorded.macs, recorded.params):
+                raise ArchitectureError(
+                    f"the {what} has {cost.macs} MACs and {cost.params} parameters, the file says "
+                    f"{recorded.macs} and {recorded.params}; use the file with the model it was "
+                    "made from"
+                )
+
+    def save(self, path: str | Path) -> None:
+        """Write the architecture as JSON, atomically."""
+        write_text(path, self.to_json())
+
+    def to_json(self) -> str:
+        """Return readable JSON; equal architectures give equal bytes."""
+        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+
+    @classmethod
+    def load(cls, path: str | Path) -> Architecture:
+        """Read an architecture file, or the architecture inside a ``.safetensors`` file.
+
+        Raises:
+            ArchitectureError: the file is missing, damaged or of an unknown version.
+        """
+        path = Path(path)
+        if path.suffix == ".safetensors":
+            return _read_weights(path)[1]
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise ArchitectureError(f"cannot read architecture {path}: {error}") from error
+        return cls.from_json(text, str(path))
+
+    @classmethod
+    def from_json(cls, text: str, origin: str) -> Architecture:
+        """Parse what :meth:`to_json` wrote; ``origin`` names the file in errors."""
+        try:
+            data = json.loads(text)
+        except ValueError as error:
+            raise ArchitectureError(f"{origin} is not an architecture file: {error}") from error
+        version = data.get("format_version") if isinstance(data, dict) else None
+        if version != FORMAT_VERSION:
+            raise ArchitectureError(
+                f"{origin} has format version {version!r}; this lwdna reads version "
+                f"{FORMAT_VERSION}: update lwdna or write the file again"
+            )
+        try:
+            return cls.model_validate(data)
+        except ValidationError as error:
+            first = error.errors()[0]
+            place = ".".join(str(part) for part in first["loc"])
+            raise ArchitectureError(
+                f"{origin} is not a valid architecture file: {place}: {first['msg']}"
+            ) from error
+
+
+def save(model: nn.Module, architecture: Architecture, path: str | Path) -> None:
+    """Write weights as safetensors with the architecture in the metadata, atomically."""
+    tensors = {
+        name: tensor.detach().cpu().contiguous().clone()
+        for name, tensor in model.state_dict().items()
+    }
+    with atomic(path) as temporary:
+        save_file(tensors, temporary, metadata={METADATA_KEY: architecture.to_json()})
+
+
+def load(
+    path: str | Path, model: nn.Module | None = None, trust_code: bool = False
+) -> tuple[nn.Module, Architecture]:
+    """Build the network a ``.safetensors`` file describes and load its weights.
+
+    Args:
+        path: a file written by :func:`save`.
+        model: the baseline, where the architecture does not say how to make it.
+        trust_code: allow a baseline whose source imports Python code.
+
+    Raises:
+        CheckpointError: the file is missing, damaged, without an architecture, or its tensors do
+            not fit the network.
+    """
+    tensors, architecture = _read_weights(Path(path))
+    network = architecture.build(model, trust_code=trust_code)
+    load_weights(network, tensors, str(path))
+    return network, architecture
+
+
+def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], origin: str) -> None:
+    """Load a state dict strictly.
+
+    Raises:
+        CheckpointError: naming the first tensor that is missing, unexpected or of another shape.
+    """
+    own = network.state_dict()
+    for name in [*own, *tensors]:
+        if name not in tensors:
+            problem = f"has no tensor {name}"
+        elif name not in own:
+            problem = f"has a tensor {name} that the network lacks"
+        elif own[name].shape != tensors[name].shape:
+            problem = (
+                f"has {name} of shape {tuple(tensors[name].shape)}, "
+                f"the network needs {tuple(own[name].shape)}"
+            )
+        else:
+            continue
+        raise CheckpointError(f"{origin} is of another network: it {problem}")
+    network.load_state_dict(dict(tensors))
+
+
+def _read_weights(path: Path) -> tuple[dict[str, Tensor], Architecture]:
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(METADATA_KEY)
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError) as error:
+        raise CheckpointError(f"cannot read weights {path}: {error}") from error
+    if text is None:
+        raise CheckpointError(
+            f"{path} has no lwdna architecture in its metadata; "
+            "only files written by lwdna can be loaded this way"
+        )
+    return tensors, Architecture.from_json(text, str(path))

@@ -1,0 +1,99 @@
+"""One latent vector per group of coupled channels, and how latents enter a weight.
+
+Legend: O output and I input channels of a weight (I per convolution group), K kernel positions,
+m embedding size, n units of a group.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd
+
+from lwdna.channels.graph import AxisLayout, ChannelGraph
+
+
+class Latents(nn.Module):
+    """The latent vectors z_g ~ N(0, 1), one entry per unit, shared by all layers of a group.
+
+    Source: Li et al., "The Heterogeneity Hypothesis", CVPR 2021, section 3; DHP, ECCV 2020.
+    """
+
+    def __init__(
+        self, graph: ChannelGraph, widths: Mapping[str, int], generator: torch.Generator
+    ) -> None:
+        super().__init__()
+        self.names = [group.name for group in graph.groups]
+        self.vectors = nn.ParameterList(
+            nn.Parameter(torch.randn(widths[name], generator=generator)) for name in self.names
+        )
+
+    def along(self, axis: AxisLayout) -> Tensor | None:
+        """Return the latents spread along an axis; fixed runs count 1; None for a fixed axis."""
+        if all(part.group < 0 for part in axis):
+            return None
+        pieces = []
+        for outer, group, inner in axis:
+            if group < 0:
+                pieces.append(self.vectors[0].new_ones(outer * inner))
+            else:
+                vector = self.vectors[group]
+                pieces.append(vector[None, :, None].expand(outer, -1, inner).reshape(-1))
+        return torch.cat(pieces)
+
+    def outer(self, axes: tuple[AxisLayout, ...]) -> Tensor:
+        """Return z_a[o] * z_b[i], shape (O, I), (O, 1) or (1, I), a missing factor left out."""
+        first, second = self.along(axes[0]), self.along(axes[1])
+        if first is None:
+            assert second is not None
+            return second[None, :]
+        return first[:, None] if second is None else first[:, None] * second[None, :]
+
+
+def generated_weights(model: nn.Module, graph: ChannelGraph) -> dict[str, _ConvNd | nn.Linear]:
+    """Return the weights a hypernetwork generates, by name, with the layers that own them.
+
+    These are the weights of convolutions and linear layers with at least one free channel axis;
+    biases, normalisation and fixed layers stay ordinary parameters.
+    """
+    names = {
+        f"{path}.weight" if path else "weight": module
+        for path, module in model.named_modules()
+        if isinstance(module, _ConvNd | nn.Linear)
+    }
+    return {
+        name: names[name]
+        for name in graph.parameters
+        if name in names
+        and any(part.group >= 0 for axis in graph.tensors[name][:2] for part in axis)
+    }
+
+
+def draw_factor(
+    shape: torch.Size, embedding_dim: int, generator: torch.Generator
+) -> tuple[Tensor, Tensor]:
+    """Draw W1 (O, I, m) and W2 (O, I, K, m), uniform with variances 1 and 1 / (m * fan_in).
+
+    Then a generated weight has variance 1 / fan_in ("hyperfan-in": Chang et al., "Principled
+    Weight Initialization for Hypernetworks", ICLR 2020).
+    """
+    out, inside, kernel = shape[0], shape[1], math.prod(shape[2:])
+    one, two = math.sqrt(3.0), math.sqrt(3.0 / (embedding_dim * inside * kernel))
+    first = torch.empty(out, inside, embedding_dim).uniform_(-one, one, generator=generator)
+    second = torch.empty(out, inside, kernel, embedding_dim)
+    return first, second.uniform_(-two, two, generator=generator)
+
+
+def sum_by_unit(values: Tensor, axis: AxisLayout, totals: list[Tensor]) -> None:
+    """Add per-channel ``values`` of an axis to the totals of the units they belong to."""
+    start = 0
+    for outer, group, inner in axis:
+        width = 1 if group < 0 else len(totals[group])
+        size = outer * width * inner
+        if group >= 0:
+            piece = values[start : start + size].reshape(outer, width, inner)
+            totals[group] += piece.sum((0, 2)).to(totals[group])
+        start += size

@@ -1,0 +1,193 @@
+"""LW-DNA: widen, score every unit by the gradient of its latent, keep what the budget allows.
+
+Li et al., "The Heterogeneity Hypothesis: Finding Layer-Wise Differentiated Network Architectures",
+CVPR 2021 (arXiv 2006.16242).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import asdict, dataclass
+from importlib.metadata import version
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from lwdna.architecture import Architecture, ModelSource
+from lwdna.channels import ChannelGraph, resize, trace, widened_widths
+from lwdna.errors import DataError
+from lwdna.methods.criterion import Loss, latent_gradients
+from lwdna.methods.keep import Kept, floors, keep_by_threshold, limits
+from lwdna.methods.settings import Budget, ShrinkSettings
+from lwdna.models import resolve_name
+
+
+@dataclass(frozen=True)
+class Search:
+    """What a search found, and everything needed to show why."""
+
+    architecture: Architecture
+    graph: ChannelGraph
+    widened: dict[str, int]
+    least: dict[str, int]
+    scores: dict[str, Tensor]
+    threshold: float
+
+    def to_json(self) -> dict[str, Any]:
+        """Return the record of the search as JSON data: groups with scores, layers, costs."""
+        graph, found = self.graph, self.architecture.widths
+        stages: dict[str, Mapping[str, int]] = {
+            "baseline": graph.widths,
+            "widened": self.widened,
+            "found": found,
+        }
+        layers = {stage: graph.layers(widths) for stage, widths in stages.items()}
+        return {
+            "groups": [
+                {
+                    "name": group.name,
+                    "baseline": group.width,
+                    "widened": self.widened[group.name],
+                    "found": found[group.name],
+                    "floor": self.least[group.name],
+                    "scores": [float(f"{score:.6g}") for score in self.scores[group.name]],
+                }
+                for group in graph.groups
+            ],
+            "threshold": self.threshold,
+            "layers": [
+                {
+                    "name": one.name,
+                    "op": one.op,
+                    "macs": {stage: layers[stage][i].macs for stage in stages},
+                    "params": {stage: layers[stage][i].params for stage in stages},
+                }
+                for i, one in enumerate(layers["baseline"])
+            ],
+            "cost": {stage: asdict(graph.cost(widths)) for stage, widths in stages.items()},
+            **{key: self.architecture.found[key] for key in ("budget", "criterion")},
+        }
+
+
+def search(
+    model: nn.Module,
+    example_inputs: Tensor,
+    batches: Iterable[Any],
+    loss: Loss,
+    settings: ShrinkSettings,
+    *,
+    seed: int = 0,
+    source: ModelSource | None = None,
+) -> Search:
+    """Find the widths of a layer-wise differentiated network.
+
+    Args:
+        model: the baseline; it is not changed.
+        example_inputs: one input, (1, C, H, W).
+        batches: mini-batches for ``loss``; all of them are used.
+        loss: maps a network and a batch to the training loss.
+        settings: widening, criterion, floors, budget.
+        seed: everything random follows from it.
+        source: how to make the baseline again, for the architecture file.
+
+    Raises:
+        BudgetError: no widths meet the budget.
+        DataError: there are no batches.
+        TrainingError: the loss is not finite.
+    """
+    batches = list(batches)
+    if not batches:
+        raise DataError("the search needs at least one batch of training data, got none")
+    graph = trace(model, example_inputs)
+    widened = widened_widths(graph, settings.width_mult)
+    least = floors(graph, widened, settings.floor, settings.linear_floor)
+    allowed = limits(graph, widened, settings.budget)
+    wide = resize(model, graph, widened, seed=seed)
+    gradients = latent_gradients(
+        wide,
+        graph,
+        widened,
+        batches,
+        loss,
+        embedding_dim=settings.embedding_dim,
+        seed=seed,
+        hypernetwork=settings.hypernetwork,
+    )
+    del wide
+    scores = {name: gradient.abs() for name, gradient in gradients.items()}
+    if settings.normalize == "group-mean":
+        scores = {name: s / s.mean().clamp_min(1e-30) for name, s in scores.items()}
+    kept = keep_by_threshold(graph, scores, least, allowed, settings.multiple)
+    architecture = Architecture.of(
+        graph,
+        tuple(example_inputs.shape[1:]),
+        source,
+        kept.widths,
+        _found(settings, kept, len(batches), seed),
+    )
+    return Search(architecture, graph, widened, least, scores, kept.threshold)
+
+
+def shrink(
+    model_or_name: nn.Module | str,
+    example_inputs: Tensor,
+    batches: Iterable[tuple[Tensor, Any]],
+    loss_fn: Any,
+    budget: Budget | None = None,
+    *,
+    seed: int = 0,
+    model_args: Mapping[str, Any] | None = None,
+    **options: Any,
+) -> Architecture:
+    """Find a better architecture for a network and a data set.
+
+    Args:
+        model_or_name: a network, or a name such as ``"timm:resnet50"``.
+        example_inputs: one input, (1, C, H, W).
+        batches: pairs ``(inputs, targets)``; two mini-batches are enough.
+        loss_fn: ``loss_fn(outputs, targets)``, for example ``torch.nn.CrossEntropyLoss()``.
+        budget: default 0.92 of the baseline's MACs and no more than its parameters.
+        seed: everything random follows from it.
+        model_args: arguments for a name.
+        options: further fields of :class:`lwdna.methods.ShrinkSettings`, such as ``width_mult``.
+
+    Raises:
+        BudgetError: no widths meet the budget.
+        ModelError: there is no network of that name.
+
+    Example:
+        >>> arch = lwdna.shrink(model, images[:1], [(images, labels)], nn.CrossEntropyLoss())
+        >>> arch.save("better.lwdna.json")
+    """
+    if budget is not None:
+        options["budget"] = budget
+    settings = ShrinkSettings(**options)
+    source = None
+    if isinstance(model_or_name, str):
+        source = ModelSource(name=resolve_name(model_or_name), args=dict(model_args or {}))
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            model = source.create()
+    else:
+        model = model_or_name
+
+    def loss(network: nn.Module, batch: tuple[Tensor, Any]) -> Tensor:
+        inputs, targets = batch
+        result: Tensor = loss_fn(network(inputs), targets)
+        return result
+
+    found = search(model, example_inputs, batches, loss, settings, seed=seed, source=source)
+    return found.architecture
+
+
+def _found(settings: ShrinkSettings, kept: Kept, batches: int, seed: int) -> dict[str, Any]:
+    """Return how an architecture was found, without anything that changes from run to run."""
+    return {
+        "method": "lwdna",
+        **settings.model_dump(mode="json", exclude={"batches", "hypernetwork"}),
+        "batches": batches,
+        "threshold": float(f"{kept.threshold:.9g}"),
+        "seed": seed,
+        "versions": {name: version(name) for name in ("lwdna", "torch", "timm")},
+    }

@@ -1,0 +1,46 @@
+"""What a recipe says of the search: widening, criterion, floors and budget."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+from pydantic import Field, model_validator
+
+from lwdna.settings import Settings
+
+
+class Budget(Settings):
+    """How much the network found may cost, as fractions of the baseline or the widened network."""
+
+    macs: float | None = Field(default=None, gt=0)
+    params: float | None = Field(default=None, gt=0)
+    of: Literal["baseline", "widened"] = "baseline"
+
+    @model_validator(mode="after")
+    def _limits_something(self) -> Budget:
+        if self.macs is None and self.params is None:
+            raise ValueError("a budget needs macs or params (or both), for example macs=0.92")
+        return self
+
+
+class ShrinkSettings(Settings):
+    """The search of LW-DNA."""
+
+    width_mult: float = Field(default=2.0, gt=0)
+    """How many times wider every group is made before the search."""
+    budget: Budget = Budget(macs=0.92, params=1.0)
+    criterion: Literal["latent-gradient"] = "latent-gradient"
+    normalize: Literal["none", "group-mean"] = "none"
+    """Whether scores are compared as they are (the paper) or relative to their group's mean."""
+    floor: float = Field(default=0.4, ge=0, le=1)
+    """Fraction of the widened units of a group that always stays."""
+    linear_floor: float = Field(default=0.45, ge=0, le=1)
+    """The same for groups that feed the layer whose results are the network's output."""
+    embedding_dim: int = Field(default=2, ge=1)
+    batches: int = Field(default=2, ge=1)
+    """Mini-batches whose gradients are averaged."""
+    batch_size: int = Field(default=64, ge=1)
+    multiple: int = Field(default=1, ge=1)
+    """Round widths to a multiple of this, then repair them to the budget."""
+    hypernetwork: bool = False
+    """Go through the hypernetwork although the closed form gives the same gradients faster."""
