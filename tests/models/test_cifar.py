@@ -170,6 +170,14 @@ def test_a_pre_activated_block_without_residual_is_the_identity() -> None:
     assert torch.equal(block(x), x)
 
 
+def test_a_pre_activated_shortcut_starts_behind_the_activation() -> None:
+    block = PreActBottleneck(6, 2, 2, "A").eval()
+    nn.init.zeros_(block.conv3.weight)
+    x = torch.randn(2, 6, 4, 4)
+    activated = block.bn1(x).relu()[:, :, ::2, ::2]
+    assert torch.equal(block(x)[:, :6], activated)
+
+
 @pytest.mark.parametrize("layer", [DenseLayer, DenseBottleneck])
 def test_a_dense_layer_appends_its_channels(layer: type[DenseLayer]) -> None:
     x = torch.randn(2, 5, 4, 4)
@@ -181,11 +189,10 @@ def test_a_dense_layer_appends_its_channels(layer: type[DenseLayer]) -> None:
 def test_weights_are_drawn_with_variance_two_over_fan_out() -> None:
     torch.manual_seed(0)
     model = create_model("resnet20_cifar")
-    conv = model.get_submodule("stages.2.1.conv1")
-    assert isinstance(conv, nn.Conv2d)
-    assert conv.weight.var().item() == pytest.approx(2 / (9 * 64), rel=0.05)
-    first = create_model("resnet20_cifar").get_parameter("fc.bias")
-    assert first.eq(0).all()
+    weight = model.get_parameter("stages.2.0.conv1.weight")
+    assert weight.shape == (64, 32, 3, 3)
+    assert weight.var().item() == pytest.approx(2 / (9 * 64), rel=0.05)
+    assert model.get_parameter("fc.bias").eq(0).all()
 
 
 def test_a_seed_repeats_the_weights() -> None:
