@@ -61,7 +61,7 @@ def latent_gradients(
         value = loss(wide, batch) / len(batches)
         if not bool(torch.isfinite(value)):
             raise TrainingError(
-                f"the loss of search batch {number} is {float(value)}; "
+                f"the loss of search batch {number} is {value.item()}; "
                 "check the data and the normalisation of the inputs"
             )
         value.backward()

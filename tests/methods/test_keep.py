@@ -1,0 +1,124 @@
+"""Budgets are met within one unit and never exceeded."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import timm
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from lwdna.channels import trace, widened_widths
+from lwdna.errors import BudgetError
+from lwdna.methods.keep import floors, keep_by_threshold, limits
+from lwdna.methods.settings import Budget
+from networks import Branches, Chain
+
+GRAPHS = [
+    trace(model, torch.zeros(1, 3, 16, 16))
+    for model in (Branches(), Chain(), timm.create_model("test_resnet", num_classes=5))
+]
+
+
+def _random_scores(widened, seed, spread):
+    generator = torch.Generator().manual_seed(seed)
+    return {
+        name: torch.exp(spread * torch.randn((), generator=generator))
+        * torch.rand(width, generator=generator)
+        for name, width in widened.items()
+    }
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    graph=st.sampled_from(GRAPHS),
+    seed=st.integers(0, 10**6),
+    factor=st.sampled_from([1.0, 1.5, 2.0, 3.0]),
+    spread=st.sampled_from([0.0, 1.0, 4.0]),
+    floor=st.floats(0, 0.5),
+    share=st.floats(0.02, 0.98),
+    by=st.sampled_from(["macs", "params", "both"]),
+)
+def test_the_budget_is_met_within_one_unit(graph, seed, factor, spread, floor, share, by):
+    widened = widened_widths(graph, factor)
+    scores = _random_scores(widened, seed, spread)
+    least = floors(graph, widened, floor, floor)
+    low, high = graph.cost(least), graph.cost(widened)
+    allowed = {
+        what: int(getattr(low, what) + share * (getattr(high, what) - getattr(low, what)))
+        for what in (["macs", "params"] if by == "both" else [by])
+    }
+    if all(getattr(high, what) <= limit for what, limit in allowed.items()):
+        return
+    kept = keep_by_threshold(graph, scores, least, allowed)
+    cost = graph.cost(kept.widths)
+    assert all(getattr(cost, what) <= limit for what, limit in allowed.items())
+    assert all(kept.widths[name] >= least[name] for name in least)
+    # the best unit left out would break the budget
+    left_out = {
+        name: float(np.sort(scores[name].numpy())[::-1][kept.widths[name]])
+        for name in kept.widths
+        if kept.widths[name] < widened[name]
+    }
+    best = max(left_out, key=left_out.__getitem__)
+    more = graph.cost({**kept.widths, best: kept.widths[best] + 1})
+    assert any(getattr(more, what) > limit for what, limit in allowed.items())
+    # one threshold for all: nothing kept above a floor scores below anything left out
+    for name, width in kept.widths.items():
+        if width > least[name]:
+            assert np.sort(scores[name].numpy())[::-1][width - 1] >= left_out[best] - 1e-12
+
+
+@settings(deadline=None, max_examples=40)
+@given(seed=st.integers(0, 10**6), share=st.floats(0.2, 0.8), multiple=st.sampled_from([2, 4, 8]))
+def test_widths_are_rounded_to_multiples_and_repaired(seed, share, multiple):
+    graph = GRAPHS[1]
+    widened = widened_widths(graph, 4.0)
+    scores = _random_scores(widened, seed, 1.0)
+    least = floors(graph, widened, 0.1, 0.1)
+    allowed = {"macs": int(share * graph.cost(widened).macs)}
+    widths = keep_by_threshold(graph, scores, least, allowed, multiple).widths
+    assert all(width % multiple == 0 for width in widths.values())
+    assert graph.cost(widths).macs <= allowed["macs"]
+    assert all(widths[name] >= least[name] for name in least)
+    for name, width in widths.items():  # no room for one more multiple anywhere
+        if width + multiple <= widened[name]:
+            assert graph.cost({**widths, name: width + multiple}).macs > allowed["macs"]
+
+
+def test_floors_are_fractions_of_the_widened_width_and_higher_before_the_output():
+    graph = GRAPHS[1]
+    least = floors(graph, widened_widths(graph, 2.0), 0.4, 0.45)
+    assert least == {"one": 10, "two": 16, "three": 15}  # 0.4*24, 0.4*40, 0.45*32, rounded up
+
+
+def test_limits_are_fractions_of_the_baseline_or_of_the_widened_network():
+    graph = GRAPHS[1]
+    # 16x16: one 3*12*9*256, two 12*20*9*64, three 20*16*9*64, head 16*5
+    macs = 3 * 12 * 9 * 256 + 12 * 20 * 9 * 64 + 20 * 16 * 9 * 64 + 16 * 5
+    widened = widened_widths(graph, 2.0)
+    assert limits(graph, widened, Budget(macs=0.5)) == {"macs": macs // 2}
+    wide = 3 * 24 * 9 * 256 + 24 * 40 * 9 * 64 + 40 * 32 * 9 * 64 + 32 * 5
+    assert limits(graph, widened, Budget(macs=0.25, of="widened")) == {"macs": wide // 4}
+
+
+@pytest.mark.parametrize(
+    ("allowed", "word"), [({"macs": 10**12}, "not below"), ({"params": 10}, "floors alone")]
+)
+def test_impossible_budgets_say_so(allowed, word):
+    graph = GRAPHS[0]
+    widened = widened_widths(graph, 2.0)
+    with pytest.raises(BudgetError, match=word):
+        keep_by_threshold(
+            graph,
+            _random_scores(widened, 0, 1.0),
+            floors(graph, widened, 0.4, 0.4),
+            allowed,
+        )
+
+
+def test_resnet50_costs_are_those_of_the_paper():
+    graph = trace(timm.create_model("resnet50"), torch.zeros(1, 3, 224, 224))
+    assert (graph.cost().macs, graph.cost().params) == (4_089_184_256, 25_557_032)
+    assert graph.cost(widened_widths(graph, 2.0)).macs == 16_116_613_120
