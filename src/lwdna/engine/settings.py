@@ -67,6 +67,11 @@ class TrainSettings(Settings):
     checkpoint_every: int | None = Field(default=None, ge=1)
     """Optimizer steps between checkpoints inside an epoch; one is always written after it."""
 
+    @field_validator("mixed_precision", mode="before")
+    @classmethod
+    def _no_is_not_false(cls, value: object) -> object:
+        return "no" if value is False else value  # YAML reads a bare "no" as false
+
     @field_validator("optimizer")
     @classmethod
     def _known_optimizer(cls, name: str) -> str:

@@ -1,0 +1,185 @@
+"""Recipes: everything that decides an experiment, as one YAML file."""
+
+from __future__ import annotations
+
+import types
+import typing
+from collections.abc import Iterator, Sequence
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+from typing import Any, Literal
+
+import yaml
+from pydantic import BaseModel, Field, JsonValue, ValidationError
+
+from lwdna.engine import TrainSettings
+from lwdna.errors import RecipeError, nearest
+from lwdna.methods import ShrinkSettings
+from lwdna.settings import Settings
+from lwdna.tasks.classification import DataSettings
+
+
+class ModelSettings(Settings):
+    """The baseline network."""
+
+    name: str
+    """As ``lwdna list`` shows it, for example ``timm:resnet50``."""
+    args: dict[str, JsonValue] = Field(default_factory=dict)
+    """Arguments of the function that builds it."""
+
+
+class Recipe(Settings):
+    """An experiment: a network, data, how to search and how to train."""
+
+    task: Literal["classification"] = "classification"
+    model: ModelSettings
+    data: DataSettings = DataSettings()
+    shrink: ShrinkSettings = ShrinkSettings()
+    train: TrainSettings = TrainSettings()
+    seed: int = Field(default=0, ge=0)
+
+    def to_yaml(self) -> str:
+        """Return the recipe with every default filled in; loading it gives the recipe again."""
+        return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+
+def load_recipe(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
+    """Read a recipe.
+
+    Args:
+        path_or_name: a YAML file or the name of a recipe that comes with lwdna, such as
+            ``digits`` or ``imagenet/resnet50`` (see :func:`list_recipes`).
+        overrides: values that replace those of the file, as ``"train.epochs=3"``; what follows
+            the equals sign is read as YAML.
+
+    Raises:
+        RecipeError: the file is missing or is not YAML, or the recipe has unknown keys or values
+            that are not allowed; all such faults are named at once.
+    """
+    values = _parse(_read(path_or_name), str(path_or_name))
+    for override in overrides:
+        _override(values, override)
+    try:
+        return Recipe.model_validate(values)
+    except ValidationError as error:
+        raise RecipeError(f"{path_or_name}: {_explain(error)}") from error
+
+
+def list_recipes() -> list[str]:
+    """Return the names of the recipes that come with lwdna."""
+    return sorted(_names(_shipped(), ""))
+
+
+def _shipped() -> Traversable:
+    return files("lwdna") / "recipes"
+
+
+def _names(folder: Traversable, prefix: str) -> Iterator[str]:
+    for entry in folder.iterdir():
+        if entry.is_dir():
+            yield from _names(entry, f"{prefix}{entry.name}/")
+        elif entry.name.endswith(".yaml"):
+            yield prefix + entry.name.removesuffix(".yaml")
+
+
+def _read(path_or_name: str | Path) -> str:
+    path = Path(path_or_name)
+    try:
+        if path.is_file():
+            return path.read_text(encoding="utf-8")
+        # "recipes/digits.yaml" is how the repository calls it, wherever lwdna is used
+        name = path.as_posix().removeprefix("recipes/").removesuffix(".yaml")
+        known = list_recipes()
+        if name in known:
+            return _shipped().joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise RecipeError(f"cannot read recipe {path}: {error}") from error
+    hint = nearest(name, known) or f"; give a file or one of {', '.join(known)}"
+    raise RecipeError(f"there is no recipe {path_or_name}{hint}")
+
+
+def _parse(text: str, source: str) -> dict[str, Any]:
+    try:
+        values = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"{source} is not YAML: {_one_line(error)}") from error
+    if not isinstance(values, dict):
+        raise RecipeError(
+            f"{source} is not a recipe: it must hold sections such as model and train"
+        )
+    return values
+
+
+def _override(values: dict[str, Any], override: str) -> None:
+    """Set one ``a.b=value`` in the nested ``values``."""
+    key, equals, text = override.partition("=")
+    if not equals or not all(key.split(".")):
+        raise RecipeError(f"cannot read {override!r}: write key=value, for example train.epochs=3")
+    try:
+        value = yaml.safe_load(text)
+    except yaml.YAMLError as error:
+        raise RecipeError(f"the value of {key} is not YAML: {_one_line(error)}") from error
+    *sections, last = key.split(".")
+    for section in sections:
+        inner = values.get(section)
+        if not isinstance(inner, dict):
+            inner = values[section] = {}
+        values = inner
+    values[last] = value
+
+
+def _one_line(error: Exception) -> str:
+    return " ".join(str(error).split())
+
+
+def _explain(error: ValidationError) -> str:
+    """Return all faults of a recipe as one line; those of one key are alternatives."""
+    known = list(_known_keys(Recipe))
+    faults: dict[str, list[str]] = {}
+    for fault in error.errors():
+        # past the last known key, the place names alternatives of a type, not keys
+        parts = [str(part) for part in fault["loc"]]
+        if fault["type"] == "extra_forbidden":
+            key = ".".join(parts)
+            faults[f"{key} is no known key{_nearest_key(key, known)}"] = []
+            continue
+        while len(parts) > 1 and ".".join(parts) not in known:
+            parts.pop()
+        key = ".".join(parts)
+        if fault["type"] == "missing":
+            faults[f"{key} is missing"] = []
+            continue
+        what = fault["msg"].removeprefix("Value error, ")
+        what = what[0].lower() + what[1:]
+        given = fault["input"]
+        shown = key if isinstance(given, dict) else f"{key}={given}"
+        faults.setdefault(shown, []).append(what)
+    return "; ".join(
+        f"{key}: {' or '.join(dict.fromkeys(what))}" if what else key
+        for key, what in faults.items()
+    )
+
+
+def _known_keys(kind: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in kind.model_fields.items():
+        yield prefix + name
+        for inner in _models_in(field.annotation):
+            yield from _known_keys(inner, f"{prefix}{name}.")
+
+
+def _models_in(annotation: Any) -> list[type[BaseModel]]:
+    if isinstance(annotation, type) and issubclass(annotation, BaseModel):
+        return [annotation]
+    if typing.get_origin(annotation) in (typing.Union, types.UnionType):
+        return [model for part in typing.get_args(annotation) for model in _models_in(part)]
+    return []
+
+
+def _nearest_key(key: str, known: Sequence[str]) -> str:
+    """Return a suggestion: the same name in another section, or the most similar key."""
+    name = key.rpartition(".")[2]
+    elsewhere = [other for other in known if other.rpartition(".")[2] == name]
+    if elsewhere:
+        return f"; did you mean {', '.join(elsewhere[:3])}?"
+    return nearest(key, known)
