@@ -179,11 +179,19 @@ def unify(left: Layout, right: Layout, blame: Blame) -> None:
     """Make two axes of equal length agree, index by index where that can be expressed."""
     if size_of(left) != size_of(right):
         raise ValueError(f"axes of length {size_of(left)} and {size_of(right)} cannot agree")
+
+    def cause(why: str) -> Reason:
+        known = reasons_of(left) or reasons_of(right)
+        return known[0] if known else blame(why)
+
     one, two = deque(resolve(left)), deque(resolve(right))
     while one and two:
         a, b = _pop(one), _pop(two)
         if a.size == b.size:
-            _equate(a, b, blame)
+            if a.unit is None or b.unit is None:
+                pin((a, b), cause("meets a fixed axis"))
+            else:
+                _equate(a, b, blame)
         elif a.size > b.size:
             one.extendleft(reversed(_cut(a, b.size, blame)))
             two.appendleft(b)
@@ -226,11 +234,9 @@ def _cut(segment: Segment, at: int, blame: Blame) -> Layout:
 
 
 def _equate(a: Segment, b: Segment, blame: Blame) -> None:
-    """Unify two segments of equal length."""
-    if a.unit is None or b.unit is None:
-        if a.unit is not b.unit:
-            pin((a, b), blame("meets a fixed axis"))
-        return
+    """Unify two segments of equal length, each with a unit."""
+    assert a.unit is not None
+    assert b.unit is not None
     if a.unit is b.unit:
         if a.inner != b.inner:
             mark_inexact((a,), blame("meets itself in another order"))

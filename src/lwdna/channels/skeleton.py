@@ -69,18 +69,15 @@ def sync_attributes(model: nn.Module) -> None:
 
 def _sync_convolution(module: _ConvNd) -> None:
     weight = module.weight
-    if isinstance(module, _ConvTransposeNd):
-        module.in_channels = weight.shape[0]
-        if module.groups > 1 and module.groups == module.in_channels:
-            return
-        module.out_channels = weight.shape[1] * module.groups
-    elif weight.shape[1] == 1 and module.groups == module.in_channels and module.groups > 1:
+    first, second = (1, 0) if isinstance(module, _ConvTransposeNd) else (0, 1)
+    if 1 < module.groups == module.in_channels:  # depthwise: the groups follow the channels
         multiplier = module.out_channels // module.groups
-        module.out_channels = weight.shape[0]
-        module.in_channels = module.groups = weight.shape[0] // multiplier
-    else:
-        module.out_channels = weight.shape[0]
-        module.in_channels = weight.shape[1] * module.groups
+        module.in_channels = module.groups = weight.shape[0] // (multiplier if first == 0 else 1)
+        module.out_channels = module.groups * multiplier
+        return
+    # Of the two channel axes the second counts the channels of one group.
+    channels = [weight.shape[0], weight.shape[1] * module.groups]
+    module.out_channels, module.in_channels = channels[first], channels[second]
 
 
 def empty_like(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:

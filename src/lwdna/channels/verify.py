@@ -7,7 +7,9 @@ near the failing operator are tried; if that does not help, the groups that cann
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -108,13 +110,25 @@ def _replay(session: Session, draft: Draft, moving: Sequence[int]) -> _Failure |
         stack = ModuleStack()
         replay = _Replay(steps, draft.graph, widths)
         try:
-            with stack.following(model), torch.no_grad(), session.fake, replay:
+            with _quiet(), stack.following(model), torch.no_grad(), session.fake, replay:
                 model(*session.args, **session.kwargs)
         except Exception:  # whatever the network raises means that these widths do not run
             return _Failure(mode, replay.position, steps, stack.current)
         if replay.position != len(steps):
             return _Failure(mode, replay.position, steps, stack.current)
     return None
+
+
+@contextmanager
+def _quiet() -> Iterator[None]:
+    """Keep fake tensors from logging operators that fail, which here is an answer, no fault."""
+    logger = logging.getLogger("torch._subclasses.fake_tensor")
+    level = logger.level
+    logger.setLevel(logging.CRITICAL)
+    try:
+        yield
+    finally:
+        logger.setLevel(level)
 
 
 def _other_width(width: int, group: int) -> int:

@@ -24,7 +24,11 @@ def convolution(call: Call) -> Axes:
     if groups == 1:
         taken, given = (first, second) if transposed else (second, first)
         call.unify(channels, taken)
-    elif weight.shape[1] == 1 and groups == x.shape[1] and not transposed:
+    elif transposed and groups == x.shape[1]:
+        call.unify(channels, first)
+        call.pin(second, "channel multiplier of a depthwise convolution")
+        given = _inner(channels, weight.shape[1])
+    elif groups == x.shape[1]:
         given = _inner(channels, weight.shape[0] // groups)
         call.unify(given, first)
     elif transposed:
@@ -38,9 +42,10 @@ def convolution(call: Call) -> Axes:
     if bias is not None:
         call.unify(given, call.axes(bias)[0])
     call.produces(given)
-    positions = prod((x if transposed else call.outputs[0]).shape[2:])
-    call.macs(x.shape[0] * positions * prod(weight.shape[2:]), first, second)
-    return (batch, given, *_space(call, space))
+    result = (batch, given, *_space(call, space))
+    positions = space if transposed else result[2:]
+    call.macs(prod(weight.shape[2:]), batch, first, second, *positions)
+    return result
 
 
 def _inner(layout: Layout, factor: int) -> Layout:
