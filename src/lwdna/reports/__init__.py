@@ -1,1 +1,31 @@
+"""Reports: results and pictures from the files of a run."""
 
+from lwdna.reports.formats import (
+    format_bytes,
+    format_change,
+    format_count,
+    format_milliseconds,
+    format_percent,
+    format_points,
+    format_seconds,
+)
+from lwdna.reports.report import compare_run, write_report
+from lwdna.reports.tables import COMPARISON_COLUMNS, ComparisonRow, comparison
+from lwdna.reports.verdict import evidence, verdict
+
+__all__ = [
+    "COMPARISON_COLUMNS",
+    "ComparisonRow",
+    "compare_run",
+    "comparison",
+    "evidence",
+    "format_bytes",
+    "format_change",
+    "format_count",
+    "format_milliseconds",
+    "format_percent",
+    "format_points",
+    "format_seconds",
+    "verdict",
+    "write_report",
+]

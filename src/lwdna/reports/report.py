@@ -1,0 +1,127 @@
+"""Write the report of a run: one HTML file that opens anywhere, without network."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+from pathlib import Path
+from typing import Any
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+
+from lwdna.files import write_text
+from lwdna.reports import provenance
+from lwdna.reports.bars import group_table, groups_between, layer_table
+from lwdna.reports.criterion import criterion
+from lwdna.reports.curves import curves
+from lwdna.reports.formats import shorten
+from lwdna.reports.run_files import Cost, RunFiles, read_run
+from lwdna.reports.tables import ComparisonRow, Figures, comparison
+from lwdna.reports.verdict import evidence, verdict
+
+
+def write_report(run_dir: Path, out: Path | None = None) -> Path:
+    """Write the report of a run as one HTML file without outside parts.
+
+    The same files give the same bytes.
+
+    Args:
+        run_dir: the folder of a whole job (``search/``, ``baseline/``, ``lwdna/``), of a search
+            or of a training run. Sections whose files are missing are left out.
+        out: the file to write, ``run_dir/report.html`` by default.
+
+    Returns:
+        The path of the report.
+
+    Raises:
+        FileError: the folder holds no files of a run, one of them is damaged, or the report
+            cannot be written.
+    """
+    run_dir = Path(run_dir)
+    html = _render(read_run(run_dir))
+    path = run_dir / "report.html" if out is None else Path(out)
+    write_text(path, html)
+    return path
+
+
+def compare_run(run_dir: Path) -> list[ComparisonRow]:
+    """Return the report's comparison of baseline and found network as plain rows.
+
+    Raises:
+        FileError: the folder holds no files of a run, or one of them is damaged.
+    """
+    return comparison(*_figures(read_run(Path(run_dir))))
+
+
+def _figures(run: RunFiles) -> tuple[Figures | None, Figures | None]:
+    """Return each network's figures; costs come from search and architecture if need be."""
+    costs: dict[str, Cost | None] = {}
+    if run.architecture is not None:
+        costs = {"baseline": run.architecture.baseline, "found": run.architecture.cost}
+    elif run.baseline is not None and run.baseline.architecture is not None:
+        costs = {"baseline": run.baseline.architecture.cost}
+    if run.search is not None:
+        costs |= run.search.cost
+    figures = []
+    for key, training in (("baseline", run.baseline), ("found", run.found)):
+        cost = costs.get(key)
+        known: dict[str, Any] = {} if cost is None else cost.model_dump()
+        if training is not None and training.results is not None:
+            known |= training.results.model_dump(exclude_none=True)
+        figures.append(known or None)
+    return figures[0], figures[1]
+
+
+def _render(run: RunFiles) -> str:
+    baseline, found = _figures(run)
+    groups = run.search.groups if run.search is not None else ()
+    if not groups and run.baseline is not None and run.found is not None:
+        groups = groups_between(run.baseline.architecture, run.found.architecture)
+    layers = run.search.layers if run.search is not None else ()
+    environment = _environment()
+    script = _source(environment, "report.js")
+    return environment.get_template("report.html.j2").render(
+        network=run.network.name if run.network is not None else None,
+        subject="baseline and LW-DNA" if found is not None else "baseline",
+        provenance="How it was found" if found is not None else "How it was trained",
+        verdict=verdict(baseline, found),
+        evidence=evidence(baseline, found),
+        protocol_differences=provenance.differences(run),
+        comparison=comparison(baseline, found),
+        found=found is not None,
+        machine=provenance.machine(run),
+        groups=group_table(groups) if groups else None,
+        layers=layer_table(layers) if layers else None,
+        criterion=criterion(groups, run.search.threshold) if run.search is not None else None,
+        criterion_name=run.search.criterion if run.search is not None else "",
+        panels=curves(run.baseline, run.found),
+        facts=provenance.facts(run),
+        commands=provenance.commands(run),
+        recipes=provenance.recipes(run),
+        style=_source(environment, "report.css"),
+        script=script,
+        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
+    )
+
+
+def _environment() -> Environment:
+    environment = Environment(
+        loader=PackageLoader("lwdna.reports"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+    environment.filters.update(at=_place, shorten=shorten)
+    return environment
+
+
+def _source(environment: Environment, name: str) -> str:
+    """Return a template's own text: style and script are not templates."""
+    assert environment.loader is not None
+    return environment.loader.get_source(environment, name)[0]
+
+
+def _place(share: float, length: float = 100.0, offset: float = 0.0) -> str:
+    """Return a share of a length as a short number for an SVG attribute."""
+    return f"{offset + share * length:.2f}".rstrip("0").rstrip(".")

@@ -1,0 +1,281 @@
+"""Read what a run left behind: a whole job, a search alone or a training run alone.
+
+Files that are missing leave their part out; files that are damaged are errors that name them.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from pydantic import BaseModel, ConfigDict, ValidationError
+
+from lwdna.errors import FileError
+from lwdna.files import read_json
+
+
+class _Record(BaseModel):
+    """A file's content; what a later version adds to the file is no reason to refuse it."""
+
+    model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
+
+
+class Cost(_Record):
+    """Multiply-accumulates of one forward pass, and parameters."""
+
+    macs: int
+    params: int
+
+
+class Stages(_Record):
+    """One figure of the baseline, of the widened network and of the network found."""
+
+    baseline: int
+    widened: int | None = None
+    found: int
+
+
+class GroupRecord(_Record):
+    """Widths of a group of coupled channels and the criterion's score per widened channel."""
+
+    name: str
+    baseline: int
+    widened: int | None = None
+    found: int
+    floor: int | None = None
+    scores: tuple[float, ...] = ()
+
+
+class LayerRecord(_Record):
+    """Cost of one layer before and after."""
+
+    name: str
+    op: str = ""
+    macs: Stages
+    params: Stages
+
+
+class SearchRecord(_Record):
+    """``search.json``."""
+
+    groups: tuple[GroupRecord, ...] = ()
+    threshold: float | None = None
+    layers: tuple[LayerRecord, ...] = ()
+    cost: dict[str, Cost] = {}
+    budget: dict[str, Any] = {}
+    criterion: str = ""
+    seconds: float | None = None
+
+
+class ModelRecord(_Record):
+    """Where a network comes from."""
+
+    name: str
+    args: dict[str, Any] = {}
+
+
+class ArchitectureRecord(_Record):
+    """The part of ``architecture.lwdna.json`` that a report shows; any version will do."""
+
+    model: ModelRecord | None = None
+    input_size: tuple[Any, ...] | None = None
+    widths: dict[str, int] = {}
+    baseline: Cost | None = None
+    cost: Cost | None = None
+    found: dict[str, Any] = {}
+
+
+class Results(_Record):
+    """``results.json`` of one training run; accuracies in percent."""
+
+    name: str | None = None
+    top1: float | None = None
+    top5: float | None = None
+    val_loss: float | None = None
+    macs: int | None = None
+    params: int | None = None
+    file_bytes: int | None = None
+    latency_ms: float | None = None
+    train_seconds: float | None = None
+    epochs: int | None = None
+    seed: int | None = None
+    versions: dict[str, Any] = {}
+    machine: dict[str, Any] = {}
+
+
+class EpochRecord(_Record):
+    """One line of ``metrics.jsonl``."""
+
+    epoch: int
+    train_loss: float | None = None
+    val_loss: float | None = None
+    top1: float | None = None
+
+
+@dataclass(frozen=True)
+class TrainingRun:
+    """What one training run left; ``folder`` is relative to the folder reported on."""
+
+    folder: str
+    results: Results | None
+    epochs: tuple[EpochRecord, ...]
+    architecture: ArchitectureRecord | None
+    recipe: str | None
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """What a run folder holds, as far as it is there; ``architecture`` is that of the result."""
+
+    search: SearchRecord | None
+    search_folder: str
+    search_recipe: str | None
+    architecture: ArchitectureRecord | None
+    baseline: TrainingRun | None
+    found: TrainingRun | None
+
+    @property
+    def network(self) -> ModelRecord | None:
+        """Where the network comes from."""
+        return self._any_architecture.model if self._any_architecture is not None else None
+
+    @property
+    def input_size(self) -> tuple[Any, ...] | None:
+        """Size of the network's input."""
+        return self._any_architecture.input_size if self._any_architecture is not None else None
+
+    @property
+    def _any_architecture(self) -> ArchitectureRecord | None:
+        if self.architecture is None and self.baseline is not None:
+            return self.baseline.architecture
+        return self.architecture
+
+
+def read_run(folder: Path) -> RunFiles:
+    """Read a run folder.
+
+    Args:
+        folder: a job (``search/``, ``baseline/``, ``lwdna/``), a search or a training run.
+
+    Raises:
+        FileError: the folder is missing, holds no file of a run, or a file in it is damaged.
+    """
+    if not folder.is_dir():
+        raise FileError(f"{folder} is not a folder; give the folder of a run, {_RUN_FOLDER}")
+    baseline = _read_training(folder / "baseline", "baseline")
+    found = _read_training(folder / "lwdna", "lwdna")
+    baseline, found = _fill_results(folder, baseline, found)
+    search_folder = "search" if (folder / "search").is_dir() else "."
+    search = _read_record(SearchRecord, folder / search_folder / "search.json")
+    recipe = _read_text(folder / search_folder / "recipe.yaml") if search is not None else None
+    architecture = _read_architecture(folder / search_folder)
+    if baseline is None and found is None and search is None:
+        alone = _read_training(folder, ".")
+        if alone is not None:
+            baseline, found = (alone, None) if _is_baseline(alone) else (None, alone)
+            architecture = None
+    if architecture is None and found is not None:
+        architecture = found.architecture
+    if all(part is None for part in (search, architecture, baseline, found)):
+        raise FileError(f"{folder} holds no files of a run; give the folder of one, {_RUN_FOLDER}")
+    return RunFiles(search, search_folder, recipe, architecture, baseline, found)
+
+
+_RUN_FOLDER = (
+    "which contains search.json (from a search), metrics.jsonl and results.json (from a training), "
+    "or the folders search, baseline and lwdna (from a whole job)"
+)
+
+_R = TypeVar("_R", bound=_Record)
+
+
+def _read_record(kind: type[_R], path: Path) -> _R | None:
+    return _parse(kind, read_json(path), path) if path.is_file() else None
+
+
+def _parse(kind: type[_R], value: Any, where: Path | str) -> _R:
+    try:
+        return kind.model_validate(value)
+    except ValidationError as error:
+        fault = error.errors()[0]
+        place = ".".join(str(part) for part in fault["loc"]) or "the whole"
+        raise FileError(
+            f"{where} is damaged at {place}: {fault['msg']}; repeat the step that wrote it"
+        ) from error
+
+
+def _read_architecture(folder: Path) -> ArchitectureRecord | None:
+    return _read_record(ArchitectureRecord, folder / "architecture.lwdna.json")
+
+
+def _read_training(folder: Path, name: str) -> TrainingRun | None:
+    results = _read_record(Results, folder / "results.json")
+    epochs = _read_epochs(folder / "metrics.jsonl")
+    if results is None and not epochs:
+        return None
+    return TrainingRun(
+        folder=name,
+        results=results,
+        epochs=epochs,
+        architecture=_read_architecture(folder),
+        recipe=_read_text(folder / "recipe.yaml"),
+    )
+
+
+def _read_text(path: Path) -> str | None:
+    if not path.is_file():
+        return None
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise FileError(f"cannot read {path}: {error}") from error
+
+
+def _read_epochs(path: Path) -> tuple[EpochRecord, ...]:
+    """Read ``metrics.jsonl``; of an epoch that was repeated after a resume, the last counts."""
+    text = _read_text(path) or ""
+    epochs = {}
+    lines = text.splitlines()
+    for number, line in enumerate(lines, start=1):
+        if not line.strip():
+            continue
+        try:
+            value = json.loads(line)
+        except ValueError as error:
+            # A training that is still running may be in the middle of its last line.
+            if number == len(lines) and not text.endswith("\n"):
+                break
+            raise FileError(
+                f"{path} is damaged at line {number}: {error}; remove that line"
+            ) from error
+        record = _parse(EpochRecord, value, f"{path}, line {number},")
+        epochs[record.epoch] = record
+    return tuple(epochs[epoch] for epoch in sorted(epochs))
+
+
+def _fill_results(
+    folder: Path, baseline: TrainingRun | None, found: TrainingRun | None
+) -> tuple[TrainingRun | None, TrainingRun | None]:
+    """Take results that only the job's own ``results.json`` has from there."""
+    path = folder / "results.json"
+    job = read_json(path) if path.is_file() else {}
+    if not isinstance(job, dict):
+        raise FileError(f"{path} is damaged: it is not an object; repeat the step that wrote it")
+    filled = []
+    for name, run in (("baseline", baseline), ("lwdna", found)):
+        if isinstance(job.get(name), dict) and (run is None or run.results is None):
+            results = _parse(Results, job[name], f"{path}, {name},")
+            epochs = run.epochs if run else ()
+            architecture = run.architecture if run else None
+            run = TrainingRun(name, results, epochs, architecture, run.recipe if run else None)
+        filled.append(run)
+    return filled[0], filled[1]
+
+
+def _is_baseline(run: TrainingRun) -> bool:
+    """Tell whether a training run that stands alone trained the baseline's own widths."""
+    if run.architecture is not None and run.architecture.cost is not None:
+        return run.architecture.cost == run.architecture.baseline
+    return run.results is None or run.results.name != "lwdna"

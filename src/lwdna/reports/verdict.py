@@ -1,0 +1,76 @@
+"""What a run shows, in plain words."""
+
+from __future__ import annotations
+
+from lwdna.reports.tables import Figures
+
+
+def verdict(baseline: Figures | None, found: Figures | None) -> str:
+    """Return one sentence that compares the network found with the baseline.
+
+    Args:
+        baseline: figures of the baseline as in ``results.json``, ``None`` where there are none.
+        found: the same of the network that was found.
+    """
+    before, after = baseline or {}, found or {}
+    cost = _cost(before, after)
+    if before.get("top1") is not None and after.get("top1") is not None:
+        at = f" at {cost}" if cost else ""
+        return f"The LW-DNA network is {_accuracy(before['top1'], after['top1'])}{at}."
+    if after.get("top1") is not None:
+        than = f" with {cost} than the baseline" if cost else ""
+        return (
+            f"The LW-DNA network reaches {after['top1']:.1f} % top-1 accuracy{than}; "
+            "there is no trained baseline to compare its accuracy with."
+        )
+    if before.get("top1") is not None:
+        return (
+            f"The baseline reaches {before['top1']:.1f} % top-1 accuracy; "
+            "there is no trained LW-DNA network to compare it with."
+        )
+    if cost:
+        return f"The LW-DNA network has {cost} than the baseline; its accuracy is not known yet."
+    return "Neither network has been evaluated yet."
+
+
+def evidence(baseline: Figures | None, found: Figures | None) -> str:
+    """Return how far the verdict can be trusted, ``""`` where there is nothing to trust.
+
+    A run trains each network once, so it cannot tell a better network from a luckier seed.
+    """
+    before, after = baseline or {}, found or {}
+    if before.get("top1") is None or after.get("top1") is None:
+        return ""
+    seeds = [figures.get("seed") for figures in (before, after)]
+    said = ""
+    if None not in seeds:
+        said = f" (seed {seeds[0]})" if seeds[0] == seeds[1] else f" (seeds {seeds[0]}, {seeds[1]})"
+    return (
+        f"Each network was trained once{said}. One run is no evidence: accuracies also differ "
+        "from seed to seed. Repeat with several seeds before you believe a difference."
+    )
+
+
+def _accuracy(before: float, after: float) -> str:
+    points = round(after - before, 1)
+    if points == 0:
+        return "as accurate as the baseline (within 0.05 points)"
+    unit = "point" if abs(points) == 1 else "points"
+    return f"{abs(points):g} {unit} {'better' if points > 0 else 'worse'} than the baseline"
+
+
+def _cost(before: Figures, after: Figures) -> str:
+    parts = []
+    for key, title in (("macs", "MACs"), ("params", "parameters")):
+        if before.get(key) and after.get(key):
+            parts.append(_share(before[key], after[key], title))
+    return " and ".join(parts)
+
+
+def _share(before: float, after: float, title: str) -> str:
+    change = 100 * (after - before) / before
+    if abs(change) < 0.05:
+        return f"as many {title}"
+    # One digit where a whole number would hide the change, none where it would only distract.
+    size = f"{abs(change):.1f}" if abs(change) < 0.95 else f"{abs(change):.0f}"
+    return f"{size} % {'more' if change > 0 else 'fewer'} {title}"

@@ -1,0 +1,153 @@
+"""The report in a real browser: that it draws, logs no error and asks for nothing."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from lwdna.reports import write_report
+
+BROWSER = next(
+    filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None
+)
+pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+
+# Colours of the style sheet: the page, the found network's bars and the baseline's.
+LIGHT = {"page": (255, 255, 255), "found": (11, 104, 196), "base": (154, 164, 174)}
+DARK = {"page": (20, 23, 27), "found": (88, 166, 255), "base": (123, 133, 144)}
+
+
+def browse(page: Path, profile: Path, *options: str) -> subprocess.CompletedProcess[str]:
+    assert BROWSER is not None
+    result = subprocess.run(
+        [
+            BROWSER,
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            "--hide-scrollbars",
+            "--no-first-run",
+            "--disable-background-networking",
+            "--disable-component-update",
+            "--disable-sync",
+            "--host-resolver-rules=MAP * ~NOTFOUND",  # nothing at all can be reached
+            f"--user-data-dir={profile}",
+            "--enable-logging=stderr",
+            *options,
+            page.as_uri(),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        check=True,
+    )
+    console = [line for line in result.stderr.splitlines() if "CONSOLE" in line]
+    assert console == []
+    return result
+
+
+def driven(report: Path, script: str) -> Path:
+    """Copy a report with one more script, which its own security policy would not let run."""
+    html = report.read_text(encoding="utf-8")
+    html, found = re.subn(r"<meta http-equiv=\"Content-Security-Policy\"[^>]*>", "", html)
+    assert found == 1
+    page = report.with_name("driven.html")
+    page.write_text(html.replace("</body>", f"<script>{script}</script></body>"), encoding="utf-8")
+    return page
+
+
+def test_sections_tables_and_bars_are_there(job: Path, tmp_path: Path) -> None:
+    dom = browse(write_report(job), tmp_path / "profile", "--dump-dom").stdout
+    assert re.findall(r"<h2>(.*?)</h2>", dom) == [
+        "Summary",
+        "Widths per group",
+        "Cost per layer",
+        "The criterion",
+        "Training",
+        "How it was found",
+    ]
+    assert "0.8 points better than the baseline" in dom
+    assert dom.count("<tr data-group=") == 2 * 37
+    assert dom.count("<tr data-layer=") == 53 + 1 + 1
+    assert '<td>top-1 accuracy</td><td class="number">76.15 %</td>' in dom
+    assert dom.count("<polyline") == 6
+
+
+def test_bars_have_the_lengths_of_their_widths_on_screen(job: Path, tmp_path: Path) -> None:
+    """Measured by the browser: found to baseline as the numbers beside the bars say."""
+    page = driven(
+        write_report(job),
+        """
+        const faults = [];
+        for (const row of document.querySelectorAll("#group-bars tbody tr")) {
+          const [baseline, found] = [3, 4].map((cell) => Number(row.cells[cell].dataset.value));
+          for (const cell of [1, 2]) {
+            const length = (kind) =>
+              row.cells[cell].querySelector(kind).getBoundingClientRect().width;
+            const shown = length(".found") / length(".base");
+            if (!(Math.abs(shown / (found / baseline) - 1) < 0.02)) faults.push(row.dataset.group);
+          }
+        }
+        document.body.dataset.faults = faults.join(" ") || "none";
+        document.body.dataset.fetched = performance.getEntriesByType("resource").length;
+        document.body.dataset.overflow = document.documentElement.scrollWidth - innerWidth;
+        """,
+    )
+    for width in (1200, 600):
+        dom = browse(page, tmp_path / "profile", "--dump-dom", f"--window-size={width},900").stdout
+        body = re.search(r"<body[^>]*>", dom)
+        assert body is not None
+        # At 600 pixels the second column of bars is hidden and so has no length.
+        if width == 1200:
+            assert 'data-faults="none"' in body[0]
+        assert 'data-fetched="0"' in body[0]
+        overflow = re.search(r'data-overflow="(-?\d+)"', body[0])
+        assert overflow is not None
+        assert int(overflow[1]) <= 0
+
+
+def test_a_click_on_a_heading_sorts_and_a_third_restores(job: Path, tmp_path: Path) -> None:
+    page = driven(
+        write_report(job),
+        """
+        const heading = document.querySelectorAll("#group-bars th[data-sort]")[1];
+        const order = () => [...document.querySelectorAll("#group-bars tbody tr")]
+          .map((row) => row.cells[4].dataset.value).join(",");
+        document.body.dataset.first = order();
+        heading.click(); document.body.dataset.down = order();
+        heading.click(); document.body.dataset.up = order();
+        heading.click(); document.body.dataset.restored = order();
+        """,
+    )
+    dom = browse(page, tmp_path / "profile", "--dump-dom").stdout
+    orders = {
+        name: [int(value) for value in values.split(",")]
+        for name, values in re.findall(r'data-(first|down|up|restored)="([\d,]+)"', dom)
+    }
+    assert orders["down"] == sorted(orders["first"], reverse=True) != orders["first"]
+    assert orders["up"] == sorted(orders["first"])
+    assert orders["restored"] == orders["first"]
+
+
+@pytest.mark.parametrize(("scheme", "colours"), [("1", LIGHT), ("0", DARK)])
+def test_bars_are_painted_in_light_and_dark(
+    job: Path, tmp_path: Path, scheme: str, colours: dict[str, tuple[int, int, int]]
+) -> None:
+    picture = tmp_path / "report.png"
+    browse(
+        write_report(job),
+        tmp_path / "profile",
+        "--window-size=1200,2000",
+        f"--blink-settings=preferredColorScheme={scheme}",
+        f"--screenshot={picture}",
+    )
+    with Image.open(picture) as image:
+        counts = {colour: n for n, colour in image.convert("RGB").getcolors(1 << 24) or []}
+    assert max(counts, key=counts.__getitem__) == colours["page"]
+    assert counts[colours["found"]] > 20_000
+    assert counts[colours["base"]] > 10_000

@@ -1,0 +1,92 @@
+from pathlib import Path
+
+import pytest
+
+from lwdna.reports import compare_run, comparison, evidence, verdict
+
+BASELINE = {"top1": 76.15, "macs": 4_089_000_000, "params": 25_557_000, "seed": 0}
+FOUND = {"top1": 76.95, "macs": 3_762_000_000, "params": 24_280_000, "seed": 0}
+
+
+def test_rows_carry_both_figures_their_difference_and_which_is_better() -> None:
+    rows = {row.metric: row for row in comparison(BASELINE, FOUND)}
+    assert rows["top-1 accuracy"].cells == (
+        "top-1 accuracy",
+        "76.15 %",
+        "76.95 %",
+        "+0.80 points",
+    )
+    assert rows["MACs"].cells == ("MACs", "4.09 G", "3.76 G", "−8.0 %")
+    assert rows["top-1 accuracy"].better is True
+    assert rows["MACs"].better is True
+    worse = {row.metric: row for row in comparison(FOUND, BASELINE)}
+    assert worse["top-1 accuracy"].better is False
+    assert worse["parameters"].better is False
+
+
+def test_metrics_without_figures_are_left_out_and_single_ones_not_compared() -> None:
+    rows = comparison({"macs": 10, "latency_ms": None}, {"macs": 10, "file_bytes": 2000})
+    assert [row.cells for row in rows] == [
+        ("MACs", "10", "10", "0.0 %"),
+        ("weights file", "–", "2.00 kB", "–"),
+    ]
+    assert [row.better for row in rows] == [None, None]
+    assert comparison(None, None) == []
+
+
+def test_a_run_folder_gives_the_same_rows(job: Path) -> None:
+    rows = {row.metric: row for row in compare_run(job)}
+    assert list(rows) == [
+        "top-1 accuracy",
+        "top-5 accuracy",
+        "MACs",
+        "parameters",
+        "weights file",
+        "latency",
+        "training time",
+    ]
+    assert rows["top-1 accuracy"].difference == "+0.80 points"
+
+
+@pytest.mark.parametrize(
+    ("change", "sentence"),
+    [
+        (
+            {},
+            "The LW-DNA network is 0.8 points better than the baseline at 8 % fewer MACs and "
+            "5 % fewer parameters.",
+        ),
+        (
+            {"top1": 75.15, "macs": 4_089_000_000},
+            "The LW-DNA network is 1 point worse than the baseline at as many MACs and "
+            "5 % fewer parameters.",
+        ),
+        (
+            {"top1": 76.18, "macs": 4_109_000_000},
+            "The LW-DNA network is as accurate as the baseline (within 0.05 points) at "
+            "0.5 % more MACs and 5 % fewer parameters.",
+        ),
+        (
+            {"top1": None},
+            "The LW-DNA network has 8 % fewer MACs and 5 % fewer parameters than the baseline; "
+            "its accuracy is not known yet.",
+        ),
+    ],
+)
+def test_the_verdict_says_better_worse_or_equal(
+    change: dict[str, float | None], sentence: str
+) -> None:
+    before = BASELINE if change.get("top1", 0) is not None else BASELINE | {"top1": None}
+    assert verdict(before, FOUND | change) == sentence
+
+
+def test_the_verdict_of_one_network_alone() -> None:
+    assert verdict(BASELINE, None).startswith("The baseline reaches 76.2 % top-1 accuracy;")
+    assert verdict(None, {"top1": 70.0}).startswith("The LW-DNA network reaches 70.0 %")
+    assert verdict(None, None) == "Neither network has been evaluated yet."
+
+
+def test_one_run_each_is_called_no_evidence() -> None:
+    assert "(seed 0). One run is no evidence" in evidence(BASELINE, FOUND)
+    assert "(seeds 0, 3)" in evidence(BASELINE, FOUND | {"seed": 3})
+    assert evidence(BASELINE, None) == ""
