@@ -112,11 +112,8 @@ class DataSettings(Settings):
             self.classes < 1 if isinstance(self.classes, int) else not self.classes
         ):
             raise ValueError("classes must be at least 1, or a list of class names")
-        if self.resize is not None and self.image_size is not None:
-            if self.resize < self.image_size:
-                raise ValueError(f"resize must be at least image_size ({self.image_size})")
-            if self.crop_pct is not None:
-                raise ValueError("give resize or crop_pct, not both")
+        if self.resize is not None and self.crop_pct is not None:
+            raise ValueError("give resize or crop_pct, not both")
         if self.in_memory is True and self.augment.needs_pil:
             raise ValueError(
                 "in_memory: true cannot go with augment.color_jitter or augment.policy; "
@@ -139,7 +136,7 @@ class ResolvedData(DataSettings):
     kind: Kind
     image_size: int
     resize: int
-    crop_pct: float
+    crop_pct: None  # resize says it all
     mean: Floats
     std: Floats
     augment: ResolvedAugment
@@ -187,17 +184,12 @@ def resolve(settings: DataSettings, kind: Kind, class_count: int) -> ResolvedDat
     else:
         defaults = _DEFAULTS[kind]
     size = settings.image_size or defaults.image_size
-    if settings.resize is not None:
-        resize = settings.resize
-        if resize < size:
-            raise DataError(
-                f"data.resize is {resize}, smaller than the image size {size}; raise it or set "
-                "data.image_size"
-            )
-        crop_pct = size / resize
-    else:
-        crop_pct = settings.crop_pct or defaults.crop_pct
-        resize = int(size / crop_pct)
+    resize = settings.resize or int(size / (settings.crop_pct or defaults.crop_pct))
+    if resize < size:
+        raise DataError(
+            f"data.resize is {resize}, smaller than the image size {size}; raise it or set "
+            "data.image_size"
+        )
     augment = settings.augment
     flip = augment.horizontal_flip
     padding = augment.padding
@@ -205,7 +197,7 @@ def resolve(settings: DataSettings, kind: Kind, class_count: int) -> ResolvedDat
         "kind": kind,
         "image_size": size,
         "resize": resize,
-        "crop_pct": crop_pct,
+        "crop_pct": None,
         "mean": settings.mean or _channels(defaults.mean, settings.in_chans),
         "std": settings.std or _channels(defaults.std, settings.in_chans),
         "workers": _workers() if settings.workers is None else settings.workers,

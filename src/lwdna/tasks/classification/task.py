@@ -123,7 +123,8 @@ class ClassificationTask:
         output = model(images).float()
         metrics["top1"].update(output, targets)
         metrics["top5"].update(output, targets)
-        metrics["loss"].update(F.cross_entropy(output, targets), weight=len(targets))
+        # one value per image: MeanMetric ignores weights unless it looks for NaNs
+        metrics["loss"].update(F.cross_entropy(output, targets, reduction="none"))
 
     def _normalise(self, pixels: Tensor) -> Tensor:
         """Make (pixels / 255 - mean) / std of shape (B, C, H, W)."""

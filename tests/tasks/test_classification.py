@@ -1,0 +1,147 @@
+"""Loss and metrics of the classification task."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.multiprocessing import start_processes
+from torch.nn import functional as F
+
+from lwdna.engine.task import Task
+from lwdna.tasks.classification import ClassificationTask, DataSettings
+from tests.tasks.sets import CPU, chunks, eval_all, joined, train_all
+
+
+def digits(**settings: object) -> ClassificationTask:
+    return ClassificationTask(DataSettings.model_validate({"kind": "digits"} | settings))
+
+
+def linear(task: ClassificationTask) -> nn.Module:
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Flatten(), nn.Linear(task.example_inputs().numel(), task.num_classes))
+
+
+def evaluate(task: ClassificationTask, model: nn.Module, size: int) -> dict[str, float]:
+    metrics = task.metrics()
+    with torch.no_grad():
+        for batch in eval_all(task, size):
+            task.update(metrics, model, batch)
+    return {name: float(value) for name, value in metrics.compute().items()}
+
+
+def by_hand(task: ClassificationTask, model: nn.Module) -> dict[str, float]:
+    images, targets = joined(eval_all(task, task.eval_size))
+    with torch.no_grad():
+        output = model(images).double()
+    better = (output > output.gather(1, targets[:, None])).sum(dim=1)
+    return {
+        "top1": 100 * float((better < 1).double().mean()),
+        "top5": 100 * float((better < 5).double().mean()),
+        "loss": float((output.logsumexp(1) - output.gather(1, targets[:, None])[:, 0]).mean()),
+    }
+
+
+def test_the_task_keeps_the_engines_protocol() -> None:
+    task: Task = digits()
+    assert task.metric in task.metrics()
+    assert task.example_inputs().shape == (1, 3, 8, 8)
+    assert torch.equal(task.example_inputs(), task.example_inputs())
+
+
+@pytest.mark.parametrize("size", [355, 100, 7])
+def test_every_validation_image_counts_once(size: int) -> None:
+    """Batches of 100 and of 7 leave 55 and 5 images for the last one."""
+    task = digits()
+    model = linear(task)
+    assert evaluate(task, model, size) == pytest.approx(by_hand(task, model), rel=1e-5)
+
+
+def test_accuracies_that_agree_on_the_first_batch() -> None:
+    """torchmetrics merges metrics with equal states after the first batch unless told not to."""
+    task = digits()
+    metrics = task.metrics()
+
+    def update(output: Tensor, target: int) -> None:
+        task.update(metrics, nn.Identity(), (output, torch.tensor([target])))
+
+    scores = torch.arange(10.0)[None]
+    update(scores, 9)
+    update(scores, 8)
+    values = metrics.compute()
+    assert (float(values["top1"]), float(values["top5"])) == (50.0, 100.0)
+
+
+def test_few_classes_cap_top5() -> None:
+    task = digits(classes=3)
+    values = evaluate(task, linear(task), 50)
+    assert values["top5"] == 100.0
+    assert values["top1"] < 100.0
+
+
+def test_a_loss_that_is_no_number_shows() -> None:
+    task = digits()
+    metrics = task.metrics()
+    task.update(metrics, nn.Identity(), (torch.full((2, 10), torch.nan), torch.tensor([0, 1])))
+    assert metrics.compute()["loss"].isnan()
+
+
+def _evaluate_shard(rank: int, folder: str) -> None:
+    torch.set_num_threads(1)
+    dist.init_process_group("gloo", init_method=f"file://{folder}/meet", rank=rank, world_size=2)
+    task = digits()
+    batches = chunks(range(rank, task.eval_size, 2), 50)  # 178 and 177 images
+    metrics, model = task.metrics(), linear(task)
+    with torch.no_grad():
+        for batch in task.eval_batches(batches, device=CPU):
+            task.update(metrics, model, batch)
+    values = {name: float(value) for name, value in metrics.compute().items()}
+    torch.save(values, f"{folder}/{rank}.pt")
+    dist.destroy_process_group()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="starts its processes by fork")
+def test_two_processes_count_every_image_once(tmp_path: Path) -> None:
+    start_processes(_evaluate_shard, (str(tmp_path),), nprocs=2, start_method="fork")
+    task = digits()
+    expected = by_hand(task, linear(task))
+    for rank in range(2):
+        values = torch.load(tmp_path / f"{rank}.pt", weights_only=True)
+        assert values == pytest.approx(expected, rel=1e-5)
+
+
+def test_plain_loss_is_the_cross_entropy() -> None:
+    task = digits()
+    images, targets = train_all(task, size=32)[0]
+    model = linear(task)
+    assert torch.equal(task.loss(model, (images, targets)), F.cross_entropy(model(images), targets))
+
+
+def test_smoothed_loss() -> None:
+    task = digits(label_smoothing=0.2)
+    images, targets = train_all(task, size=32)[0]
+    model = linear(task)
+    expected = F.cross_entropy(model(images), targets, label_smoothing=0.2)
+    torch.testing.assert_close(task.loss(model, (images, targets)), expected)
+
+
+def test_mixed_loss() -> None:
+    task = digits(mixup=1.0, label_smoothing=0.2)
+    images, targets = train_all(task, size=32)[0]
+    assert targets.shape == (32, 10)
+    model = linear(task)
+    expected = F.cross_entropy(model(images), targets)
+    torch.testing.assert_close(task.loss(model, (images, targets)), expected)
+
+
+def test_half_precision_outputs_make_float_losses() -> None:
+    task = digits()
+    batch = train_all(task, size=32)[0]
+    model = linear(task).bfloat16()
+    half = nn.Sequential(nn.Identity())
+    half.forward = lambda images: model(images.bfloat16())  # type: ignore[method-assign]
+    assert task.loss(half, batch).dtype == torch.float32

@@ -1,0 +1,196 @@
+"""Faulty data: one line each, naming the culprit and saying what to do."""
+
+from __future__ import annotations
+
+import re
+import shutil
+import zipfile
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from lwdna.errors import DataError
+from lwdna.tasks.classification import ClassificationTask, DataSettings
+from tests.tasks.sets import encoded, eval_all, picture, train_all
+
+
+def use(settings: DataSettings, read: str) -> None:
+    task = ClassificationTask(settings)
+    if read:
+        (train_all if read == "train" else eval_all)(task)
+
+
+def failure(work: Callable[[], object]) -> str:
+    with pytest.raises(DataError) as caught:
+        work()
+    message = str(caught.value)
+    # no cycle through the traceback: readers found as garbage take seconds to end their processes
+    del caught
+    return message
+
+
+def fault(root: Path | None, read: str = "", **settings: object) -> str:
+    """Return the message of the one error that using the data raises."""
+    given = {"root": root, "image_size": 16, "workers": 0} | settings
+    message = failure(lambda: use(DataSettings.model_validate(given), read))
+    assert "\n" not in message
+    assert "Traceback" not in message
+    return message
+
+
+def test_no_root() -> None:
+    assert re.search(r"data.root is missing; give the folder .* digits", fault(None))
+
+
+def test_missing_folder(tmp_path: Path) -> None:
+    message = fault(tmp_path / "nowhere")
+    assert f"there is no data folder {tmp_path / 'nowhere'}" in message
+    assert "train/<class>/<image> and val/<class>/<image>" in message
+
+
+def test_unknown_layout(tmp_path: Path) -> None:
+    (tmp_path / "pictures").mkdir()
+    assert "holds no data set that lwdna knows; expected train/<class>" in fault(tmp_path)
+
+
+def test_missing_validation_folder(folder: Path) -> None:
+    shutil.rmtree(folder / "val")
+    assert "has no folder val; expected" in fault(folder)
+
+
+def test_images_without_class_folders(folder: Path) -> None:
+    shutil.rmtree(folder / "train")
+    (folder / "train").mkdir()
+    picture(0).save(folder / "train" / "0.png")
+    assert "train has no class folders; expected train/<class>/<image>" in fault(folder)
+
+
+@pytest.mark.parametrize("split", ["train", "val"])
+def test_class_folder_without_images(folder: Path, split: str) -> None:
+    for path in (folder / split / "bee").iterdir():
+        path.rename(path.with_suffix(".txt"))
+    message = fault(folder)
+    assert f"the class folder {folder / split / 'bee'} has no images; add images" in message
+
+
+def test_classes_of_one_half_only(folder: Path) -> None:
+    (folder / "val" / "cat").rename(folder / "val" / "dog")
+    message = fault(folder)
+    assert f"the class cat is in {folder / 'train'} but not in {folder / 'val'}" in message
+    assert "(and 1 more); both need the same classes" in message
+
+
+@pytest.mark.parametrize(("workers", "in_memory"), [(0, True), (0, False), (1, False)])
+@pytest.mark.parametrize("half", ["train", "val"])
+def test_truncated_image(folder: Path, workers: int, in_memory: bool, half: str) -> None:
+    path = folder / half / "bee" / "1.jpg"
+    path.write_bytes(encoded(picture(0, (64, 64)), "JPEG")[:-200])
+    augment = {"crop": "pad"}
+    message = fault(folder, half, workers=workers, in_memory=in_memory, augment=augment)
+    assert message.startswith(f"the image {path} is damaged or is not an image (")
+    assert message.endswith("; restore it or remove it from the data set")
+
+
+@pytest.mark.parametrize(
+    "content", [b"", b"not an image at all", b"\x89PNG\r\n\x1a\n" + b"\0" * 50]
+)
+def test_something_else_named_as_image(folder: Path, content: bytes) -> None:
+    path = folder / "train" / "ant" / "9.png"
+    path.write_bytes(content)
+    assert f"the image {path} is damaged or is not an image" in fault(folder, "train")
+
+
+def test_formats_that_run_programs_are_not_opened(folder: Path) -> None:
+    path = folder / "train" / "ant" / "9.png"
+    path.write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 16 16\n")
+    assert "no known image format" in fault(folder, "train")
+
+
+@pytest.mark.parametrize("workers", [0, 1])
+def test_image_that_vanished(folder: Path, workers: int) -> None:
+    task = ClassificationTask(DataSettings(root=folder, workers=workers, in_memory=False))
+    path = folder / "val" / "cat" / "0.png"
+    path.unlink()
+    message = failure(lambda: eval_all(task))
+    assert message.startswith(f"cannot read the image {path}: No such file")
+    assert "\n" not in message
+
+
+def test_sizes_that_cannot_share_memory(folder: Path) -> None:
+    path = folder / "train" / "cat" / "9.png"
+    picture(0, (17, 16)).save(path)
+    message = fault(folder, "train", in_memory=True)
+    assert f"{path} has 17x16 pixels, but" in message
+    assert "set data.in_memory to auto" in message
+
+
+def test_a_reader_survives_a_damaged_image(folder: Path) -> None:
+    path = folder / "train" / "ant" / "9.png"
+    path.write_bytes(b"")
+    task = ClassificationTask(DataSettings(root=folder, image_size=16, workers=1, in_memory=False))
+    assert "9.png" in failure(lambda: train_all(task))
+    picture(0).save(path)
+    assert sum(len(images) for images, _ in train_all(task)) == 19
+
+
+@pytest.mark.parametrize("missing", ["train", "test"])
+def test_one_zip_of_two(zips: Path, missing: str) -> None:
+    (zips / f"{missing}.zip").unlink()
+    assert f"has no {missing}.zip; expected" in fault(zips, kind="cifar-zip")
+
+
+def test_not_a_zip(zips: Path) -> None:
+    (zips / "test.zip").write_bytes(b"PK\3\4 and then nothing")
+    assert "test.zip is not a readable zip file" in fault(zips)
+
+
+def test_empty_zip(zips: Path) -> None:
+    with zipfile.ZipFile(zips / "test.zip", "w"):
+        pass
+    assert "test.zip has no images; expected entries test/<class>/<image>" in fault(zips)
+
+
+@pytest.mark.parametrize(
+    ("name", "message"),
+    [
+        ("../train/ant/x.png", "unsafe name"),
+        ("train/../x.png", "unsafe name"),
+        ("/train/ant/x.png", "unsafe name"),
+        ("train/ant//x.png", "unsafe name"),
+        ("train\\ant\\x.png", "unsafe name"),
+        ("train/ant/x\0.png", "unsafe name"),
+        ("train/x.png", "expected train/<class>/<image>"),
+        ("test/ant/x.png", "expected train/<class>/<image>"),
+        ("train/ant/deep/x.png", "expected train/<class>/<image>"),
+        ("train/ant/readme.txt", "which is not an image"),
+    ],
+)
+def test_entries_that_do_not_belong(zips: Path, name: str, message: str) -> None:
+    entry = zipfile.ZipInfo("placeholder")
+    entry.filename = entry.orig_filename = name  # the constructor would clean the name
+    with zipfile.ZipFile(zips / "train.zip", "a") as archive:
+        archive.writestr(entry, encoded(picture(0)))
+    assert message in fault(zips)
+
+
+@pytest.mark.filterwarnings("ignore:Duplicate name")
+def test_entry_twice(zips: Path) -> None:
+    with zipfile.ZipFile(zips / "train.zip", "a") as archive:
+        archive.writestr("train/ant/0.png", encoded(picture(0)))
+    assert "holds the entry train/ant/0.png twice" in fault(zips)
+
+
+def test_entry_that_unpacks_to_far_too_much(zips: Path) -> None:
+    with zipfile.ZipFile(zips / "train.zip", "a", zipfile.ZIP_DEFLATED) as archive:
+        archive.writestr("train/ant/x.png", bytes(2**26 + 1))
+    assert "train/ant/x.png" in fault(zips)
+    assert "more than an image may have" in fault(zips)
+
+
+def test_damaged_entry(zips: Path) -> None:
+    path = zips / "train.zip"
+    content = bytearray(path.read_bytes())
+    content[200:204] = b"\0\1\2\3"
+    path.write_bytes(content)
+    assert f"the image {path}:train/ant/0.png is damaged" in fault(zips, "train")
