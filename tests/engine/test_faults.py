@@ -95,7 +95,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(tmp_path: Path) -> None:
 def test_a_disk_too_full_for_the_log(tmp_path: Path) -> None:
     with ExitStack() as stack:
         fills_up = at_batch(4, lambda: stack.enter_context(full_disk(limit=0)))
-        with pytest.raises(FileError, match="resume from the last checkpoint|free some space"):
+        with pytest.raises(FileError, match="free some space"):
             train(conv_net(), ToyTask(before_batch=fills_up), SETTINGS, tmp_path, seed=0)
     train(conv_net(), ToyTask(), SETTINGS, tmp_path, seed=0, resume=True)
 

@@ -98,8 +98,8 @@ def test_interrupted_anywhere(tmp_path: Path, protocol: str, batch: int) -> None
 def test_crashed_anywhere(tmp_path: Path, batch: int) -> None:
     chosen = settings(checkpoint_every=2)
     expected = train(conv_net(), ToyTask(), chosen, tmp_path / "whole", seed=1)
+    task = ToyTask(before_batch=at_batch(batch, crash))
     with pytest.raises(Crash):
-        task = ToyTask(before_batch=at_batch(batch, crash))
         train(conv_net(), task, chosen, tmp_path / "cut", seed=1)
     resumed = train(conv_net(), ToyTask(), chosen, tmp_path / "cut", seed=1, resume=True)
     assert_same_run(resumed, tmp_path / "cut", expected, tmp_path / "whole")
@@ -107,8 +107,8 @@ def test_crashed_anywhere(tmp_path: Path, batch: int) -> None:
 
 def test_crash_between_log_and_checkpoint_repeats_no_line(tmp_path: Path) -> None:
     expected = train(conv_net(), ToyTask(), settings(), tmp_path / "whole", seed=1)
+    task = ToyTask(before_batch=at_batch(2 * STEPS, crash))
     with pytest.raises(Crash):
-        task = ToyTask(before_batch=at_batch(2 * STEPS, crash))
         train(conv_net(), task, settings(), tmp_path / "cut", seed=1)
     with (tmp_path / "cut" / "metrics.jsonl").open("a") as file:
         file.write('{"epoch": 3, "step": 9, "train_loss": 1e9}\n{"epoch": 4, "st')

@@ -67,7 +67,8 @@ def make_scheduler(
         sched="step" if constant else settings.schedule,
         num_epochs=settings.epochs,
         decay_epochs=settings.decay_epochs,
-        decay_milestones=list(settings.milestones),
+        # timm decays one update early; half an update more puts that right
+        decay_milestones=[epoch + 0.5 / steps for epoch in settings.milestones],
         decay_rate=1.0 if constant else settings.decay_rate,
         min_lr=settings.min_lr,
         warmup_lr=settings.warmup_lr,

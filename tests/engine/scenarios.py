@@ -1,0 +1,61 @@
+"""Runs for the tests of several processes, which launch this file as a program."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+
+from lwdna.engine import TrainSettings, evaluate, read_metrics, train
+
+from .toy import ToyTask, conv_net
+
+SCENARIOS: dict[str, dict[str, Any]] = {
+    "plain": {},
+    "accumulated": {"accumulate": 3},
+    "norm": {"norm": True},
+    "uneven": {"batch_size": 15, "train_size": 31, "eval_size": 5},
+    "idle": {"eval_size": 1},
+}
+
+
+def run(name: str, run_dir: Path) -> dict[str, Any]:
+    """Train the toy network as the scenario says; return what this process found."""
+    given = SCENARIOS[name]
+    settings = TrainSettings(
+        epochs=2,
+        batch_size=given.get("batch_size", 16),
+        eval_batch_size=4,
+        clip_grad=1.0,
+        accumulate=given.get("accumulate", 1),
+    )
+    task = ToyTask(given.get("train_size", 50), given.get("eval_size", 17))
+    model = conv_net(norm=given.get("norm", False), dropout=0.0)
+    result = train(model, task, settings, run_dir, seed=0)
+    resumed = train(conv_net(norm="norm" in given), task, settings, run_dir, seed=0, resume=True)
+    task.seen.clear()
+    return {
+        "trained": result.metrics,
+        "resumed": resumed.metrics,
+        "losses": [line["train_loss"] for line in read_metrics(run_dir)],
+        "weights": {n: t.double().norm().item() for n, t in model.state_dict().items()},
+        "evaluated": evaluate(model, task, 4),
+        "seen": task.seen,
+    }
+
+
+def main(folder: Path) -> None:
+    """Run all scenarios and write down what this process found."""
+    torch.set_num_threads(1)
+    found = {name: run(name, folder / name) for name in SCENARIOS}
+    state = PartialState()
+    (folder / f"process{state.process_index}.json").write_text(json.dumps(found))
+    state.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))

@@ -1,0 +1,64 @@
+"""Several processes do together what one does alone."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from .scenarios import SCENARIOS, run
+
+ROOT = Path(__file__).parents[2]
+pytestmark = pytest.mark.slow  # three imports of torch at once
+
+Found = dict[str, dict[str, Any]]
+
+
+@pytest.fixture(scope="module")
+def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Found, Found]:
+    """Return what each of two processes found, launched as a user would."""
+    folder = tmp_path_factory.mktemp("two")
+    launcher = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
+    done = subprocess.run(
+        [sys.executable, *launcher, "-m", "tests.engine.scenarios", str(folder)],
+        cwd=ROOT,
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+        timeout=300,
+        check=False,
+    )
+    assert done.returncode == 0, done.stderr[-3000:]
+    first, second = (json.loads((folder / f"process{i}.json").read_text()) for i in range(2))
+    return first, second
+
+
+@pytest.mark.parametrize("name", ["plain", "accumulated", "uneven", "idle"])
+def test_two_processes_train_as_one(tmp_path: Path, two: tuple[Found, Found], name: str) -> None:
+    alone = run(name, tmp_path)
+    for found in two:
+        together = found[name]
+        assert together["losses"] == pytest.approx(alone["losses"], rel=1e-5)
+        assert together["trained"] == pytest.approx(alone["trained"], rel=1e-5)
+        assert together["weights"] == pytest.approx(alone["weights"], rel=1e-5)
+        assert together["evaluated"] == pytest.approx(alone["evaluated"], rel=1e-5)
+
+
+@pytest.mark.parametrize("name", SCENARIOS)
+def test_processes_agree_and_resume(two: tuple[Found, Found], name: str) -> None:
+    first, second = (found[name] for found in two)
+    assert first["trained"] == second["trained"] == first["resumed"] == second["resumed"]
+    assert first["losses"] == second["losses"]
+    assert first["weights"] == second["weights"], "running statistics included"
+    assert first["evaluated"] == second["evaluated"]
+
+
+@pytest.mark.parametrize(("name", "size"), [("plain", 17), ("uneven", 5), ("idle", 1)])
+def test_each_example_is_evaluated_once(two: tuple[Found, Found], name: str, size: int) -> None:
+    first, second = (found[name]["seen"] for found in two)
+    assert sorted(first + second) == list(range(size))
