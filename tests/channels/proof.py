@@ -106,6 +106,7 @@ def silenced(model: nn.Module, graph: ChannelGraph, kept: dict[str, Tensor]) -> 
     return result
 
 
+@torch.no_grad()
 def relative_error(ours: list[Tensor], theirs: list[Tensor]) -> float:
     return max(
         float((a - b).abs().max() / b.abs().max().clamp_min(1e-12))

@@ -5,13 +5,14 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-import small
 import torch
-from proof import assert_holds, assert_resizes, outputs_of
 from torch import nn
 
 from lwdna.channels import ChannelGraph, resize, trace
 from lwdna.errors import GraphError
+
+from . import small
+from .proof import assert_holds, assert_resizes, outputs_of
 
 IMAGE = (2, 3, 6, 8)
 
@@ -120,7 +121,7 @@ def test_groups_are_those_read_off_the_network(name):
 def test_every_small_network_has_its_expectation():
     networks = {
         name for name, value in vars(small).items()
-        if isinstance(value, type) and value.__module__ == "small"
+        if isinstance(value, type) and value.__module__ == small.__name__
     }  # fmt: skip
     assert networks - set(EXPECTED) == {"ManyInOut"}
 
