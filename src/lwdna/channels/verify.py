@@ -132,8 +132,8 @@ def _quiet() -> Iterator[None]:
 
 
 def _other_width(width: int, group: int) -> int:
-    """Return another width: larger and smaller ones mixed, so that equal groups come apart."""
-    return width + (1, 2, -1, 3, -2)[group % 5] if width > 4 else width + 1 + group % 3
+    """Return a larger width: sums of several groups cannot cancel, and equal groups come apart."""
+    return width + 1 + 5 * group % 11
 
 
 def _culprits(session: Session, draft: Draft, failure: _Failure) -> list[int]:
