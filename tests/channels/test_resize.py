@@ -144,7 +144,7 @@ def test_a_graph_of_another_network_is_refused(chain, image):
 def spread(model: nn.Module) -> dict[str, float]:
     """Standard deviation times the square root of the fan-in of every large weight."""
     return {
-        name: float(p.std()) * math.sqrt(p[0].numel())
+        name: float(p.detach().std()) * math.sqrt(p[0].numel())
         for name, p in model.named_parameters()
         if p.ndim > 1 and p.numel() > 2000
     }

@@ -19,7 +19,7 @@ marked *inexact* (it may take any size, but slices of trained weights would be w
 
 from __future__ import annotations
 
-from collections import deque
+from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 from math import gcd, lcm, prod
@@ -185,6 +185,12 @@ def unify(left: Layout, right: Layout, blame: Blame) -> None:
         return known[0] if known else blame(why)
 
     one, two = deque(resolve(left)), deque(resolve(right))
+    while one and two and one[0] == two[0]:
+        one.popleft(), two.popleft()
+    while one and two and one[-1] == two[-1]:
+        one.pop(), two.pop()
+    if _agree_in_number(one, two):
+        return
     while one and two:
         a, b = _pop(one), _pop(two)
         if a.size == b.size:
@@ -198,6 +204,19 @@ def unify(left: Layout, right: Layout, blame: Blame) -> None:
         else:
             one.appendleft(a)
             two.extendleft(reversed(_cut(b, a.size, blame)))
+
+
+def _agree_in_number(left: Iterable[Segment], right: Iterable[Segment]) -> bool:
+    """Tell whether two axes are of one length whatever their units' sizes, none of them exact."""
+
+    def counts(layout: Iterable[Segment]) -> Counter[Unit | None]:
+        found: Counter[Unit | None] = Counter()
+        for outer, unit, inner in layout:
+            found[unit] += outer * inner
+        return found
+
+    inexact = all(unit is None or unit.inexact for _, unit, _ in (*left, *right))
+    return inexact and counts(left) == counts(right)
 
 
 def _pop(queue: deque[Segment]) -> Segment:
