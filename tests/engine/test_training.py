@@ -206,7 +206,8 @@ def test_metrics_file(tmp_path: Path) -> None:
     assert [line["epoch"] for line in lines] == [1, 2, 3, 4, 5]
     assert [line["step"] for line in lines] == [3, 6, 9, 12, 15]
     assert ["val_loss" in line for line in lines] == [False, True, False, True, True]
-    assert {name: lines[-1][name] for name in ("val_loss", "top1")} == result.metrics
+    assert {name: lines[-1][name] for name in result.metrics} == result.metrics
+    assert set(result.metrics) == {"val_loss", "top1", "f1", "recall"}
     always = {"epoch", "step", "train_loss", "lr", "seconds", "images_per_second"}
     assert set(lines[0]) == always
     assert list((tmp_path / "tensorboard").iterdir())

@@ -8,7 +8,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import MeanMetric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score, MulticlassRecall
 
 CLASSES = 3
 
@@ -59,7 +59,12 @@ class ToyTask:
 
     def metrics(self) -> MetricCollection:
         return MetricCollection(
-            {"loss": MeanMetric(), "top1": MulticlassAccuracy(CLASSES, average="micro")}
+            {
+                "loss": MeanMetric(),
+                "top1": MulticlassAccuracy(CLASSES, average="micro"),
+                "f1": MulticlassF1Score(CLASSES),
+                "recall": MulticlassRecall(CLASSES),  # may share its state with f1
+            }
         )
 
     def update(
@@ -69,7 +74,8 @@ class ToyTask:
         outputs = model(images)
         losses = F.cross_entropy(outputs, targets, reduction="none")
         metrics["loss"].update(losses)
-        metrics["top1"].update(outputs, targets)
+        for name in ("top1", "f1", "recall"):
+            metrics[name].update(outputs, targets)
 
 
 def conv_net(*, norm: bool = True, dropout: float = 0.3) -> nn.Sequential:

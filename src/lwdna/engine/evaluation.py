@@ -8,7 +8,6 @@ import torch
 from accelerate import Accelerator
 from accelerate.utils import recursively_apply
 from torch import nn
-from torchmetrics import MetricCollection
 
 from lwdna.engine import order
 from lwdna.engine.device import as_channels_last, make_accelerator, prepared, share_buffers
@@ -78,10 +77,7 @@ def run_evaluation(
     if task.eval_size == 0:
         raise DataError("the validation set is empty; give one with at least one image")
     share_buffers(accelerator, model)
-    # Without compute groups: those form at the first update, and a process without any batch
-    # would then take part in other collective calls than the rest.
-    metrics = MetricCollection(dict(task.metrics().items()), compute_groups=False)
-    metrics.to(accelerator.device)
+    metrics = task.metrics().to(accelerator.device)
     batches = order.eval_batches(
         task.eval_size,
         batch_size,

@@ -60,15 +60,17 @@ def make_scheduler(
     The learning rate is a function of the number of steps done; ``step_update`` sets it.
     """
     constant = settings.schedule == "constant"
-    warmup: Any = settings.warmup_epochs  # annotated as int in timm, but fractions work
+    # timm annotates these as int, but fractions work
+    warmup: Any = settings.warmup_epochs
+    # timm decays one update early; half an update more puts that right
+    milestones: Any = [epoch + 0.5 / steps for epoch in settings.milestones]
     scheduler: Scheduler
     scheduler, _ = create_scheduler_v2(
         optimizer,
         sched="step" if constant else settings.schedule,
         num_epochs=settings.epochs,
         decay_epochs=settings.decay_epochs,
-        # timm decays one update early; half an update more puts that right
-        decay_milestones=[epoch + 0.5 / steps for epoch in settings.milestones],
+        decay_milestones=milestones,
         decay_rate=1.0 if constant else settings.decay_rate,
         min_lr=settings.min_lr,
         warmup_lr=settings.warmup_lr,

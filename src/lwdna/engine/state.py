@@ -245,7 +245,6 @@ def _restore(run: Run) -> None:
     if run.accelerator.scaler and state["scaler"]:
         run.accelerator.scaler.load_state_dict(state["scaler"])
     run.position = Position(**state["position"])
-    run.scheduler.step_update(run.steps_done)
 
 
 def _check_identity(run: Run, saved: Mapping[str, Any]) -> None:
