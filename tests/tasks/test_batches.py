@@ -82,12 +82,16 @@ def test_readers_that_stop_early_or_overlap(folder: Path) -> None:
     task = task_of(folder, **KINDS["mapped"] | {"workers": 2})
     expected = train_all(task)
     batches = chunks(range(task.train_size), 4)
-    abandoned = task.train_batches(batches, seed=9, epoch=9, device=CPU)
-    next(abandoned)
-    other = task.train_batches(batches, seed=0, epoch=0, device=CPU)
-    assert same([next(other)], expected[:1])
-    abandoned.close()  # type: ignore[attr-defined]
-    assert same(list(other), expected[1:])
+    first = task.train_batches(batches, seed=0, epoch=0, device=CPU)
+    started = [next(first)]
+    other = task.train_batches(batches, seed=9, epoch=9, device=CPU)
+    started_other = next(other)
+    assert same([*started, *first], expected)
+    other.close()  # type: ignore[attr-defined]
+    assert same([started_other], train_all(task, seed=9, epoch=9)[:1])
+    stopped = task.train_batches(batches, seed=9, epoch=9, device=CPU)
+    next(stopped)
+    stopped.close()  # type: ignore[attr-defined]
     assert same(train_all(task), expected)
 
 
@@ -195,6 +199,7 @@ def test_mixed_targets_fit_the_mixed_images(folder: Path, mix: dict[str, float])
     plain = train_all(task_of(folder, train_limit=5), size=5)
     mixed = train_all(task_of(folder, train_limit=5, **mix), size=5)
     smoothing = mix.get("label_smoothing", 0.0)
+    shares = set()
     for (images, classes), (blend, targets) in zip(plain, mixed, strict=True):
         torch.testing.assert_close(targets.sum(dim=1), torch.ones(5))
         hot = torch.nn.functional.one_hot(classes, 3) * (1 - smoothing) + smoothing / 3
@@ -205,12 +210,14 @@ def test_mixed_targets_fit_the_mixed_images(folder: Path, mix: dict[str, float])
         share = ((blend[:4] - partner) * (images[:4] - partner)).sum() / (
             (images[:4] - partner) ** 2
         ).sum()
+        shares.add(round(float(share), 4))
         if "cutmix" not in mix:
             expected = hot[:4] * share + hot[:4].flip(0) * (1 - share)
             torch.testing.assert_close(targets[:4], expected, atol=1e-4, rtol=0)
             torch.testing.assert_close(
                 blend[:4], images[:4] * share + partner * (1 - share), atol=1e-4, rtol=0
             )
+    assert len(shares) > 1  # every batch draws its own
 
 
 def test_a_batch_of_one_is_not_mixed(folder: Path) -> None:
