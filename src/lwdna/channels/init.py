@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections import Counter
+from collections.abc import Collection
 
 import torch
 from torch import Tensor, nn
@@ -20,7 +21,12 @@ SAMPLE = 1 << 16
 """Entries of a tensor that stand for its distribution (a table that fits into a cache)."""
 
 
-def redraw(source: nn.Module, target: nn.Module, seed: int | None = None) -> None:
+def redraw(
+    source: nn.Module,
+    target: nn.Module,
+    seed: int | None = None,
+    skip: Collection[str] = (),
+) -> None:
     """Fill ``target``, a resized copy of ``source``, with fresh weights in place.
 
     An initialiser is known by what it leaves behind: each new entry is drawn, with replacement,
@@ -28,6 +34,7 @@ def redraw(source: nn.Module, target: nn.Module, seed: int | None = None) -> Non
     BatchNorm, for example) and other tensors keep their distribution. Weights whose variance is
     one of the usual gains over the fan-in (or fan-out) are rescaled to the new fan; which of the
     two is a majority vote over the network's layers of one kind. Running statistics are reset.
+    Parameters named in ``skip`` stay as they are.
     """
     generator = None
     if seed is not None:
@@ -41,6 +48,8 @@ def redraw(source: nn.Module, target: nn.Module, seed: int | None = None) -> Non
     rules = _scaling_rules(old, owners)
     with torch.no_grad():
         for name, tensor in new.items():
+            if name in skip:
+                continue
             values = _sample(old[name])
             low, high = values.aminmax()
             if low == high:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Collection, Mapping
 from typing import Literal
 
 import torch
@@ -23,6 +23,7 @@ def resize(
     widths_or_indices: Widths,
     init: Literal["fresh", "slice"] = "fresh",
     seed: int | None = None,
+    undefined: Collection[str] = (),
 ) -> nn.Module:
     """Return a copy of ``model`` whose groups have other widths; groups not named keep theirs.
 
@@ -34,6 +35,7 @@ def resize(
             draws new weights from the distributions of the model's own, scaled to the new fan
             (see :func:`lwdna.channels.init.redraw`), also for units beyond the old width.
         seed: makes fresh weights repeatable; None draws from torch's global generator.
+        undefined: parameters that get no fresh weights because the caller will fill them.
 
     Raises:
         GraphError: unknown groups, units out of range, a slice wider than the network, a slice of
@@ -62,7 +64,7 @@ def resize(
                 else replace(name, tensor)
             ),
         )
-        redraw(model, result, seed)
+        redraw(model, result, seed, skip=undefined)
     _set_attributes(result, graph, widths)
     return result
 

@@ -1,14 +1,21 @@
 """Latent vectors per group of channels and the generator of a network's weights."""
 
 from lwdna.hypernet.generator import Generator, attach, bake
-from lwdna.hypernet.latents import Latents, draw_factor, generated_weights, sum_by_unit
+from lwdna.hypernet.latents import (
+    Latents,
+    draw_factors,
+    generated_weights,
+    rows_at_a_time,
+    sum_by_unit,
+)
 
 __all__ = [
     "Generator",
     "Latents",
     "attach",
     "bake",
-    "draw_factor",
+    "draw_factors",
     "generated_weights",
+    "rows_at_a_time",
     "sum_by_unit",
 ]

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn.utils import parametrize
 
 from lwdna.channels.graph import AxisLayout, ChannelGraph
-from lwdna.hypernet.latents import Latents, draw_factor, generated_weights
+from lwdna.hypernet.latents import Latents, draw_factors, generated_weights
 
 
 class Generator(nn.Module):
@@ -46,7 +46,9 @@ class Generator(nn.Module):
         """Draw the generator's parameters for a weight of this shape (its values are not used)."""
         assert self._generator is not None
         self.shape = weight.shape
-        first, second = draw_factor(weight.shape, self.embedding_dim, self._generator)
+        pieces = list(draw_factors(weight.shape, self.embedding_dim, self._generator))
+        first = torch.cat([piece for piece, _ in pieces])
+        second = torch.cat([piece for _, piece in pieces])
         self._generator = None
         zeros = (
             torch.zeros(second.shape[:2]),

@@ -7,7 +7,7 @@ m embedding size, n units of a group.
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
@@ -72,19 +72,27 @@ def generated_weights(model: nn.Module, graph: ChannelGraph) -> dict[str, _ConvN
     }
 
 
-def draw_factor(
+def rows_at_a_time(shape: torch.Size) -> int:
+    """Return how many output channels of a weight to work on at once, to stay in a cache."""
+    return max(1, (1 << 20) // math.prod(shape[1:]))
+
+
+def draw_factors(
     shape: torch.Size, embedding_dim: int, generator: torch.Generator
-) -> tuple[Tensor, Tensor]:
+) -> Iterator[tuple[Tensor, Tensor]]:
     """Draw W1 (O, I, m) and W2 (O, I, K, m), uniform with variances 1 and 1 / (m * fan_in).
 
     Then a generated weight has variance 1 / fan_in ("hyperfan-in": Chang et al., "Principled
-    Weight Initialization for Hypernetworks", ICLR 2020).
+    Weight Initialization for Hypernetworks", ICLR 2020). Both come in pieces of a few rows.
     """
     out, inside, kernel = shape[0], shape[1], math.prod(shape[2:])
     one, two = math.sqrt(3.0), math.sqrt(3.0 / (embedding_dim * inside * kernel))
-    first = torch.empty(out, inside, embedding_dim).uniform_(-one, one, generator=generator)
-    second = torch.empty(out, inside, kernel, embedding_dim)
-    return first, second.uniform_(-two, two, generator=generator)
+    step = rows_at_a_time(shape)
+    for start in range(0, out, step):
+        rows = min(step, out - start)
+        first = torch.empty(rows, inside, embedding_dim).uniform_(-one, one, generator=generator)
+        second = torch.empty(rows, inside, kernel, embedding_dim)
+        yield first, second.uniform_(-two, two, generator=generator)
 
 
 def sum_by_unit(values: Tensor, axis: AxisLayout, totals: list[Tensor]) -> None:

@@ -11,7 +11,14 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from lwdna.channels import ChannelGraph
 from lwdna.errors import TrainingError
-from lwdna.hypernet import Latents, attach, draw_factor, generated_weights, sum_by_unit
+from lwdna.hypernet import (
+    Latents,
+    attach,
+    draw_factors,
+    generated_weights,
+    rows_at_a_time,
+    sum_by_unit,
+)
 
 Loss = Callable[[nn.Module, Any], Tensor]
 """Maps a network and a batch to the loss, a scalar."""
@@ -95,10 +102,14 @@ def _draw_weights(
     latents = Latents(graph, widths, generator)
     with torch.no_grad():
         for name, layer in generated_weights(wide, graph).items():
-            first, second = draw_factor(layer.weight.shape, embedding_dim, generator)
-            first *= latents.outer(graph.tensors[name][:2])[..., None]
-            weight = torch.einsum("oikm,oim->oik", second, first)
-            layer.weight.copy_(weight.reshape(layer.weight.shape))
+            scale = latents.outer(graph.tensors[name][:2])[..., None]
+            start = 0
+            for first, second in draw_factors(layer.weight.shape, embedding_dim, generator):
+                rows = slice(start, start + len(first))
+                first *= scale[rows] if len(scale) > 1 else scale
+                piece = second.mul_(first[:, :, None, :]).sum(-1)
+                layer.weight[rows] = piece.reshape(layer.weight[rows].shape)
+                start = rows.stop
     return latents
 
 
@@ -108,10 +119,21 @@ def _closed_form(wide: nn.Module, graph: ChannelGraph, latents: Latents) -> list
         weight = layer.weight
         if weight.grad is None:
             continue
-        product = (weight.detach() * weight.grad).reshape(*weight.shape[:2], -1).sum(2)
+        product = _pairwise(weight.detach(), weight.grad)
         sum_by_unit(product.sum(1).cpu(), graph.tensors[name][0], totals)
         sum_by_unit(product.sum(0).cpu(), graph.tensors[name][1], totals)
     return [
         (total / vector.detach().double()).float()
         for total, vector in zip(totals, latents.vectors, strict=True)
     ]
+
+
+def _pairwise(weight: Tensor, gradient: Tensor) -> Tensor:
+    """Return the sum of W * dL/dW over kernel positions, (O, I), in pieces that fit a cache."""
+    rows = rows_at_a_time(weight.shape)
+    return torch.cat(
+        [
+            (one * two).reshape(*one.shape[:2], -1).sum(2)
+            for one, two in zip(weight.split(rows), gradient.split(rows), strict=True)
+        ]
+    )

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 from lwdna.architecture import Architecture, ModelSource
 from lwdna.channels import ChannelGraph, resize, trace, widened_widths
 from lwdna.errors import DataError
+from lwdna.hypernet import generated_weights
 from lwdna.methods.criterion import Loss, latent_gradients
 from lwdna.methods.keep import Kept, floors, keep_by_threshold, limits
 from lwdna.methods.settings import Budget, ShrinkSettings
@@ -103,7 +104,7 @@ def search(
     widened = widened_widths(graph, settings.width_mult)
     least = floors(graph, widened, settings.floor, settings.linear_floor)
     allowed = limits(graph, widened, settings.budget)
-    wide = resize(model, graph, widened, seed=seed)
+    wide = resize(model, graph, widened, seed=seed, undefined=generated_weights(model, graph))
     gradients = latent_gradients(
         wide,
         graph,
