@@ -3,8 +3,10 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+import torch
 
 from lwdna.errors import RecipeError
+from lwdna.models import create_model
 from lwdna.recipe import Recipe, list_recipes, load_recipe
 
 ROOT = Path(__file__).parents[1]
@@ -59,6 +61,14 @@ def test_shipped_recipes_load_and_survive_a_round_trip(tmp_path: Path, name: str
     assert load_recipe(write(tmp_path, recipe.to_yaml())) == recipe
     assert load_recipe(ROOT / "recipes" / f"{name}.yaml") == recipe
     assert load_recipe(f"recipes/{name}.yaml") == recipe
+
+
+@pytest.mark.parametrize("name", list_recipes())
+def test_shipped_recipes_name_networks_that_can_be_built(name: str) -> None:
+    model = load_recipe(name).model
+    with torch.device("meta"):
+        network = create_model(model.name, num_classes=7, **model.args)
+    assert sum(1 for _ in network.parameters()) > 10
 
 
 def test_every_recipe_of_the_repository_is_shipped_and_says_how_to_launch_it() -> None:
