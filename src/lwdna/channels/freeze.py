@@ -69,13 +69,17 @@ def freeze(session: Session, attributes: Sequence[Attribute]) -> Draft:
     units = list(names)
     index = {unit: position for position, unit in enumerate(units)}
 
+    written: dict[int, AxisLayout] = {}  # by identity: operators share the layouts of tensors
+
     def write(layout: Layout) -> AxisLayout:
-        return tuple(
-            Part(1, -1, part.size)
-            if part.unit is None or part.unit not in index
-            else Part(part.outer, index[part.unit], part.inner)
-            for part in resolve(layout)
-        )
+        if id(layout) not in written:
+            written[id(layout)] = tuple(
+                Part(1, -1, part.size)
+                if part.unit is None or part.unit not in index
+                else Part(part.outer, index[part.unit], part.inner)
+                for part in resolve(layout)
+            )
+        return written[id(layout)]
 
     def write_all(many: Iterable[Axes]) -> tuple[tuple[AxisLayout, ...], ...]:
         return tuple(tuple(write(layout) for layout in axes) for axes in many)
@@ -89,8 +93,8 @@ def freeze(session: Session, attributes: Sequence[Attribute]) -> Draft:
     feeding = _feeding_output(session.passes[False])
     graph = ChannelGraph(
         groups=tuple(
-            Group(name, unit.size, _members(tensors, index[unit]), unit.inexact, unit in feeding)
-            for unit, name in names.items()
+            Group(names[unit], unit.size, tuple(group), unit.inexact, unit in feeding)
+            for unit, group in zip(units, _members(tensors, len(units)), strict=True)
         ),
         tensors=tensors,
         parameters=tuple(name for name in tensors if name in parameters),
@@ -136,13 +140,14 @@ def _names(
     return names
 
 
-def _members(tensors: dict[str, tuple[AxisLayout, ...]], group: int) -> tuple[Member, ...]:
-    return tuple(
-        Member(name, axis)
-        for name, axes in tensors.items()
-        for axis, layout in enumerate(axes)
-        if any(part.group == group for part in layout)
-    )
+def _members(tensors: dict[str, tuple[AxisLayout, ...]], groups: int) -> list[list[Member]]:
+    """Return the axes of parameters and buffers that depend on each group."""
+    members: list[list[Member]] = [[] for _ in range(groups)]
+    for name, axes in tensors.items():
+        for axis, layout in enumerate(axes):
+            for group in dict.fromkeys(part.group for part in layout if part.group >= 0):
+                members[group].append(Member(name, axis))
+    return members
 
 
 def _feeding_output(records: Sequence[Record]) -> set[Unit]:

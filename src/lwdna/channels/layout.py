@@ -104,29 +104,46 @@ def resolve(layout: Layout) -> Layout:
     """Write a layout in terms of free units only, neighbours merged where they continue."""
     merged: list[Segment] = []
     for segment in layout:
-        for part in _expand(segment):
-            last = merged[-1] if merged else None
-            if last and last.unit is part.unit is None:
-                merged[-1] = Segment(1, None, last.size + part.size)
-            elif last and last.unit is part.unit and last.inner == part.inner:
-                merged[-1] = Segment(last.outer + part.outer, part.unit, part.inner)
-            elif part.size:
-                merged.append(part)
+        unit = segment.unit
+        if unit is None or unit.pinned:
+            _append(merged, Segment(1, None, segment.size))
+        elif unit.binding is None:
+            _append(merged, segment)
+        else:
+            for part in _substitute(segment, unit):
+                _append(merged, part)
     return tuple(merged)
 
 
-def _expand(segment: Segment) -> Iterable[Segment]:
-    outer, unit, inner = segment
-    if unit is None or unit.pinned:
-        return (Segment(1, None, segment.size),)
-    if unit.binding is None:
-        return (segment,)
+def _append(merged: list[Segment], part: Segment) -> None:
+    """Add a resolved segment; it may continue the last one."""
+    if merged:
+        last = merged[-1]
+        if last.unit is part.unit:
+            if part.unit is None:
+                merged[-1] = Segment(1, None, last.size + part.size)
+                return
+            if last.inner == part.inner:
+                merged[-1] = Segment(last.outer + part.outer, part.unit, part.inner)
+                return
+    if part.size:
+        merged.append(part)
+
+
+def _substitute(segment: Segment, unit: Unit) -> Sequence[Segment]:
+    """Replace a bound unit by what it is bound to, and shorten the way there for the next time."""
+    assert unit.binding is not None
+    outer, _, inner = segment
     parts = resolve(unit.binding)
+    if all(part.unit is not None for part in parts):  # else the reasons of pins would be lost
+        unit.binding = parts
     if len(parts) == 1:
         part = parts[0]
         if part.unit is None:
             return (Segment(1, None, segment.size),)
         return (Segment(outer * part.outer, part.unit, part.inner * inner),)
+    if inner == 1:
+        return parts * outer
     return [Segment(part.outer, part.unit, part.inner * inner) for part in parts] * outer
 
 
@@ -184,6 +201,8 @@ def unify(left: Layout, right: Layout, blame: Blame) -> None:
         known = reasons_of(left) or reasons_of(right)
         return known[0] if known else blame(why)
 
+    if left is right:
+        return
     one, two = deque(resolve(left)), deque(resolve(right))
     while one and two and one[0] == two[0]:
         one.popleft(), two.popleft()

@@ -16,6 +16,7 @@ from lwdna.channels.call import Axes, Call, Term
 from lwdna.channels.layout import Layout, fixed, free, is_fixed
 from lwdna.channels.rules import RULES
 from lwdna.channels.rules.elementwise import pointwise
+from lwdna.channels.shapes import run
 
 
 @dataclass
@@ -95,7 +96,7 @@ class Recording(TorchDispatchMode):  # type: ignore[misc]
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        result = func(*args, **(kwargs or {}))
+        result = run(func, args, kwargs or {})
         outputs = [leaf for leaf in tree_flatten(result)[0] if isinstance(leaf, Tensor)]
         if not outputs:
             return result

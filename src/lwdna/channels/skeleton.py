@@ -7,6 +7,7 @@ from collections.abc import Callable, Iterator
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
@@ -38,7 +39,7 @@ def copy_with(model: nn.Module, replace: Callable[[str, Tensor], Tensor]) -> nn.
                 memo[id(value)] = value.detach()
     for name, tensor in named_tensors(model):
         new = replace(name, tensor)
-        if isinstance(tensor, nn.Parameter):
+        if isinstance(tensor, nn.Parameter) and not isinstance(new, FakeTensor):
             new = nn.Parameter(new, requires_grad=tensor.requires_grad)
         memo[id(tensor)] = new
     return copy.deepcopy(model, memo)

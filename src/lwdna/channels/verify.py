@@ -22,6 +22,7 @@ from lwdna.channels.graph import Attribute, AxisLayout, ChannelGraph
 from lwdna.channels.layout import Reason
 from lwdna.channels.record import ModuleStack
 from lwdna.channels.resize import reshaped
+from lwdna.channels.shapes import run
 from lwdna.channels.skeleton import MODULE_SIZES
 
 if TYPE_CHECKING:
@@ -46,7 +47,7 @@ class _Replay(TorchDispatchMode):  # type: ignore[misc]
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        result = func(*args, **(kwargs or {}))
+        result = run(func, args, kwargs or {})
         outputs = [leaf for leaf in tree_flatten(result)[0] if isinstance(leaf, Tensor)]
         leaves = tree_flatten((args, kwargs))[0]
         if not outputs or not any(isinstance(leaf, Tensor) for leaf in leaves):
