@@ -17,7 +17,7 @@ from lwdna.channels.graph import (
     Part,
     Pinned,
 )
-from lwdna.channels.layout import Layout, Unit, reasons_of, resolve, units_of
+from lwdna.channels.layout import Layout, Segment, Unit, reasons_of, resolve, units_of
 from lwdna.channels.record import Record
 
 if TYPE_CHECKING:
@@ -46,6 +46,16 @@ class Step:
 
 
 @dataclass(frozen=True)
+class Follower:
+    """An attribute that follows an axis, as long as the groups may still change."""
+
+    module: str
+    name: str
+    index: int | None
+    layout: Layout
+
+
+@dataclass(frozen=True)
 class Draft:
     """A channel graph that still has to be proved."""
 
@@ -53,8 +63,15 @@ class Draft:
     units: list[Unit]
     steps: dict[bool, list[Step]]
 
+    def layout(self, axis: AxisLayout) -> Layout:
+        """Return an axis in terms of the units again."""
+        return tuple(
+            Segment(outer, None if group < 0 else self.units[group], inner)
+            for outer, group, inner in axis
+        )
 
-def freeze(session: Session, attributes: Sequence[Attribute]) -> Draft:
+
+def freeze(session: Session, followers: Sequence[Follower]) -> Draft:
     """Name the free units that parameters depend on and express everything through them."""
     parameters = {name for name, _ in session.skeleton.named_parameters()}
     live = {name for name in session.axes if name in session.touched}
@@ -99,12 +116,18 @@ def freeze(session: Session, attributes: Sequence[Attribute]) -> Draft:
         tensors=tensors,
         parameters=tuple(name for name in tensors if name in parameters),
         operations=tuple(
-            Operation(record.op, record.module, term.count, tuple(write(a) for a in term.layouts))
+            Operation(
+                record.op,
+                record.module,
+                term.count,
+                tuple(write(layout) for layout in term.layouts),
+                tuple(write(layout) for layout in record.produced),
+            )
             for record in session.passes[False]
             for term in record.terms
         ),
         pinned=_pinned(session, [name for name in tensors if name in live & parameters]),
-        attributes=tuple(attributes),
+        attributes=tuple(Attribute(f.module, f.name, f.index, write(f.layout)) for f in followers),
         unknown_ops=tuple(session.unknown),
     )
     steps = {

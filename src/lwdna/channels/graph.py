@@ -13,6 +13,7 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from lwdna.channels import describe
 from lwdna.channels.layout import Reason
 from lwdna.errors import GraphError, nearest
 
@@ -69,12 +70,16 @@ class Pinned:
 
 @dataclass(frozen=True)
 class Operation:
-    """Multiply-accumulates of one operator call: ``count`` times the product of axis lengths."""
+    """Multiply-accumulates of one operator call: ``count`` times the product of axis lengths.
+
+    ``produces`` are the channels of its result.
+    """
 
     op: str
     module: str
     count: int
     axes: tuple[AxisLayout, ...]
+    produces: tuple[AxisLayout, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -196,25 +201,8 @@ class ChannelGraph:
         ]
 
     def report(self) -> str:
-        """Return a text: groups with members, what is pinned and why, operators without a rule."""
-        lines = []
-        for group in self.groups:
-            mark = "" if group.inexact is None else f"  [slices are not exact: {group.inexact}]"
-            lines.append(f"{group.name}: width {group.width}{mark}")
-            lines += [
-                f"    {tensor} axis {axis}: {_describe(self.tensors[tensor][axis], self.groups)}"
-                for tensor, axis in group.members
-            ]
-        if self.pinned:
-            lines.append("pinned:")
-            lines += [
-                f"    {pin.tensor} axis {pin.axis} ({pin.size}): "
-                + "; ".join(str(reason) for reason in pin.reasons)
-                for pin in self.pinned
-            ]
-        if self.unknown_ops:
-            lines.append("operators without a rule: " + ", ".join(self.unknown_ops))
-        return "\n".join(lines)
+        """Return a text: groups with members and share of MACs, pins and why, unknown operators."""
+        return describe.report(self)
 
     @cached_property
     def _matrix(self) -> tuple[IntArray, IntArray, dict[AxisLayout, int]]:
@@ -287,11 +275,3 @@ class _Polynomial:
         for counts, factors in self.terms:
             total += (lengths[:, factors].prod(axis=2) * counts).sum(axis=1)
         return total
-
-
-def _describe(axis: AxisLayout, groups: Sequence[Group]) -> str:
-    texts = []
-    for outer, group, inner in axis:
-        name = "fixed" if group < 0 else groups[group].name
-        texts.append("x".join(str(f) for f in (outer, name, inner) if f != 1))
-    return " + ".join(texts)
