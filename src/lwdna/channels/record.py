@@ -93,6 +93,12 @@ class Recording(TorchDispatchMode):  # type: ignore[misc]
             self.attach(tensor, axes)
         return axes
 
+    def scaled_by_width(self, query: Tensor) -> None:
+        """Note that the last axis of an attention's query sets the scale of its products."""
+        why = "the attention's scale follows from this width"
+        call = Call("scaled_dot_product_attention", self.stack.current, {}, [], self.lookup)
+        call.mark_inexact(self.lookup(query)[-1], why)
+
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:

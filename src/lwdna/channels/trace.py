@@ -16,6 +16,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_flatten, tree_map
 
 from lwdna.channels import verify
+from lwdna.channels.attention import plain_attention
 from lwdna.channels.call import Axes
 from lwdna.channels.graph import ChannelGraph
 from lwdna.channels.layout import Reason, fixed, free, pin
@@ -95,7 +96,13 @@ def _record(session: Session, tensors: dict[str, Tensor], training: bool) -> Non
             recording.attach(value, _input_axes(value))
     recording.touched.clear()
     try:
-        with stack.following(session.skeleton), torch.no_grad(), session.fake, recording:
+        with (
+            stack.following(session.skeleton),
+            torch.no_grad(),
+            session.fake,
+            plain_attention(recording.scaled_by_width),
+            recording,
+        ):
             result = session.skeleton(*session.args, **session.kwargs)
     except Exception as error:
         if training:  # a batch of one may be too small for batch statistics

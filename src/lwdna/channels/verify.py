@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
+from lwdna.channels.attention import plain_attention
 from lwdna.channels.freeze import Draft, Follower, Step, freeze
 from lwdna.channels.graph import ChannelGraph
 from lwdna.channels.layout import Reason
@@ -102,7 +103,14 @@ def replay(session: Session, draft: Draft, moving: Iterable[int] | None = None) 
         stack = ModuleStack()
         rerun = _Replay(steps, draft.graph, widths)
         try:
-            with _quiet(), stack.following(model), torch.no_grad(), session.fake, rerun:
+            with (
+                _quiet(),
+                stack.following(model),
+                torch.no_grad(),
+                session.fake,
+                plain_attention(),
+                rerun,
+            ):
                 model(*session.args, **session.kwargs)
         except Exception:  # whatever the network raises means that these widths do not run
             return Failure(mode, rerun.position, steps, stack.current)
