@@ -7,7 +7,8 @@ import torch
 
 from lwdna.errors import RecipeError
 from lwdna.models import create_model
-from lwdna.recipe import Recipe, list_recipes, load_recipe
+from lwdna.recipe import Recipe, load_recipe
+from lwdna.shipped import list_recipes
 
 ROOT = Path(__file__).parents[1]
 

@@ -4,11 +4,17 @@
 >>> arch = lwdna.shrink(model, images[:1], [(images, labels)], nn.CrossEntropyLoss())
 """
 
-from lwdna.architecture import Architecture, ModelSource, load, save
-from lwdna.channels import ChannelGraph, resize, trace, widen
-from lwdna.errors import LwdnaError
-from lwdna.methods import Budget, ShrinkSettings, shrink
-from lwdna.models import create_model, list_models, register_model
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lwdna.architecture import Architecture, ModelSource, load, save
+    from lwdna.channels import ChannelGraph, resize, trace, widen
+    from lwdna.errors import LwdnaError
+    from lwdna.methods import Budget, ShrinkSettings, shrink
+    from lwdna.models import create_model, list_models, register_model
 
 __all__ = [
     "Architecture",
@@ -27,3 +33,26 @@ __all__ = [
     "trace",
     "widen",
 ]
+
+# Everything is imported when it is first used: torch takes seconds, and neither the command
+# line's help nor `lwdna.errors` needs it.
+_HOMES = {
+    "lwdna.architecture": ("Architecture", "ModelSource", "load", "save"),
+    "lwdna.channels": ("ChannelGraph", "resize", "trace", "widen"),
+    "lwdna.errors": ("LwdnaError",),
+    "lwdna.methods": ("Budget", "ShrinkSettings", "shrink"),
+    "lwdna.models": ("create_model", "list_models", "register_model"),
+}
+
+
+def __getattr__(name: str) -> Any:
+    for home, names in _HOMES.items():
+        if name in names:
+            value = getattr(import_module(home), name)
+            globals()[name] = value
+            return value
+    raise AttributeError(f"module 'lwdna' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted({*globals(), *__all__})

@@ -5,8 +5,6 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Iterator, Sequence
-from importlib.resources import files
-from importlib.resources.abc import Traversable
 from pathlib import Path
 from typing import Any, Literal
 
@@ -17,6 +15,7 @@ from lwdna.engine import TrainSettings
 from lwdna.errors import RecipeError, nearest
 from lwdna.methods import ShrinkSettings
 from lwdna.settings import Settings
+from lwdna.shipped import list_recipes, shipped_recipes
 from lwdna.tasks.classification import DataSettings
 
 
@@ -49,7 +48,7 @@ def load_recipe(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Reci
 
     Args:
         path_or_name: a YAML file or the name of a recipe that comes with lwdna, such as
-            ``digits`` or ``imagenet/resnet50`` (see :func:`list_recipes`).
+            ``digits`` or ``imagenet/resnet50`` (see :func:`lwdna.shipped.list_recipes`).
         overrides: values that replace those of the file, as ``"train.epochs=3"``; what follows
             the equals sign is read as YAML.
 
@@ -66,23 +65,6 @@ def load_recipe(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Reci
         raise RecipeError(f"{path_or_name}: {_explain(error)}") from error
 
 
-def list_recipes() -> list[str]:
-    """Return the names of the recipes that come with lwdna."""
-    return sorted(_names(_shipped(), ""))
-
-
-def _shipped() -> Traversable:
-    return files("lwdna") / "recipes"
-
-
-def _names(folder: Traversable, prefix: str) -> Iterator[str]:
-    for entry in folder.iterdir():
-        if entry.is_dir():
-            yield from _names(entry, f"{prefix}{entry.name}/")
-        elif entry.name.endswith(".yaml"):
-            yield prefix + entry.name.removesuffix(".yaml")
-
-
 def _read(path_or_name: str | Path) -> str:
     path = Path(path_or_name)
     try:
@@ -92,7 +74,7 @@ def _read(path_or_name: str | Path) -> str:
         name = path.as_posix().removeprefix("recipes/").removesuffix(".yaml")
         known = list_recipes()
         if name in known:
-            return _shipped().joinpath(f"{name}.yaml").read_text(encoding="utf-8")
+            return shipped_recipes().joinpath(f"{name}.yaml").read_text(encoding="utf-8")
     except (OSError, UnicodeDecodeError) as error:
         raise RecipeError(f"cannot read recipe {path}: {error}") from error
     hint = nearest(name, known) or f"; give a file or one of {', '.join(known)}"

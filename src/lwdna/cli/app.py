@@ -1,26 +1,43 @@
-"""Commands of ``lwdna``; each is a thin layer over a function of :mod:`lwdna.workflows`."""
+"""Commands of ``lwdna``; each is a thin layer over a function of :mod:`lwdna.workflows`.
+
+Whatever needs torch is imported inside the commands: it takes seconds, and help, a wrong option
+or a shell's completion should not.
+"""
 
 from __future__ import annotations
 
 import json
-import os
-import sys
+from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperGroup
 
-from lwdna.cli import show
-from lwdna.cli.options import read_recipe, split_arguments
-from lwdna.engine import TrainingInterrupted
+from lwdna.cli.output import error, say, working
 from lwdna.errors import LwdnaError, RecipeError
 
+
+class _Commands(TyperGroup):
+    """Errors that a user can mend are one line, without a traceback."""
+
+    def invoke(self, ctx: Any) -> Any:
+        try:
+            return super().invoke(ctx)
+        except LwdnaError as fault:
+            error(str(fault))
+            raise typer.Exit(1) from fault
+        except KeyboardInterrupt as stop:
+            error(f"{stop} (--resume)" if str(stop) else "stopped")
+            raise typer.Exit(130) from stop
+
+
 app = typer.Typer(
+    cls=_Commands,
     add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
-    help="Find how many channels each layer of a convolutional network should have.",
 )
 
 RecipeArgs = Annotated[
@@ -36,7 +53,30 @@ Data = Annotated[Path | None, typer.Option("--data", help="Data folder: replaces
 Trust = Annotated[
     bool, typer.Option("--trust-code", help="Allow a model source that imports Python code.")
 ]
-Resume = Annotated[bool, typer.Option("--resume", help="Go on where this run was stopped.")]
+Resume = Annotated[
+    bool, typer.Option("--resume", help="Go on with the run in the folder --out names.")
+]
+Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
+
+
+def _version(asked: bool) -> None:
+    if asked:
+        say(f"lwdna {version('lwdna')}")
+        raise typer.Exit
+
+
+@app.callback()
+def lwdna(
+    _: Annotated[
+        bool, typer.Option("--version", callback=_version, is_eager=True, help="Print the version.")
+    ] = False,
+) -> None:
+    """Find how many channels each layer of a convolutional network should have.
+
+    Example:
+
+      lwdna quickstart
+    """
 
 
 @app.command()
@@ -60,15 +100,15 @@ def quickstart(
 
       lwdna quickstart recipes/cifar100/resnet20-short.yaml data.root=cifar100/
     """
+    from lwdna.cli import options, show
     from lwdna.workflows import run_job
 
-    name, recipe = read_recipe(arguments, model, data, default="images" if data else "digits")
-    folder = out or show.free_folder(Path("runs"), name)
-    report = run_job(
-        recipe, folder, resume=resume, progress=True, trust_code=trust_code, say=show.say
-    )
+    default = options.saved_recipe(out, resume) or ("images" if data else "digits")
+    name, recipe = options.read_recipe(arguments, model, data, default)
+    folder = options.run_folder(out, name)
+    report = run_job(recipe, folder, resume=resume, progress=True, trust_code=trust_code, say=say)
     show.comparison(folder)
-    show.say(f"report: {report}")
+    say(f"report: {report}")
 
 
 @app.command()
@@ -81,18 +121,21 @@ def shrink(
 ) -> None:
     """Find the widths of a better network; write an architecture file.
 
-    Example:
+    Examples:
 
-      lwdna shrink recipes/imagenet/resnet50.yaml data.root=/data/imagenet --out runs/search
+      lwdna shrink recipes/digits.yaml --out runs/search
+
+      lwdna shrink recipes/imagenet/resnet50.yaml data.root=/data/imagenet
     """
-    from lwdna.workflows import SEARCH_FILES, run_search
+    from lwdna.cli import options, show
+    from lwdna.workflows import ARCHITECTURE, run_search
 
-    name, recipe = read_recipe(arguments, model, data)
-    folder = out or show.free_folder(Path("runs"), f"{name}-search")
-    with show.working("searching for the width of every layer"):
+    name, recipe = options.read_recipe(arguments, model, data)
+    folder = options.run_folder(out, f"{name}-search")
+    with working("searching for the width of every layer"):
         found = run_search(recipe, folder, trust_code=trust_code)
     show.search(found)
-    show.say(f"architecture: {folder / SEARCH_FILES[0]}")
+    say(f"architecture: {folder / ARCHITECTURE}")
 
 
 @app.command()
@@ -114,29 +157,30 @@ def train(
 
       lwdna train recipes/digits.yaml --out runs/baseline
 
-      lwdna train recipes/digits.yaml --architecture runs/search/architecture.lwdna.json
+      lwdna train digits --architecture runs/search/architecture.lwdna.json
 
-      accelerate launch --multi_gpu -m lwdna train recipes/imagenet/resnet50.yaml --out runs/r50
+      lwdna train --resume --out runs/baseline
+
+      accelerate launch --multi_gpu -m lwdna train imagenet/resnet50 --out runs/r50
     """
     from lwdna.architecture import Architecture
+    from lwdna.cli import options, show
     from lwdna.workflows import run_training
 
-    name, recipe = read_recipe(arguments, model, data)
-    arm = "lwdna" if architecture else "baseline"
-    if out is None and (resume or "RANK" in os.environ):
-        raise RecipeError("name the folder of the run: --out runs/NAME")
-    folder = out or show.free_folder(Path("runs"), f"{name}-{arm}")
+    default = options.saved_recipe(out, resume)
+    name, recipe = options.read_recipe(arguments, model, data, default)
+    folder = options.run_folder(out, f"{name}-{'lwdna' if architecture else 'baseline'}")
     results = run_training(
         recipe,
         folder,
-        name=arm,
         architecture=Architecture.load(architecture) if architecture else None,
         resume=resume,
         progress=True,
         trust_code=trust_code,
+        say=say,
     )
     show.results(results)
-    show.say(f"run: {folder}")
+    say(f"run: {folder}")
 
 
 @app.command()
@@ -144,7 +188,7 @@ def evaluate(
     weights: Annotated[Path, typer.Argument(help="A run's folder, or a .safetensors file.")],
     arguments: RecipeArgs = None,
     data: Data = None,
-    json_: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    json_: Json = False,
     trust_code: Trust = False,
 ) -> None:
     """Measure a trained network on a validation set.
@@ -155,17 +199,19 @@ def evaluate(
 
       lwdna evaluate model.safetensors recipes/imagenet/resnet50.yaml data.root=/data/imagenet
     """
-    from lwdna.workflows import evaluate_run
+    from lwdna.cli import options, show
+    from lwdna.workflows import evaluate_run, find_weights
 
-    recipe_file = weights / "recipe.yaml" if weights.is_dir() else None
-    file = weights / "model.safetensors" if weights.is_dir() else weights
-    named, _ = split_arguments(arguments)
-    if named is None and recipe_file is None:
-        raise RecipeError("which data? name the recipe: lwdna evaluate model.safetensors RECIPE")
-    _, recipe = read_recipe(arguments, None, data, default=str(recipe_file))
-    metrics = evaluate_run(file, recipe, trust_code=trust_code)
+    file = find_weights(weights)
+    own = file.parent / "recipe.yaml"
+    default = own if own.is_file() else None
+    if default is None and all("=" in argument for argument in arguments or ()):
+        raise RecipeError(f"which data? name the recipe: lwdna evaluate {weights} RECIPE")
+    _, recipe = options.read_recipe(arguments, None, data, default)
+    with working("evaluating"):
+        metrics = evaluate_run(file, recipe, trust_code=trust_code)
     if json_:
-        typer.echo(json.dumps(metrics))
+        say(json.dumps(metrics))
     else:
         show.results(metrics)
 
@@ -173,9 +219,16 @@ def evaluate(
 @app.command()
 def inspect(
     model: Annotated[str, typer.Argument(help="A network's name or an architecture file.")],
-    size: Annotated[int, typer.Option(help="Side of the input image in pixels.")] = 224,
-    channels: Annotated[int, typer.Option(help="Channels of the input image.")] = 3,
-    details: Annotated[bool, typer.Option("--details", help="List members and pins.")] = False,
+    size: Annotated[
+        int | None, typer.Option(min=1, help="Side of the image in pixels.", show_default="224")
+    ] = None,
+    channels: Annotated[
+        int | None, typer.Option(min=1, help="Channels of the image.", show_default="3")
+    ] = None,
+    details: Annotated[
+        bool, typer.Option("--details", help="Also members of groups, pins, cost per layer.")
+    ] = False,
+    json_: Json = False,
     trust_code: Trust = False,
 ) -> None:
     """Show the groups of channels of a network, what they cost and what is pinned.
@@ -184,25 +237,23 @@ def inspect(
 
       lwdna inspect timm:resnet50
 
-      lwdna inspect runs/digits/search/architecture.lwdna.json --details
+      lwdna inspect lwdna:resnet56_cifar --size 32 --details
+
+      lwdna inspect runs/digits/search/architecture.lwdna.json
     """
-    import torch
+    from lwdna.cli import show
+    from lwdna.workflows import trace_network
 
-    from lwdna.architecture import Architecture
-    from lwdna.channels import trace
-    from lwdna.models import create_model
-
-    if model.endswith((".json", ".safetensors")):
-        architecture = Architecture.load(Path(model))
-        network = architecture.build(trust_code=trust_code)
-        inputs = torch.zeros(1, *architecture.input_size)
-    else:
-        network = create_model(model, **({"trust_code": True} if trust_code else {}))
-        inputs = torch.zeros(1, channels, size, size)
-    graph = trace(network, inputs)
+    with working("tracing"):
+        graph, shape = trace_network(model, size=size, channels=channels, trust_code=trust_code)
+    if json_:
+        cost, groups = vars(graph.cost()), show.group_lines(graph)
+        say(json.dumps({"input_size": shape, "cost": cost, "groups": groups}))
+        return
     if details:
-        typer.echo(graph.report())
-    show.graph(graph, model)
+        say(graph.report())
+        show.layers(graph)
+    show.groups(graph, shape)
 
 
 @app.command()
@@ -218,7 +269,7 @@ def report(
     """
     from lwdna.reports import write_report
 
-    show.say(f"report: {write_report(run, out)}")
+    say(f"report: {write_report(run, out)}")
 
 
 @app.command("list")
@@ -236,31 +287,29 @@ def list_(
     """
     from fnmatch import fnmatch
 
-    from lwdna.channels.rules import RULES
-    from lwdna.models import list_models
-    from lwdna.recipe import list_recipes
-
     if what == "models":
+        from lwdna.models import list_models
+
         names = list_models(pattern)
     elif what == "recipes":
+        from lwdna.shipped import list_recipes
+
         names = [name for name in list_recipes() if fnmatch(name, pattern)]
     elif what == "ops":
-        names = [f"{n}  {RULES[n].__module__}.{RULES[n].__name__}" for n in sorted(RULES)]
-        names = [name for name in names if fnmatch(name.split()[0], pattern)]
+        from lwdna.channels.rules import RULES
+
+        names = [
+            f"{name}  {rule.__module__}.{rule.__name__}"
+            for name, rule in sorted(RULES.items())
+            if fnmatch(name, pattern)
+        ]
     else:
         raise RecipeError(f"cannot list {what!r}; use models, recipes or ops")
+    if not names:
+        raise RecipeError(f"no {what} match {pattern!r}; see all with: lwdna list {what}")
     typer.echo("\n".join(names))
 
 
 def main() -> None:
-    """Run the command line; errors a user can mend are one line, without a traceback."""
-    try:
-        app()
-    except TrainingInterrupted as stop:
-        show.error(f"{stop} (--resume)")
-        sys.exit(130)
-    except KeyboardInterrupt:
-        sys.exit(130)
-    except LwdnaError as error:
-        show.error(str(error))
-        sys.exit(1)
+    """Run the command line."""
+    app()

@@ -1,7 +1,8 @@
-"""What the commands share: reading a recipe with overrides."""
+"""What the commands share: reading a recipe with overrides, choosing a folder."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from pathlib import Path
 
@@ -11,28 +12,27 @@ from lwdna.errors import RecipeError
 from lwdna.recipe import Recipe, load_recipe
 
 
-def split_arguments(arguments: Sequence[str] | None) -> tuple[str | None, list[str]]:
-    """Return the recipe (the argument without an equals sign) and the overrides."""
-    recipes = [argument for argument in arguments or () if "=" not in argument]
-    if len(recipes) > 1:
-        raise RecipeError(f"one recipe at a time, got {', '.join(recipes)}")
-    overrides = [argument for argument in arguments or () if "=" in argument]
-    return (recipes[0] if recipes else None), overrides
-
-
 def read_recipe(
     arguments: Sequence[str] | None,
     model: str | None,
     data: Path | None,
-    default: str | None = None,
+    default: str | Path | None = None,
 ) -> tuple[str, Recipe]:
     """Return the recipe's short name and the recipe with all overrides.
 
-    Without a recipe, ``--model`` with ``--data`` use the recipe for image folders.
+    Args:
+        arguments: at most one recipe, and overrides (the arguments with an equals sign).
+        model: replaces ``model.name``.
+        data: replaces ``data.root``.
+        default: the recipe if none is named. Without one, ``data`` means image folders.
     """
-    named, overrides = split_arguments(arguments)
-    if named is None:
-        named = default or ("images" if data else None)
+    recipes = [argument for argument in arguments or () if "=" not in argument]
+    overrides = [argument for argument in arguments or () if "=" in argument]
+    if len(recipes) > 1:
+        raise RecipeError(
+            f"one recipe at a time, got {', '.join(recipes)}; values are given as KEY=VALUE"
+        )
+    named = recipes[0] if recipes else default or ("images" if data else None)
     if named is None:
         raise RecipeError("name a recipe (see `lwdna list recipes`), or give --model and --data")
     if model is not None:
@@ -40,6 +40,37 @@ def read_recipe(
     if data is not None:
         overrides.append(f"data.root={_quoted(str(data))}")
     return Path(named).stem, load_recipe(named, overrides)
+
+
+def saved_recipe(out: Path | None, resume: bool) -> Path | None:
+    """Return the recipe in the folder of a run that is to be resumed.
+
+    Raises:
+        RecipeError: no folder was named, so that there is nothing to go on with.
+    """
+    if not resume:
+        return None
+    if out is None:
+        raise RecipeError("which run? name its folder: --resume --out runs/NAME")
+    recipe = out / "recipe.yaml"
+    return recipe if recipe.is_file() else None
+
+
+def run_folder(out: Path | None, name: str) -> Path:
+    """Return ``out``, or a folder in ``runs/`` that does not exist yet.
+
+    Raises:
+        RecipeError: several processes would have to agree on a name.
+    """
+    if out is not None:
+        return out
+    if "RANK" in os.environ:
+        raise RecipeError("several processes need to know the folder: name it with --out runs/NAME")
+    candidate, count = Path("runs") / name, 1
+    while candidate.exists():
+        count += 1
+        candidate = Path("runs") / f"{name}-{count}"
+    return candidate
 
 
 def _quoted(text: str) -> str:

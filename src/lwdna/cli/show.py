@@ -1,18 +1,17 @@
-"""What the commands print."""
+"""Tables that the commands print."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from accelerate import PartialState
-from rich.console import Console
+import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
 from lwdna.channels import ChannelGraph
+from lwdna.cli.output import console, say
 from lwdna.methods import Search
 from lwdna.reports import (
     COMPARISON_COLUMNS,
@@ -36,29 +35,6 @@ _FORMATS: dict[str, Callable[[float | None], str]] = {
 }
 
 
-def _console(stderr: bool = False) -> Console:
-    """Return a console that is silent on all but the first of several processes."""
-    return Console(stderr=stderr, soft_wrap=True, quiet=not PartialState().is_main_process)
-
-
-def say(text: str) -> None:
-    """Print one line."""
-    _console().print(escape(text), highlight=False)
-
-
-def error(text: str) -> None:
-    """Print an error as one line on standard error."""
-    line = " ".join(text.split())
-    _console(stderr=True).print(f"[bold red]error:[/] {escape(line)}", highlight=False)
-
-
-@contextmanager
-def working(text: str) -> Iterator[None]:
-    """Show that something is going on."""
-    with _console(stderr=True).status(text):
-        yield
-
-
 def results(values: Mapping[str, Any]) -> None:
     """Print the figures of one network."""
     table = Table(show_header=False)
@@ -67,7 +43,7 @@ def results(values: Mapping[str, Any]) -> None:
             table.add_row(key, _FORMATS[key](value))
         elif isinstance(value, float):
             table.add_row(key, f"{value:.4g}")
-    _console().print(table)
+    console().print(table)
 
 
 def comparison(job: Path) -> None:
@@ -76,49 +52,84 @@ def comparison(job: Path) -> None:
     for row in compare_run(job):
         style = {True: "green", False: "red", None: ""}[row.better]
         table.add_row(*row.cells[:3], f"[{style}]{row.difference}[/]" if style else row.difference)
-    _console().print(table)
+    console().print(table)
 
 
 def search(found: Search) -> None:
     """Print the widths found and what they cost."""
     graph, widths = found.graph, found.architecture.widths
-    table = Table("group", "baseline", "found", "")
+    table = _table("group", "baseline", "found", "")
     for group in graph.groups:
         new = widths[group.name]
         table.add_row(
             escape(group.name), str(group.width), str(new), format_change(group.width, new)
         )
-    _console().print(table)
+    console().print(table)
     before, after = found.architecture.baseline, found.architecture.cost
     for what in ("macs", "params"):
         one, two = getattr(before, what), getattr(after, what)
         say(f"{what}: {format_count(one)} -> {format_count(two)} ({format_change(one, two)})")
 
 
-def graph(channels: ChannelGraph, title: str) -> None:
-    """Print the groups of a network and its cost."""
-    table = Table("group", "width", "axes", "slices", title=escape(title))
-    for group in channels.groups:
+def groups(channels: ChannelGraph, input_size: Sequence[int]) -> None:
+    """Print the groups of a network, what one unit of each costs, and the network's cost."""
+    table = _table("group", "width", "MACs/unit", "params/unit")
+    for line in group_lines(channels):
         table.add_row(
-            escape(group.name),
-            str(group.width),
-            str(len(group.members)),
-            "exact" if group.inexact is None else escape(f"not exact: {group.inexact}"),
+            escape(line["name"]),
+            str(line["width"]),
+            format_count(line["macs_per_unit"]),
+            format_count(line["params_per_unit"]),
         )
-    _console().print(table)
+    console().print(table)
     cost = channels.cost()
     say(
-        f"{len(channels.groups)} groups; {format_count(cost.macs)} MACs, "
-        f"{format_count(cost.params)} parameters"
+        f"{len(channels.groups)} groups; {format_count(cost.macs)} MACs for an input of "
+        f"{'x'.join(map(str, input_size))}, {format_count(cost.params)} parameters"
     )
+    for group in channels.groups:
+        if group.inexact is not None:
+            say(f"{group.name}: only the number of its units is free ({group.inexact})")
     if channels.unknown_ops:
         say("operators without a rule: " + ", ".join(channels.unknown_ops))
 
 
-def free_folder(parent: Path, name: str) -> Path:
-    """Return ``parent/name``, or ``parent/name-2`` and so on where that is taken."""
-    candidate, count = parent / name, 1
-    while candidate.exists():
-        count += 1
-        candidate = parent / f"{name}-{count}"
-    return candidate
+def layers(channels: ChannelGraph) -> None:
+    """Print what every module with MACs costs and its share of the network's MACs."""
+    table = _table("layer", "MACs", "share", "params")
+    total = channels.cost().macs
+    for layer in (layer for layer in channels.layers() if layer.macs):
+        table.add_row(
+            escape(layer.name or "(the network itself)"),
+            format_count(layer.macs),
+            f"{layer.macs / total:.1%}",
+            format_count(layer.params),
+        )
+    console().print(table)
+
+
+def group_lines(channels: ChannelGraph) -> list[dict[str, Any]]:
+    """Return name, width and cost of one unit for every group: what removing one saves."""
+    if not channels.groups:
+        return []
+    widths = np.array([group.width for group in channels.groups])
+    macs, params = channels.costs(np.vstack([widths, widths - np.eye(len(widths), dtype=int)]))
+    return [
+        {
+            "name": group.name,
+            "width": group.width,
+            "macs_per_unit": int(macs[0] - macs[i]),
+            "params_per_unit": int(params[0] - params[i]),
+            "exact": group.exact,
+        }
+        for i, group in enumerate(channels.groups, start=1)
+    ]
+
+
+def _table(first: str, *numbers: str) -> Table:
+    """Return a table of names, which fold on narrow terminals, and numbers, which stay whole."""
+    table = Table()
+    table.add_column(first, overflow="fold")
+    for number in numbers:
+        table.add_column(number, justify="right", no_wrap=True)
+    return table

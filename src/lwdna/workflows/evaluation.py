@@ -8,7 +8,29 @@ from lwdna.architecture import load
 from lwdna.engine import evaluate
 from lwdna.errors import CheckpointError
 from lwdna.recipe import Recipe
-from lwdna.workflows.setup import make_task
+from lwdna.workflows.files import WEIGHTS
+from lwdna.workflows.setup import check_fits_data, make_task
+
+
+def find_weights(path: str | Path) -> Path:
+    """Return the weights file of a training run, or ``path`` if it is a file.
+
+    Raises:
+        CheckpointError: there is none; the runs inside the folder are named.
+    """
+    path = Path(path)
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise CheckpointError(
+            f"there is no run or file {path}; give the folder of a training run or a "
+            ".safetensors file"
+        )
+    if (path / WEIGHTS).is_file():
+        return path / WEIGHTS
+    inside = sorted(str(file.parent) for file in path.glob(f"*/{WEIGHTS}"))
+    hint = f"did you mean {' or '.join(inside)}?" if inside else "finish its training first"
+    raise CheckpointError(f"{path} holds no trained network ({WEIGHTS}); {hint}")
 
 
 def evaluate_run(
@@ -17,16 +39,12 @@ def evaluate_run(
     """Return the metrics of the network in a ``.safetensors`` file.
 
     Raises:
-        CheckpointError: the file does not hold a network for this data set.
+        CheckpointError: the file does not hold a network.
+        ArchitectureError: the network is not for this data set.
     """
     task = make_task(recipe)
     model, architecture = load(weights, trust_code=trust_code)
-    classes = architecture.model.args.get("num_classes") if architecture.model else None
-    if classes is not None and classes != task.num_classes:
-        raise CheckpointError(
-            f"{weights} tells {classes} classes apart, the data set has {task.num_classes}; "
-            "use the recipe it was trained with"
-        )
+    check_fits_data(architecture, task, str(weights))
     train = recipe.train
     return evaluate(
         model,

@@ -8,11 +8,13 @@ from typing import Any
 
 from lwdna.architecture import Architecture
 from lwdna.engine import last_checkpoint
+from lwdna.engine.device import make_accelerator
 from lwdna.errors import CheckpointError
-from lwdna.files import read_json, write_json
+from lwdna.files import read_json, write_json, write_text
 from lwdna.recipe import Recipe
 from lwdna.reports import write_report
-from lwdna.workflows.search import SEARCH_FILES, run_search
+from lwdna.workflows.files import ARCHITECTURE, RECIPE, RESULTS, check_same_recipe
+from lwdna.workflows.search import run_search
 from lwdna.workflows.training import run_training
 
 
@@ -29,40 +31,66 @@ def run_job(
 
     Args:
         recipe: the experiment.
-        out: gets ``search/``, ``baseline/``, ``lwdna/``, ``results.json`` and ``report.html``.
-        resume: go on with a job that was stopped; finished parts are not repeated.
+        out: gets ``recipe.yaml``, ``search/``, ``baseline/``, ``lwdna/``, ``results.json`` and
+            ``report.html``.
+        resume: go on with the job in ``out``; finished parts are not repeated.
         progress: show progress bars.
         trust_code: allow a baseline whose source imports Python code.
         say: told what is being done.
 
     Returns:
         The path of the report.
+
+    Raises:
+        CheckpointError: ``out`` is in use, or there is nothing to resume, or the job in it was
+            started with another recipe.
     """
     out = Path(out)
-    if out.exists() and any(out.iterdir()) and not resume:
-        raise CheckpointError(
-            f"{out} is not empty; go on with its job (--resume) or choose another folder (--out)"
-        )
-    file = out / "search" / SEARCH_FILES[0]
+    _check_start(recipe, out, resume)
+    processes = make_accelerator("no")
+    processes.wait_for_everyone()  # all have looked at the folder before it changes
+    if processes.is_main_process and not resume:
+        write_text(out / RECIPE, recipe.to_yaml())
+    file = out / "search" / ARCHITECTURE
     if not file.exists():
         say("searching for the width of every layer")
         run_search(recipe, out / "search", trust_code=trust_code)
+    processes.wait_for_everyone()
     results: dict[str, Any] = {}
     architectures = {"baseline": None, "lwdna": Architecture.load(file)}
     for name, architecture in architectures.items():
-        finished = out / name / "results.json"
-        if finished.exists():
+        finished = out / name / RESULTS
+        done = finished.exists()
+        processes.wait_for_everyone()
+        if done:
             results[name] = read_json(finished)
             continue
-        say(f"training {'the baseline' if name == 'baseline' else 'the network found'}")
         results[name] = run_training(
             recipe,
             out / name,
-            name=name,
             architecture=architecture,
             resume=last_checkpoint(out / name).exists(),
             progress=progress,
             trust_code=trust_code,
+            say=say,
         )
-    write_json(out / "results.json", results)
-    return write_report(out)
+    if processes.is_main_process:
+        write_json(out / RESULTS, results)
+        write_report(out)
+    processes.wait_for_everyone()
+    return out / "report.html"
+
+
+def _check_start(recipe: Recipe, out: Path, resume: bool) -> None:
+    if resume and not (out / RECIPE).is_file():
+        raise CheckpointError(
+            f"nothing to resume in {out}: it holds no {RECIPE}; name the folder of an "
+            "interrupted job or start without --resume"
+        )
+    if resume:
+        check_same_recipe(out, recipe)
+    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+        raise CheckpointError(
+            f"{out} is not an empty folder; go on with its job (--resume) or choose another "
+            "folder (--out)"
+        )

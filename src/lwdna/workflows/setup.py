@@ -10,6 +10,7 @@ from torch import nn
 
 from lwdna.architecture import Architecture, ModelSource
 from lwdna.channels import trace
+from lwdna.errors import ArchitectureError
 from lwdna.models import resolve_name
 from lwdna.recipe import Recipe
 from lwdna.tasks.classification import ClassificationTask
@@ -21,11 +22,13 @@ def make_task(recipe: Recipe) -> ClassificationTask:
 
 
 def make_source(recipe: Recipe, task: ClassificationTask) -> ModelSource:
-    """Return how to make the recipe's baseline, with as many classes as the data has."""
+    """Return how to make the recipe's baseline, for the data's classes and image channels."""
+    name = resolve_name(recipe.model.name)
     args = {"num_classes": task.num_classes, **recipe.model.args}
-    if task.in_chans != 3:
+    # torchvision's networks, and most of the users' own, know colour images only and no such word
+    if task.in_chans != 3 or name.startswith(("lwdna:", "timm:")):
         args.setdefault("in_chans", task.in_chans)
-    return ModelSource(name=resolve_name(recipe.model.name), args=args)
+    return ModelSource(name=name, args=args)
 
 
 def make_baseline(recipe: Recipe, source: ModelSource, trust_code: bool) -> nn.Module:
@@ -42,6 +45,62 @@ def baseline_architecture(
     inputs = task.example_inputs()
     graph = trace(make_baseline(recipe, source, trust_code), inputs)
     return Architecture.of(graph, tuple(inputs.shape[1:]), source)
+
+
+def check_for_recipe(architecture: Architecture, recipe: Recipe, task: ClassificationTask) -> None:
+    """Make sure that an architecture comes from the recipe's network and fits its data.
+
+    Raises:
+        ArchitectureError: saying what differs.
+    """
+    check_fits_data(architecture, task, "the architecture")
+    wanted = make_source(recipe, task)
+    given = architecture.model
+    if given is None:
+        raise ArchitectureError(
+            "the architecture does not say how to make its baseline; search with a network's name"
+        )
+    if given.name != wanted.name:
+        raise ArchitectureError(
+            f"the architecture is of {given.name}, the recipe's network is {wanted.name}; "
+            f"train with --model {given.name}, or search with this recipe"
+        )
+    for key in dict.fromkeys([*given.args, *wanted.args]):
+        if given.args.get(key) != wanted.args.get(key):
+            raise ArchitectureError(
+                f"the architecture was made with {key}={given.args.get(key)}, the recipe says "
+                f"{wanted.args.get(key)}; use the recipe of the search, or search with this one"
+            )
+    size = tuple(task.example_inputs().shape[1:])
+    if architecture.input_size != size:
+        raise ArchitectureError(
+            f"the architecture was made for images of {_times(architecture.input_size)}, the "
+            f"recipe gives {_times(size)}; set data.image_size, or search with this recipe"
+        )
+
+
+def check_fits_data(architecture: Architecture, task: ClassificationTask, what: str) -> None:
+    """Make sure that a network takes the images of a data set and tells its classes apart.
+
+    Raises:
+        ArchitectureError: saying what differs; ``what`` names the network.
+    """
+    classes = architecture.model.args.get("num_classes") if architecture.model else None
+    if classes is not None and classes != task.num_classes:
+        raise ArchitectureError(
+            f"{what} tells {classes} classes apart, the data set has {task.num_classes}; use the "
+            "recipe (and data) it was made with, or search with this one"
+        )
+    channels = architecture.input_size[0]
+    if channels != task.in_chans:
+        raise ArchitectureError(
+            f"{what} takes images of {channels} channels, the recipe gives {task.in_chans}; "
+            f"set data.in_chans={channels}"
+        )
+
+
+def _times(size: tuple[int, ...]) -> str:
+    return "x".join(map(str, size))
 
 
 @contextmanager

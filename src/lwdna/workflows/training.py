@@ -2,27 +2,31 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
 
 from lwdna.architecture import Architecture, save
-from lwdna.engine import machine, measure_latency, train, versions
+from lwdna.engine import last_checkpoint, machine, measure_latency, train, versions
+from lwdna.engine.device import make_accelerator
+from lwdna.errors import CheckpointError
 from lwdna.files import write_json, write_text
 from lwdna.recipe import Recipe
-from lwdna.workflows.setup import baseline_architecture, make_task
+from lwdna.workflows.files import ARCHITECTURE, RECIPE, RESULTS, WEIGHTS, check_same_recipe
+from lwdna.workflows.setup import baseline_architecture, check_for_recipe, make_task
 
 
 def run_training(
     recipe: Recipe,
     run_dir: str | Path,
     *,
-    name: str,
     architecture: Architecture | None = None,
     resume: bool = False,
     progress: bool = False,
     trust_code: bool = False,
+    say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Train one network with the recipe's protocol and return its results.
 
@@ -32,17 +36,30 @@ def run_training(
     Args:
         recipe: data, protocol and seed.
         run_dir: must not hold another run, unless ``resume``.
-        name: what the results call this network.
-        architecture: None trains the baseline, built through the same steps as any other.
+        architecture: None trains the baseline, built through the same steps as any other; with
+            ``resume``, whatever the run in ``run_dir`` trains.
         resume: go on where the run in ``run_dir`` was stopped.
         progress: show a progress bar.
         trust_code: allow a baseline whose source imports Python code.
+        say: told what is being done.
+
+    Raises:
+        CheckpointError: ``run_dir`` holds another run, or none to resume.
+        ArchitectureError: the architecture is not of this recipe's network or data set.
     """
     run_dir = Path(run_dir)
+    own = run_dir / ARCHITECTURE
+    if architecture is None and resume and own.is_file():
+        architecture = Architecture.load(own)
+    name = "baseline" if architecture is None else architecture.found.get("method", "baseline")
+    say(f"training {'the baseline' if name == 'baseline' else 'the network found'}")
+    _check_start(recipe, run_dir, resume)
     task = make_task(recipe)
     if architecture is None:
         architecture = baseline_architecture(recipe, task, trust_code)
+    check_for_recipe(architecture, recipe, task)
     model = architecture.build(seed=recipe.seed, trust_code=trust_code)
+    _write_start(recipe, architecture, run_dir, resume)
     trained = train(
         model,
         task,
@@ -60,7 +77,7 @@ def run_training(
         "params": architecture.cost.params,
     }
     if PartialState().is_main_process:
-        weights = run_dir / "model.safetensors"
+        weights = run_dir / WEIGHTS
         save(trained.model, architecture, weights)
         results |= {
             "file_bytes": weights.stat().st_size,
@@ -71,7 +88,30 @@ def run_training(
             "versions": versions(),
             "machine": machine(),
         }
-        write_text(run_dir / "recipe.yaml", recipe.to_yaml())
-        architecture.save(run_dir / "architecture.lwdna.json")
-        write_json(run_dir / "results.json", results)
+        write_json(run_dir / RESULTS, results)
     return results
+
+
+def _check_start(recipe: Recipe, run_dir: Path, resume: bool) -> None:
+    used = [f for f in (last_checkpoint(run_dir), run_dir / RESULTS) if f.exists()]
+    if used and not resume:
+        raise CheckpointError(
+            f"{run_dir} already holds a run; go on with it (--resume), choose another folder "
+            "(--out) or delete it"
+        )
+    if resume and not last_checkpoint(run_dir).exists():
+        raise CheckpointError(
+            f"nothing to resume in {run_dir}: it holds no checkpoint; name the folder of an "
+            "interrupted run or start without --resume"
+        )
+    if resume and (run_dir / RECIPE).is_file():
+        check_same_recipe(run_dir, recipe)
+
+
+def _write_start(recipe: Recipe, architecture: Architecture, run_dir: Path, resume: bool) -> None:
+    """Write down what is being trained, so that a run that is stopped can say how to go on."""
+    processes = make_accelerator("no")
+    processes.wait_for_everyone()  # all have looked at the folder before it changes
+    if processes.is_main_process and not resume:
+        write_text(run_dir / RECIPE, recipe.to_yaml())
+        architecture.save(run_dir / ARCHITECTURE)

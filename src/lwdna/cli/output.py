@@ -1,0 +1,43 @@
+"""Lines on the terminal; light enough to import before anything else."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+from rich.console import Console
+from rich.markup import escape
+
+
+def console(stderr: bool = False) -> Console:
+    """Return a console that is silent on all but the first of several processes."""
+    # The launcher's variable: asking Accelerate here would set up its process group too early.
+    quiet = os.environ.get("RANK", "0") != "0"
+    return Console(stderr=stderr, quiet=quiet)
+
+
+def say(text: str) -> None:
+    """Print one line, whatever the terminal's width."""
+    console().print(escape(text), highlight=False, soft_wrap=True)
+
+
+def error(text: str) -> None:
+    """Print an error as one line on standard error."""
+    line = " ".join(text.split())
+    # Every process says what went wrong with it: the others may have been fine.
+    Console(stderr=True).print(
+        f"[bold red]error:[/] {escape(line)}", highlight=False, soft_wrap=True
+    )
+
+
+@contextmanager
+def working(text: str) -> Iterator[None]:
+    """Say on standard error what is going on, with a sign of life where that is a terminal."""
+    shown = console(stderr=True)
+    if shown.is_terminal:
+        with shown.status(text):
+            yield
+    else:
+        shown.print(escape(text), highlight=False, soft_wrap=True)
+        yield

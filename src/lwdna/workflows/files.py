@@ -1,0 +1,57 @@
+"""Files of a run, and the checks that protect them."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from pathlib import Path
+from typing import Any
+
+from lwdna.errors import CheckpointError
+from lwdna.recipe import Recipe, load_recipe
+
+ARCHITECTURE = "architecture.lwdna.json"
+RECIPE = "recipe.yaml"
+RESULTS = "results.json"
+SEARCH = "search.json"
+WEIGHTS = "model.safetensors"
+
+_MAY_CHANGE = {
+    "data.root",
+    "data.workers",
+    "data.in_memory",
+    "train.eval_batch_size",
+    "train.eval_every",
+    "train.checkpoint_every",
+}
+"""What a resumed run may do in another way: where the data lie now, and what to save when."""
+
+
+def check_same_recipe(folder: Path, recipe: Recipe) -> None:
+    """Make sure that the run in ``folder`` was started with ``recipe``.
+
+    Raises:
+        CheckpointError: it was not; the settings that differ are named.
+        RecipeError: the recipe in the folder is damaged.
+    """
+    saved = dict(_flat(load_recipe(folder / RECIPE).model_dump(mode="json")))
+    now = dict(_flat(recipe.model_dump(mode="json")))
+    changed = [
+        f"{key} was {saved.get(key)} and is now {now.get(key)}"
+        for key in dict.fromkeys([*saved, *now])
+        if saved.get(key) != now.get(key) and key not in _MAY_CHANGE
+    ]
+    if changed:
+        more = f" and {len(changed) - 3} more" if len(changed) > 3 else ""
+        raise CheckpointError(
+            f"the run in {folder} was started with another recipe: "
+            f"{'; '.join(changed[:3])}{more}; name no recipe to resume with its own, or start a "
+            "new run in another folder"
+        )
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value

@@ -1,0 +1,55 @@
+"""``lwdna inspect``: the channel graph of a network."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from lwdna.architecture import Architecture
+from lwdna.channels import ChannelGraph, trace
+from lwdna.errors import GraphError, ModelError
+from lwdna.models import create_model
+
+_USUAL = (3, 224, 224)
+
+
+def trace_network(
+    model: str, *, size: int | None = None, channels: int | None = None, trust_code: bool = False
+) -> tuple[ChannelGraph, tuple[int, ...]]:
+    """Return the channel graph of a network and the input shape (C, H, W) it is for.
+
+    Args:
+        model: a network's name, or an architecture (``.json``) or weights (``.safetensors``) file.
+        size: side of the square input in pixels; by default what the network is made for.
+        channels: channels of the input; by default what the network is made for.
+        trust_code: allow a network whose source imports Python code.
+
+    Raises:
+        ModelError: there is no such network.
+        ArchitectureError: the file cannot be read.
+        GraphError: the network does not run on such images.
+    """
+    if model.endswith((".json", ".safetensors")):
+        architecture = Architecture.load(Path(model))
+        network, usual = architecture.build(trust_code=trust_code), architecture.input_size
+    else:
+        if Path(model).exists():
+            raise ModelError(
+                f"{model} is no architecture file; give one (*.lwdna.json), weights "
+                "(*.safetensors) or a network's name"
+            )
+        network = create_model(model, **({"trust_code": True} if trust_code else {}))
+        usual = _made_for(network)
+    shape = (channels or usual[0], size or usual[1], size or usual[2])
+    try:
+        return trace(network, torch.zeros(1, *shape)), shape
+    except GraphError as error:
+        raise GraphError(f"{error}; set --size and --channels to what {model} takes") from error
+
+
+def _made_for(network: nn.Module) -> tuple[int, ...]:
+    """Return the input size that timm notes on a network, or the usual one."""
+    noted = getattr(network, "default_cfg", None)
+    return tuple(noted.get("input_size") or _USUAL) if isinstance(noted, dict) else _USUAL

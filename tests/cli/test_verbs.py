@@ -1,0 +1,182 @@
+"""Every verb does its work and says what it did."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from lwdna.architecture import Architecture, load
+from lwdna.recipe import load_recipe
+
+from .command import DIGITS, PHOTOS, done, fault, image_folder, lwdna
+
+VERBS = ("quickstart", "shrink", "train", "evaluate", "inspect", "report", "list")
+
+
+def test_quickstart_leaves_everything_worth_keeping(job: Path) -> None:
+    assert {path.name for path in job.iterdir()} == {
+        "recipe.yaml",
+        "search",
+        "baseline",
+        "lwdna",
+        "results.json",
+        "report.html",
+    }
+    results = json.loads((job / "results.json").read_text())
+    for name in ("baseline", "lwdna"):
+        assert results[name] == json.loads((job / name / "results.json").read_text())
+        assert results[name]["name"] == name
+        assert 0 <= results[name]["top1"] <= 100
+        model, architecture = load(job / name / "model.safetensors")
+        assert sum(p.numel() for p in model.parameters()) == results[name]["params"]
+        assert architecture.cost.macs == results[name]["macs"]
+        assert load_recipe(job / name / "recipe.yaml") == load_recipe(job / "recipe.yaml")
+    assert results["lwdna"]["macs"] <= results["baseline"]["macs"]
+    assert results["lwdna"]["params"] <= results["baseline"]["params"]
+    assert "<html" in (job / "report.html").read_text()
+
+
+def test_two_runs_with_one_seed_agree(job: Path, tmp_path: Path) -> None:
+    printed = done("quickstart", *DIGITS, "--out", "again")
+    assert "top-1 accuracy" in printed
+    assert "report: again/report.html" in printed
+    for name in ("search/architecture.lwdna.json", "lwdna/model.safetensors"):
+        assert (tmp_path / "again" / name).read_bytes() == (job / name).read_bytes()
+    first, second = (json.loads((f / "results.json").read_text()) for f in (job, Path("again")))
+    for name in ("baseline", "lwdna"):
+        assert first[name]["top1"] == second[name]["top1"]
+        assert first[name]["val_loss"] == second[name]["val_loss"]
+
+
+def test_another_seed_gives_another_search(job: Path) -> None:
+    done("shrink", *DIGITS, "seed=1", "--out", "search")
+    first, second = (
+        json.loads((folder / "search.json").read_text())
+        for folder in (job / "search", Path("search"))
+    )
+    assert first["groups"][0]["scores"] != second["groups"][0]["scores"]
+
+
+def test_shrink_then_train_then_evaluate_on_a_folder_of_images() -> None:
+    data = image_folder(Path("photos"))
+    given = ("--model", "lwdna:resnet8_digits", "--data", data, *PHOTOS)
+    printed = done("shrink", *given, "--out", "search")
+    assert "architecture: search/architecture.lwdna.json" in printed
+    architecture = Architecture.load("search/architecture.lwdna.json")
+    assert architecture.input_size == (3, 16, 16)
+    assert architecture.model is not None
+    assert architecture.model.args["num_classes"] == 2
+    for group in architecture.widths:
+        assert group in printed
+    printed = done("train", *given, "--architecture", "search/architecture.lwdna.json")
+    assert "run: runs/images-lwdna" in printed
+    results = json.loads(Path("runs/images-lwdna/results.json").read_text())
+    assert results["macs"] == architecture.cost.macs
+    metrics = json.loads(done("evaluate", "runs/images-lwdna", "--json"))
+    assert metrics == {key: results[key] for key in ("top1", "top5", "val_loss")}
+    file = "runs/images-lwdna/model.safetensors"
+    assert "top1" in done("evaluate", file)
+    Path(file).rename("moved.safetensors")
+    assert (
+        json.loads(done("evaluate", "moved.safetensors", "images", *given[2:], "--json")) == metrics
+    )
+
+
+def test_quickstart_with_data_uses_the_recipe_for_image_folders() -> None:
+    data = image_folder(Path("photos"))
+    done("quickstart", "--model", "lwdna:resnet8_digits", "--data", data, *PHOTOS)
+    results = json.loads(Path("runs/images/results.json").read_text())
+    assert results["lwdna"]["macs"] <= 0.92 * results["baseline"]["macs"]
+
+
+def test_a_folder_is_not_used_twice_without_a_word() -> None:
+    for expected in ("runs/digits-search", "runs/digits-search-2"):
+        assert f"architecture: {expected}/" in done("shrink", *DIGITS)
+
+
+def test_inspect_shows_what_a_unit_of_each_group_costs() -> None:
+    found = json.loads(done("inspect", "lwdna:resnet20_cifar", "--size", 32, "--json"))
+    assert found["cost"]["macs"] > 0
+    groups = {group["name"]: group for group in found["groups"]}
+    # a block's inner group: 3x3 kernels of 16 channels in and out, at 32x32 positions
+    inner = groups["stages.0.0.conv1"]
+    assert (inner["width"], inner["exact"]) == (16, True)
+    assert inner["macs_per_unit"] == 2 * 16 * 9 * 32 * 32
+    assert inner["params_per_unit"] == 2 * 16 * 9 + 2
+    printed = done("inspect", "lwdna:resnet20_cifar", "--size", 32)
+    assert "stages.0.0.conv1" in printed
+    assert "MACs/unit" in printed
+
+
+def test_inspect_details_name_what_is_pinned_and_why(job: Path) -> None:
+    printed = done("inspect", job / "search" / "architecture.lwdna.json", "--details")
+    assert "network output" in printed, "pinned, and why"
+    assert "stages.0.0.conv2" in printed
+    assert "share" in printed
+
+
+def test_report_can_be_written_again(job: Path) -> None:
+    assert "report: new.html" in done("report", job, "--out", "new.html")
+    assert Path("new.html").read_bytes() == (job / "report.html").read_bytes()
+
+
+def test_list() -> None:
+    assert "lwdna:resnet56_cifar" in done("list").splitlines()
+    assert "timm:resnet50" in done("list", "models", "*resnet50").splitlines()
+    assert {"digits", "images", "imagenet/resnet50"} <= set(done("list", "recipes").splitlines())
+    assert done("list", "recipes", "imagenet/*").splitlines() == ["imagenet/resnet50"]
+    assert "lwdna.channels.rules" in done("list", "ops", "*convolution*")
+    assert "models, recipes or ops" in fault("list", "networks")
+    assert "lwdna list models" in fault("list", "models", "nothing*")
+
+
+@pytest.mark.parametrize("verb", VERBS)
+def test_help_shows_an_example(verb: str) -> None:
+    printed = done(verb, "--help")
+    assert "Example" in printed
+    assert f"lwdna {verb}" in printed.partition("Example")[2]
+
+
+def test_tables_fit_a_narrow_terminal(job: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "48")
+    monkeypatch.setenv("TERMINAL_WIDTH", "48")
+    printed = done("inspect", job / "search" / "architecture.lwdna.json")
+    printed += done("evaluate", job / "lwdna")
+    rows = [line for line in printed.splitlines() if line[0] in "┏┃┡│└"]
+    assert len(rows) > 10
+    assert max(map(len, rows)) <= 48
+    assert all("…" not in row for row in rows), "folded, not cut"
+
+
+def test_usage_errors_are_no_tracebacks() -> None:
+    for arguments in (["trian"], ["train", "--modle", "x"], ["inspect"]):
+        outcome = lwdna(*arguments)
+        assert outcome.code == 2
+        assert "Error" in outcome.err
+        assert "Traceback" not in outcome.err
+
+
+def test_version() -> None:
+    assert done("--version").startswith("lwdna ")
+
+
+def test_help_and_the_recipes_need_no_torch() -> None:
+    script = (
+        "import sys, lwdna, lwdna.cli.app as a, lwdna.shipped; lwdna.shipped.list_recipes(); "
+        "sys.exit(any(m in sys.modules for m in ('torch', 'timm', 'torchvision', 'pydantic')))"
+    )
+    assert subprocess.run([sys.executable, "-c", script], check=False).returncode == 0
+
+
+def test_the_package_offers_all_it_promises() -> None:
+    import lwdna as package
+
+    for name in package.__all__:
+        assert getattr(package, name).__name__ == name
+    assert set(package.__all__) <= set(dir(package))
+    with pytest.raises(AttributeError, match="nothing_such"):
+        package.nothing_such  # noqa: B018
