@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-import base64
-import hashlib
 from pathlib import Path
 from typing import Any
-
-from jinja2 import Environment, PackageLoader, StrictUndefined
 
 from lwdna.files import write_text
 from lwdna.reports import provenance
 from lwdna.reports.bars import group_table, groups_between, layer_table
 from lwdna.reports.criterion import criterion
 from lwdna.reports.curves import curves
-from lwdna.reports.formats import shorten
+from lwdna.reports.pages import render
 from lwdna.reports.run_files import Cost, RunFiles, read_run
 from lwdna.reports.tables import ComparisonRow, Figures, comparison
 from lwdna.reports.verdict import evidence, verdict
@@ -78,9 +74,10 @@ def _render(run: RunFiles) -> str:
     if not groups and run.baseline is not None and run.found is not None:
         groups = groups_between(run.baseline.architecture, run.found.architecture)
     layers = run.search.layers if run.search is not None else ()
-    environment = _environment()
-    script = _source(environment, "report.js")
-    return environment.get_template("report.html.j2").render(
+    return render(
+        "report.html.j2",
+        styles=("report.css",),
+        script="report.js",
         network=run.network.name if run.network is not None else None,
         subject="baseline and LW-DNA" if found is not None else "baseline",
         provenance="How it was found" if found is not None else "How it was trained",
@@ -98,30 +95,4 @@ def _render(run: RunFiles) -> str:
         facts=provenance.facts(run),
         commands=provenance.commands(run),
         recipes=provenance.recipes(run),
-        style=_source(environment, "report.css"),
-        script=script,
-        script_hash=base64.b64encode(hashlib.sha256(script.encode()).digest()).decode(),
     )
-
-
-def _environment() -> Environment:
-    environment = Environment(
-        loader=PackageLoader("lwdna.reports"),
-        autoescape=True,
-        undefined=StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters.update(at=_place, shorten=shorten)
-    return environment
-
-
-def _source(environment: Environment, name: str) -> str:
-    """Return a template's own text: style and script are not templates."""
-    assert environment.loader is not None
-    return environment.loader.get_source(environment, name)[0]
-
-
-def _place(share: float, length: float = 100.0, offset: float = 0.0) -> str:
-    """Return a share of a length as a short number for an SVG attribute."""
-    return f"{offset + share * length:.2f}".rstrip("0").rstrip(".")
