@@ -6,7 +6,9 @@ the random state stay as they are.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import logging
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -63,11 +65,23 @@ def trace(model: nn.Module, example_inputs: Any) -> ChannelGraph:
     session = Session(fake, skeleton, args, kwargs)
     tensors = dict(named_tensors(skeleton))
     session.axes = {name: parameter_axes(tensor) for name, tensor in tensors.items()}
-    _record(session, tensors, training=False)
-    trainable = {name for name, _ in skeleton.named_parameters()}
-    if trainable - session.touched:
-        _record(session, tensors, training=True)
-    return verify.verified(session)
+    with _failures_are_answers():
+        _record(session, tensors, training=False)
+        trainable = {name for name, _ in skeleton.named_parameters()}
+        if trainable - session.touched:
+            _record(session, tensors, training=True)
+        return verify.verified(session)
+
+
+@contextmanager
+def _failures_are_answers() -> Iterator[None]:
+    """Keep torch from logging a traceback for every operator that refuses fake tensors."""
+    log = logging.getLogger("torch._subclasses.fake_tensor")
+    before, log.disabled = log.disabled, True
+    try:
+        yield
+    finally:
+        log.disabled = before
 
 
 def _arguments(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:

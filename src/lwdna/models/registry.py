@@ -205,7 +205,8 @@ def _create_torchvision(bare: str, args: dict[str, Any]) -> nn.Module:
 def _create_python(full: str, bare: str, args: dict[str, Any], trust_code: bool) -> nn.Module:
     if not trust_code:
         raise ModelError(
-            f"{full} imports and runs Python code; pass trust_code=True if you trust that code"
+            f"{full} imports and runs Python code; if you trust that code, pass trust_code=True "
+            "(--trust-code)"
         )
     module, _, attribute = bare.partition(":")
     try:

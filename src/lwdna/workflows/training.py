@@ -11,7 +11,7 @@ from accelerate import PartialState
 from lwdna.architecture import Architecture, save
 from lwdna.engine import last_checkpoint, machine, measure_latency, train, versions
 from lwdna.engine.device import make_accelerator
-from lwdna.errors import CheckpointError
+from lwdna.errors import ArchitectureError, CheckpointError
 from lwdna.files import write_json, write_text
 from lwdna.recipe import Recipe
 from lwdna.workflows.files import ARCHITECTURE, RECIPE, RESULTS, WEIGHTS, check_same_recipe
@@ -49,8 +49,8 @@ def run_training(
     """
     run_dir = Path(run_dir)
     own = run_dir / ARCHITECTURE
-    if architecture is None and resume and own.is_file():
-        architecture = Architecture.load(own)
+    if resume and own.is_file():
+        architecture = _same(architecture, own)
     name = "baseline" if architecture is None else architecture.found.get("method", "baseline")
     say(f"training {'the baseline' if name == 'baseline' else 'the network found'}")
     _check_start(recipe, run_dir, resume)
@@ -90,6 +90,17 @@ def run_training(
         }
         write_json(run_dir / RESULTS, results)
     return results
+
+
+def _same(architecture: Architecture | None, own: Path) -> Architecture:
+    """Return the architecture of a run to resume, which must be the one given, if one is."""
+    trained = Architecture.load(own)
+    if architecture is not None and architecture != trained:
+        raise ArchitectureError(
+            f"the run in {own.parent} trains another architecture than the one given; resume "
+            "without --architecture, or start a new run in another folder"
+        )
+    return trained
 
 
 def _check_start(recipe: Recipe, run_dir: Path, resume: bool) -> None:
