@@ -46,11 +46,12 @@ def macs_by_group(graph: ChannelGraph) -> tuple[list[int], int]:
     A group touches the operators whose number of MACs depends on its width. An operator between
     two groups counts for both, so the figures of all groups add up to more than the total.
     """
+    widths = graph.widths
     touched = [0] * len(graph.groups)
     anything = 0
     for operation in graph.operations:
         groups = {part.group for axis in operation.axes for part in axis if part.group >= 0}
-        macs = operation.count * prod(graph.length(axis, graph.widths) for axis in operation.axes)
+        macs = operation.count * prod(graph.length(axis, widths) for axis in operation.axes)
         for group in groups:
             touched[group] += macs
         anything += macs if groups else 0
@@ -96,7 +97,7 @@ def _lines(graph: ChannelGraph) -> Iterator[str]:
     yield "share of MACs: of operators that depend on the group; one between two counts for both"
     for index, group in enumerate(graph.groups):
         yield ""
-        yield f"{group.name}: width {group.width}, {touched[index] / total:.1%} of the MACs"
+        yield f"{group.name}: width {group.width}, {_share(touched[index] / total)} of the MACs"
         if group.inexact is not None:
             yield f"    slices are not exact: {group.inexact}"
         yield from _columns(
@@ -112,6 +113,10 @@ def _lines(graph: ChannelGraph) -> Iterator[str]:
     if graph.unknown_ops:
         yield ""
         yield "operators without a rule: " + ", ".join(graph.unknown_ops)
+
+
+def _share(share: float) -> str:
+    return "< 0.1%" if 0 < share < 0.0005 else f"{share:.1%}"
 
 
 def _columns(rows: Sequence[tuple[str, str, str]]) -> Iterator[str]:

@@ -18,6 +18,9 @@ from lwdna.channels.rules import RULES
 from lwdna.channels.rules.elementwise import pointwise
 from lwdna.channels.shapes import run
 
+SILENT = frozenset({"alias", "detach", "lift_fresh"})
+"""Operators that do nothing and that torch inserts as it likes: no part of a network's path."""
+
 
 @dataclass
 class Record:
@@ -113,7 +116,7 @@ class Recording(TorchDispatchMode):  # type: ignore[misc]
         axes = self._apply(func, name, call, inputs)
         for output, layouts in zip(outputs, axes, strict=True):
             self.attach(output, layouts)
-        if inputs:
+        if inputs and name not in SILENT:
             self.records.append(Record(name, call.module, inputs, axes, call.terms, call.produced))
         return result
 

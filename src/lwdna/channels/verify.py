@@ -10,6 +10,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -21,7 +22,7 @@ from lwdna.channels.attention import plain_attention
 from lwdna.channels.freeze import Draft, Follower, Step, freeze
 from lwdna.channels.graph import ChannelGraph
 from lwdna.channels.layout import Reason
-from lwdna.channels.record import ModuleStack
+from lwdna.channels.record import SILENT, ModuleStack
 from lwdna.channels.repair import Failure, Repairs
 from lwdna.channels.resize import reshaped
 from lwdna.channels.shapes import run
@@ -48,12 +49,13 @@ class _Replay(TorchDispatchMode):  # type: ignore[misc]
         result = run(func, args, kwargs or {})
         outputs = [leaf for leaf in tree_flatten(result)[0] if isinstance(leaf, Tensor)]
         leaves = tree_flatten((args, kwargs))[0]
-        if not outputs or not any(isinstance(leaf, Tensor) for leaf in leaves):
+        name = func._schema.name.partition("::")[2]
+        if not outputs or name in SILENT or not any(isinstance(leaf, Tensor) for leaf in leaves):
             return result
         if self.position >= len(self.steps):
             raise _Differs
         step = self.steps[self.position]
-        if func._schema.name.partition("::")[2] != step.op or len(outputs) != len(step.outputs):
+        if name != step.op or len(outputs) != len(step.outputs):
             raise _Differs
         for output, axes in zip(outputs, step.outputs, strict=True):
             predicted = [self.graph.length(axis, self.widths) for axis in axes]
@@ -68,6 +70,7 @@ def verified(session: Session) -> ChannelGraph:
     followers: list[Follower] = []
     modules = dict(session.skeleton.named_modules())
     repairs = Repairs(modules, lambda draft: replay(session, draft))
+    steady = False
     while True:
         draft = freeze(session, followers)
         failure = replay(session, draft)
@@ -78,16 +81,27 @@ def verified(session: Session) -> ChannelGraph:
             draft, failure = found
         if failure is None:
             return draft.graph
+        if not steady and replay(session, draft, []) is not None:
+            return _frozen(session, draft, failure)
+        steady = True
         followers = [
             Follower(a.module, a.name, a.index, draft.layout(a.axis))
             for a in draft.graph.attributes
         ]
-        op, module = (
-            (failure.step.op, failure.step.module) if failure.step else ("", failure.module)
-        )
-        reason = Reason("a size is written into the network's code", op, module)
         for group in _culprits(session, draft, failure):
-            draft.units[group].pinned = reason
+            draft.units[group].pinned = _reason(failure)
+
+
+def _reason(failure: Failure) -> Reason:
+    op, module = (failure.step.op, failure.step.module) if failure.step else ("", failure.module)
+    return Reason("a size is written into the network's code", op, module)
+
+
+def _frozen(session: Session, draft: Draft, failure: Failure) -> ChannelGraph:
+    """Return a graph without groups, of a network that does not even repeat its own path."""
+    for unit in draft.units:
+        unit.pinned = replace(_reason(failure), why="the network takes another path when run again")
+    return freeze(session, []).graph
 
 
 def replay(session: Session, draft: Draft, moving: Iterable[int] | None = None) -> Failure | None:
