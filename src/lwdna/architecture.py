@@ -15,14 +15,14 @@ from typing import Any, Literal
 import torch
 from pydantic import Field, ValidationError
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lwdna.channels import ChannelGraph, resize, trace
 from lwdna.errors import ArchitectureError, CheckpointError, nearest
-from lwdna.files import atomic, write_text
+from lwdna.files import write_text
 from lwdna.models import create_model
 from lwdna.settings import Settings
+from lwdna.weights import load_weights, save_weights
 
 FORMAT_VERSION = 1
 METADATA_KEY = "lwdna_architecture"
@@ -189,12 +189,7 @@ class Architecture(Settings):
 
 def save(model: nn.Module, architecture: Architecture, path: str | Path) -> None:
     """Write weights as safetensors with the architecture in the metadata, atomically."""
-    tensors = {
-        name: tensor.detach().cpu().contiguous().clone()
-        for name, tensor in model.state_dict().items()
-    }
-    with atomic(path) as temporary:
-        save_file(tensors, temporary, metadata={METADATA_KEY: architecture.to_json()})
+    save_weights(path, model.state_dict(), {METADATA_KEY: architecture.to_json()})
 
 
 def load(
@@ -213,31 +208,8 @@ def load(
     """
     tensors, architecture = _read_weights(Path(path))
     network = architecture.build(model, trust_code=trust_code)
-    load_weights(network, tensors, str(path))
+    load_weights(network, tensors, path)
     return network, architecture
-
-
-def load_weights(network: nn.Module, tensors: Mapping[str, Tensor], origin: str) -> None:
-    """Load a state dict strictly.
-
-    Raises:
-        CheckpointError: naming the first tensor that is missing, unexpected or of another shape.
-    """
-    own = network.state_dict()
-    for name in [*own, *tensors]:
-        if name not in tensors:
-            problem = f"has no tensor {name}"
-        elif name not in own:
-            problem = f"has a tensor {name} that the network lacks"
-        elif own[name].shape != tensors[name].shape:
-            problem = (
-                f"has {name} of shape {tuple(tensors[name].shape)}, "
-                f"the network needs {tuple(own[name].shape)}"
-            )
-        else:
-            continue
-        raise CheckpointError(f"{origin} is of another network: it {problem}")
-    network.load_state_dict(dict(tensors))
 
 
 def _read_weights(path: Path) -> tuple[dict[str, Tensor], Architecture]:

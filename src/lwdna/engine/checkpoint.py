@@ -11,13 +11,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file, save_file
-from torch import Tensor, nn
+from safetensors.torch import load_file
+from torch import Tensor
 
 from lwdna.errors import CheckpointError
-from lwdna.files import atomic
+from lwdna.weights import own_memory, write_tensors
 
 _FORMAT = "lwdna-checkpoint"
 _VERSION = "1"
@@ -32,18 +31,7 @@ def save_state(path: str | Path, state: Mapping[str, Any]) -> None:
     tensors: dict[str, Tensor] = {}
     layout = {name: _encode(value, name, tensors) for name, value in state.items()}
     header = {"format": _FORMAT, "version": _VERSION, "state": json.dumps(layout)}
-    _write(path, tensors, header)
-
-
-def save_weights(
-    path: str | Path, weights: Mapping[str, Tensor], metadata: Mapping[str, str]
-) -> None:
-    """Write ``weights`` by name atomically to ``path``, as a plain safetensors file.
-
-    Raises:
-        FileError: the file cannot be written; what stood at ``path`` is untouched.
-    """
-    _write(path, {name: _own_memory(tensor) for name, tensor in weights.items()}, metadata)
+    write_tensors(path, tensors, header)
 
 
 def load_state(path: str | Path) -> dict[str, Any]:
@@ -72,50 +60,10 @@ def load_state(path: str | Path) -> dict[str, Any]:
         ) from error
 
 
-def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str | Path) -> None:
-    """Copy ``weights`` into ``model``.
-
-    Raises:
-        CheckpointError: names or shapes differ; the first differences are named.
-    """
-    own = model.state_dict()
-    faults = [f"{name} is not in the network" for name in weights if name not in own]
-    faults += [f"{name} is not in the file" for name in own if name not in weights]
-    faults += [
-        f"{name} is {_shape(weights[name])} in the file and {_shape(own[name])} in the network"
-        for name in own
-        if name in weights and weights[name].shape != own[name].shape
-    ]
-    if faults:
-        more = f" and {len(faults) - 3} more" if len(faults) > 3 else ""
-        raise CheckpointError(
-            f"{source} belongs to another network: {'; '.join(faults[:3])}{more}; "
-            "use the network it was made with"
-        )
-    model.load_state_dict(dict(weights))
-
-
-def _shape(tensor: Tensor) -> str:
-    return "x".join(map(str, tensor.shape)) or "a scalar"
-
-
-def _write(path: str | Path, tensors: dict[str, Tensor], metadata: Mapping[str, str]) -> None:
-    with atomic(path) as temporary:
-        try:
-            save_file(tensors, temporary, metadata=dict(metadata))
-        except SafetensorError as error:  # a full disk arrives as this, not as an OSError
-            raise OSError(str(error)) from error
-
-
-def _own_memory(tensor: Tensor) -> Tensor:
-    """Return a copy in memory of its own, because safetensors refuses shared or strided memory."""
-    return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
-
-
 def _encode(value: Any, place: str, tensors: dict[str, Tensor]) -> Any:
     """Return ``value`` as JSON, its tensors moved to ``tensors`` under their place."""
     if isinstance(value, Tensor):
-        tensors[place] = _own_memory(value)
+        tensors[place] = own_memory(value)
         return {"tensor": place}
     if isinstance(value, Mapping):
         return {"dict": [[k, _encode(v, f"{place}/{k}", tensors)] for k, v in value.items()]}

@@ -19,12 +19,13 @@ from timm.utils import ModelEmaV3
 from torch import nn
 
 from lwdna.engine import order
-from lwdna.engine.checkpoint import load_state, load_weights, save_state, save_weights
+from lwdna.engine.checkpoint import load_state, save_state
 from lwdna.engine.device import make_accelerator, prepared
 from lwdna.engine.optim import make_optimizer, make_scheduler, restore_optimizer
 from lwdna.engine.settings import TrainSettings
 from lwdna.engine.task import Task
 from lwdna.errors import CheckpointError, DataError, TrainingError
+from lwdna.weights import load_weights, save_weights
 
 _FREE_ON_RESUME = {"eval_batch_size", "eval_every", "checkpoint_every"}
 """Settings that may change on resume, because training does not depend on them."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -16,6 +17,11 @@ from lwdna.tasks.classification.transforms import EvalTransform, TrainTransform
 
 Raw = tuple[Tensor, Tensor]
 """Images, uint8, shape (B, C, H, W), and their classes, int64, shape (B,)."""
+
+
+def _leave_signals_to_the_parent(worker: int) -> None:
+    """Ctrl-C reaches every process of a terminal; only the main one knows how to stop well."""
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
 @dataclass(frozen=True)
@@ -73,6 +79,7 @@ class MappedBatches:
             num_workers=self._workers,
             pin_memory=device.type == "cuda",
             persistent_workers=persistent and self._workers > 0,
+            worker_init_fn=_leave_signals_to_the_parent,
             # without a generator of its own the loader would draw from the global one
             generator=torch.Generator(),
         )

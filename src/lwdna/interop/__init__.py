@@ -1,0 +1,6 @@
+"""Networks and weights from other projects."""
+
+from lwdna.interop.original import import_original
+from lwdna.interop.state_dicts import import_state_dict, read_state_dict, widths_of
+
+__all__ = ["import_original", "import_state_dict", "read_state_dict", "widths_of"]
