@@ -2,6 +2,7 @@
 
 from lwdna.channels.graph import ChannelGraph, Cost, Group, LayerCost, Member
 from lwdna.channels.resize import resize, widen, widened_widths
+from lwdna.channels.rules import register_rule
 from lwdna.channels.trace import trace
 
 __all__ = [
@@ -10,6 +11,7 @@ __all__ = [
     "Group",
     "LayerCost",
     "Member",
+    "register_rule",
     "resize",
     "trace",
     "widen",

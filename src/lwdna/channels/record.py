@@ -7,15 +7,13 @@ from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from lwdna.channels.call import Axes, Call, Term
 from lwdna.channels.layout import Layout, fixed, free, is_fixed
-from lwdna.channels.rules import RULES
-from lwdna.channels.rules.elementwise import pointwise
+from lwdna.channels.rules import rule_of
 from lwdna.channels.shapes import run
 
 SILENT = frozenset({"alias", "detach", "lift_fresh"})
@@ -121,12 +119,7 @@ class Recording(TorchDispatchMode):  # type: ignore[misc]
         return result
 
     def _apply(self, func: Any, name: str, call: Call, inputs: list[Axes]) -> list[Axes]:
-        overload = func._overloadname
-        rule = RULES.get(f"{name}.{overload}") or RULES.get(name)
-        if rule is None and name.endswith("_"):
-            rule = RULES.get(name[:-1])
-        if rule is None and torch.Tag.pointwise in func.tags:
-            rule = pointwise
+        rule = rule_of(func)
         if rule is None and (not inputs or all(is_fixed(a) for axes in inputs for a in axes)):
             return call.plain()
         if rule is not None:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from lwdna.channels.call import Axes, Call
 from lwdna.channels.layout import Layout, cut, cut_equal, fixed, free, is_fixed, resolve, size_of
-from lwdna.channels.rules import rule
+from lwdna.channels.rules import register_rule
 
 
-@rule("cat")
+@register_rule("cat")
 def cat(call: Call) -> Axes:
     """Layouts follow one another along the axis; the other axes agree."""
     tensors = [tensor for tensor in call.tensors if tensor.ndim == len(call.shape)]
@@ -24,7 +24,7 @@ def cat(call: Call) -> Axes:
     return tuple(along if d == dim else axis for d, axis in enumerate(first))
 
 
-@rule("stack")
+@register_rule("stack")
 def stack(call: Call) -> Axes:
     """All inputs agree; the new axis counts them."""
     tensors = call.tensors
@@ -37,7 +37,7 @@ def stack(call: Call) -> Axes:
     return tuple(axes)
 
 
-@rule("split.Tensor", "split_with_sizes", "chunk", "split", "unsafe_split", "unsafe_chunk")
+@register_rule("split.Tensor", "split_with_sizes", "chunk", "split", "unsafe_split", "unsafe_chunk")
 def split(call: Call) -> list[Axes]:
     """Equal parts stay equal; parts asked for by their sizes are independent."""
     axes = call.axes(call["self"])
@@ -50,7 +50,7 @@ def split(call: Call) -> list[Axes]:
     return [tuple(part if d == dim else axis for d, axis in enumerate(axes)) for part in parts]
 
 
-@rule("slice.Tensor")
+@register_rule("slice.Tensor")
 def slice_(call: Call) -> Axes:
     """A contiguous range of channels is a part of the layout."""
     axes = list(call.axes(call["self"]))
@@ -68,7 +68,7 @@ def slice_(call: Call) -> Axes:
     return tuple(axes)
 
 
-@rule("select.int", "unbind.int")
+@register_rule("select.int", "unbind.int")
 def select(call: Call) -> list[Axes]:
     """Taking single entries of an axis fixes its length."""
     axes = call.axes(call["self"])
@@ -78,7 +78,7 @@ def select(call: Call) -> list[Axes]:
     return [rest for _ in call.outputs]
 
 
-@rule("flip", "roll")
+@register_rule("flip", "roll")
 def reorder(call: Call) -> Axes:
     """Reordering space is harmless, reordering channels fixes them."""
     axes = call.axes(call["self"])
@@ -87,7 +87,7 @@ def reorder(call: Call) -> Axes:
     return axes
 
 
-@rule("repeat")
+@register_rule("repeat")
 def repeat(call: Call) -> Axes:
     """Whole copies one after the other."""
     axes = list(call.axes(call["self"]))

@@ -6,10 +6,10 @@ from math import prod
 
 from lwdna.channels.call import Axes, Call
 from lwdna.channels.layout import Layout, Segment, cut_equal, fixed, is_fixed, resolve
-from lwdna.channels.rules import rule
+from lwdna.channels.rules import register_rule
 
 
-@rule("convolution", "_convolution")
+@register_rule("convolution", "_convolution")
 def convolution(call: Call) -> Axes:
     """Unify input channels, weight and bias; kernel and spatial axes are fixed.
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from lwdna.channels.call import Axes, Call, broadcast
 from lwdna.channels.layout import free
-from lwdna.channels.rules import rule
+from lwdna.channels.rules import register_rule
 
 
 def pointwise(call: Call) -> list[Axes]:
@@ -13,7 +13,7 @@ def pointwise(call: Call) -> list[Axes]:
     return [axes for _ in call.outputs]
 
 
-@rule(
+@register_rule(
     "alias",
     "bernoulli",
     "bernoulli_",
@@ -47,7 +47,7 @@ def same_axes(call: Call) -> list[Axes]:
     return pointwise(call)
 
 
-@rule("empty", "full", "new_empty", "new_full", "new_ones", "new_zeros", "ones", "zeros")
+@register_rule("empty", "full", "new_empty", "new_full", "new_ones", "new_zeros", "ones", "zeros")
 def uniform(call: Call) -> list[Axes]:
     """All entries are alike, so the axes fit whatever they meet; the second run checks it."""
     return [tuple(free(size) for size in output.shape) for output in call.outputs]

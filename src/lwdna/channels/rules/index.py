@@ -7,10 +7,10 @@ from torch import Tensor
 
 from lwdna.channels.call import Axes, Call
 from lwdna.channels.layout import fixed, size_of
-from lwdna.channels.rules import rule
+from lwdna.channels.rules import register_rule
 
 
-@rule("index.Tensor", "_unsafe_index.Tensor")
+@register_rule("index.Tensor", "_unsafe_index.Tensor")
 def index(call: Call) -> Axes:
     """Axes picked from by index keep their length; the others pass."""
     axes = call.axes(call["self"])
@@ -31,7 +31,7 @@ def index(call: Call) -> Axes:
     return (*rest[:start], *picked, *rest[start:])
 
 
-@rule("index_select")
+@register_rule("index_select")
 def index_select(call: Call) -> Axes:
     """One axis is picked from."""
     axes = list(call.axes(call["self"]))
@@ -41,7 +41,7 @@ def index_select(call: Call) -> Axes:
     return tuple(axes)
 
 
-@rule("as_strided", "as_strided_")
+@register_rule("as_strided", "as_strided_")
 def as_strided(call: Call) -> Axes:
     """Another memory order of the same tensor changes nothing; anything else is opaque."""
     axes = call.axes(call["self"])

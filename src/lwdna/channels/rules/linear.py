@@ -6,7 +6,7 @@ from torch import Tensor
 
 from lwdna.channels.call import Axes, Call
 from lwdna.channels.layout import Layout
-from lwdna.channels.rules import rule
+from lwdna.channels.rules import register_rule
 
 
 def _multiply(call: Call, left: Tensor, right: Tensor, bias: Tensor | None) -> Axes:
@@ -30,25 +30,25 @@ def _multiply(call: Call, left: Tensor, right: Tensor, bias: Tensor | None) -> A
     return tuple(result)
 
 
-@rule("mm", "bmm")
+@register_rule("mm", "bmm")
 def mm(call: Call) -> Axes:
     """(n, k) x (k, m), with or without a batch axis."""
     return _multiply(call, call["self"], call["mat2"], None)
 
 
-@rule("addmm")
+@register_rule("addmm")
 def addmm(call: Call) -> Axes:
     """Bias plus (n, k) x (k, m): a linear layer."""
     return _multiply(call, call["mat1"], call["mat2"], call["self"])
 
 
-@rule("baddbmm")
+@register_rule("baddbmm")
 def baddbmm(call: Call) -> Axes:
     """Bias plus a batched product."""
     return _multiply(call, call["batch1"], call["batch2"], call["self"])
 
 
-@rule("linear")
+@register_rule("linear")
 def linear(call: Call) -> Axes:
     """x (.., k) times the transpose of weight (m, k)."""
     *rest, inner = call.axes(call["input"])
@@ -61,7 +61,7 @@ def linear(call: Call) -> Axes:
     return (*rest, columns)
 
 
-@rule("embedding")
+@register_rule("embedding")
 def embedding(call: Call) -> Axes:
     """Rows of a table: their number is a vocabulary, their length a width."""
     rows, columns = call.axes(call["weight"])

@@ -6,10 +6,10 @@ from torch import Tensor
 
 from lwdna.channels.call import Axes, Call
 from lwdna.channels.layout import cut_equal, fixed
-from lwdna.channels.rules import rule
+from lwdna.channels.rules import register_rule
 
 
-@rule(
+@register_rule(
     "native_batch_norm",
     "_native_batch_norm_legit",
     "_native_batch_norm_legit_no_training",
@@ -24,6 +24,10 @@ def batch_norm(call: Call) -> list[Axes]:
     axes = call.axes(x)
     for tensor in statistics:
         call.unify(axes[1], call.axes(tensor)[0])
+    if call.get("training", "no_training" not in call.op):
+        for d, axis in enumerate(axes):
+            if d != 1:  # as where a weight (1, C_out, C_in * k * k) is standardised
+                call.mark_inexact(axis, "normalised over the channels")
     return [
         axes if output.ndim == x.ndim else _per_channel(output, axes) for output in call.outputs
     ]
@@ -34,7 +38,7 @@ def _per_channel(output: Tensor, axes: Axes) -> Axes:
     return (axes[1],) if same else tuple(fixed(size) for size in output.shape)
 
 
-@rule("native_layer_norm", "rms_norm", "_fused_rms_norm")
+@register_rule("native_layer_norm", "rms_norm", "_fused_rms_norm")
 def layer_norm(call: Call) -> list[Axes]:
     """Statistics run over the trailing axes, so a slice changes them."""
     x = call["input"]
@@ -50,7 +54,7 @@ def layer_norm(call: Call) -> list[Axes]:
     return [axes, *(rest for _ in call.outputs[1:])]
 
 
-@rule("native_group_norm")
+@register_rule("native_group_norm")
 def group_norm(call: Call) -> list[Axes]:
     """Statistics run over the channels of a group; the number of groups stays."""
     x, groups = call["input"], call["group"]

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from lwdna.channels.call import Axes, Call
 from lwdna.channels.layout import Layout, cut, fixed, free, is_fixed
-from lwdna.channels.rules import rule
+from lwdna.channels.rules import register_rule
 
 
-@rule(
+@register_rule(
     "avg_pool1d",
     "avg_pool2d",
     "avg_pool3d",
@@ -50,7 +50,7 @@ def spatial(call: Call) -> list[Axes]:
     ]
 
 
-@rule("constant_pad_nd")
+@register_rule("constant_pad_nd")
 def constant_pad(call: Call) -> Axes:
     """Padding channels adds fresh ones (zero-padded shortcuts); padding space changes nothing."""
     axes = list(call.axes(call["self"]))

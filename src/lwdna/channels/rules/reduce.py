@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from lwdna.channels.call import Axes, Call
 from lwdna.channels.layout import fixed
-from lwdna.channels.rules import rule
+from lwdna.channels.rules import register_rule
 
 
-@rule(
+@register_rule(
     "all.dim",
     "all.dims",
     "amax",
@@ -48,7 +48,7 @@ def reduction(call: Call) -> list[Axes]:
     return [result for _ in call.outputs]
 
 
-@rule("_softmax", "_log_softmax", "cumsum", "cumprod", "logcumsumexp", "_safe_softmax")
+@register_rule("_softmax", "_log_softmax", "cumsum", "cumprod", "logcumsumexp", "_safe_softmax")
 def along(call: Call) -> Axes:
     """Every entry depends on the whole axis, which keeps its length."""
     axes = call.axes(call.tensors[0])

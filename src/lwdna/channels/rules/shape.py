@@ -4,23 +4,25 @@ from __future__ import annotations
 
 from lwdna.channels.call import Axes, Call
 from lwdna.channels.layout import Segment, divide_inner, fixed, free, reshape, resolve, size_of
-from lwdna.channels.rules import rule
+from lwdna.channels.rules import register_rule
 
 
-@rule("view", "_unsafe_view", "_reshape_alias", "reshape", "flatten", "_reshape_copy", "unflatten")
+@register_rule(
+    "view", "_unsafe_view", "_reshape_alias", "reshape", "flatten", "_reshape_copy", "unflatten"
+)
 def view(call: Call) -> Axes:
     """Row-major merging and splitting of axes."""
     return tuple(reshape(call.axes(call["self"]), call.shape, call.blame))
 
 
-@rule("permute")
+@register_rule("permute")
 def permute(call: Call) -> Axes:
     """Axes in another order."""
     axes = call.axes(call["self"])
     return tuple(axes[call.dim(d, len(axes))] for d in call["dims"])
 
 
-@rule("transpose.int", "t")
+@register_rule("transpose.int", "t")
 def transpose(call: Call) -> Axes:
     """Two axes change places."""
     axes = list(call.axes(call["self"]))
@@ -32,7 +34,7 @@ def transpose(call: Call) -> Axes:
     return tuple(axes)
 
 
-@rule("unsqueeze")
+@register_rule("unsqueeze")
 def unsqueeze(call: Call) -> Axes:
     """A new axis of length one."""
     axes = list(call.axes(call["self"]))
@@ -40,7 +42,7 @@ def unsqueeze(call: Call) -> Axes:
     return tuple(axes)
 
 
-@rule("squeeze", "squeeze.dim", "squeeze.dims")
+@register_rule("squeeze", "squeeze.dim", "squeeze.dims")
 def squeeze(call: Call) -> Axes:
     """Axes of length one vanish."""
     axes = call.axes(call["self"])
@@ -55,7 +57,7 @@ def squeeze(call: Call) -> Axes:
     return tuple(axis for d, axis in enumerate(axes) if d not in gone)
 
 
-@rule("expand", "expand_copy")
+@register_rule("expand", "expand_copy")
 def expand(call: Call) -> Axes:
     """Repeated entries are all alike, so a new length fits whatever it meets."""
     axes = call.axes(call["self"])
@@ -69,7 +71,7 @@ def expand(call: Call) -> Axes:
     return tuple(result)
 
 
-@rule("pixel_shuffle")
+@register_rule("pixel_shuffle")
 def pixel_shuffle(call: Call) -> Axes:
     """(.., C r r, H, W) to (.., C, H r, W r): the r r positions are the fast part of a channel."""
     *rest, channels, _, _ = call.axes(call["self"])
@@ -82,7 +84,7 @@ def pixel_shuffle(call: Call) -> Axes:
     )
 
 
-@rule("pixel_unshuffle")
+@register_rule("pixel_unshuffle")
 def pixel_unshuffle(call: Call) -> Axes:
     """(.., C, H r, W r) to (.., C r r, H, W)."""
     *rest, channels, _, _ = call.axes(call["self"])
