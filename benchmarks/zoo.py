@@ -1,0 +1,234 @@
+"""The channel graph over a zoo of networks, next to Torch-Pruning on the same ones.
+
+    python benchmarks/zoo.py [--models 'timm:resnet*'] [--only ours|theirs] [--resume]
+                             [--out benchmarks/results/zoo.json] [--table docs/zoo.md]
+
+Every network is built outside the timing, in a worker process with one thread; the two libraries
+take turns at going first. Ours: trace, proof by a second run, resize to half of every width.
+Theirs: build the graph, group, one step of pruning half the channels. Each may take 90 processor
+seconds; so may the checks after it. Results are appended to a JSONL file beside ``--out`` as they
+come, so that ``--resume`` goes on after a kill. The networks: ``benchmarks/zoo_models.py``.
+Needs ``pip install lwdna[bench]``.
+"""
+
+from __future__ import annotations
+
+import argparse
+import copy
+import fnmatch
+import gc
+import json
+import multiprocessing
+import os
+import signal
+import sys
+import warnings
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict
+from functools import lru_cache
+from importlib.metadata import version
+from multiprocessing.connection import Connection
+from pathlib import Path
+from typing import Any
+
+import torch
+from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from torch import Tensor, nn
+
+from lwdna.engine import machine, versions
+from lwdna.files import write_json, write_text
+from zoo_models import Entry, build, zoo
+from zoo_ours import analyse, brief, check
+from zoo_table import markdown, summary
+from zoo_theirs import prune
+
+LIMIT = 90
+"""Processor seconds for each library, and for the checks of ours."""
+WARM_UP = Entry("timm:resnet10t", "timm.resnet", 0, (1, 3, 64, 64))
+SEED = 0
+
+
+class TimeUp(BaseException):
+    """The limit has passed; not an ``Exception``, so that nobody takes it for an answer."""
+
+
+@contextmanager
+def limited() -> Iterator[None]:
+    """Raise :class:`TimeUp` in the body after the limit."""
+
+    def stop(*_: Any) -> None:
+        raise TimeUp
+
+    signal.signal(signal.SIGPROF, stop)
+    signal.setitimer(signal.ITIMER_PROF, LIMIT)
+    try:
+        yield
+    finally:
+        signal.setitimer(signal.ITIMER_PROF, 0)
+
+
+@lru_cache(maxsize=1)
+def built(entry: Entry) -> tuple[nn.Module, Tensor]:
+    """Return the network and an input, the same objects for both sides."""
+    return build(entry, SEED)
+
+
+def ours(entry: Entry) -> dict[str, Any]:
+    """Measure and check this library on one network."""
+    model, image = built(entry)
+    gc.collect()
+    try:
+        with limited():
+            found, graph = analyse(model, image)
+    except TimeUp:
+        return {"seconds": float(LIMIT), "error": f"not finished in {LIMIT} s", "timeout": True}
+    try:
+        with limited():
+            found |= check(model, image, graph, SEED)
+    except TimeUp:
+        late = {"ok": False, "error": f"not finished in {LIMIT} s"}
+        found |= {"resized": late, "sliced": late, "timeout": True}
+    return found
+
+
+def theirs(entry: Entry) -> dict[str, Any]:
+    """Measure Torch-Pruning on one network."""
+    model, image = built(entry)
+    model = copy.deepcopy(model)  # theirs works in place
+    gc.collect()
+    try:
+        with limited():
+            return prune(model, image)
+    except TimeUp:
+        return {"seconds": float(LIMIT), "error": f"not finished in {LIMIT} s", "timeout": True}
+
+
+SIDES = {"ours": ours, "theirs": theirs}
+
+
+def work(connection: Connection) -> None:
+    """Serve jobs in a worker process until one runs out of time, which may leave a mess behind."""
+    warnings.filterwarnings("ignore")
+    sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  (as long as the process)
+    torch.set_num_threads(1)
+    for side in SIDES.values():
+        side(WARM_UP)
+    while True:
+        side, entry = connection.recv()
+        try:
+            found = SIDES[side](entry)
+        except Exception as error:
+            found = {"error": brief(error)}
+        connection.send(found)
+        if found.get("timeout"):
+            return
+
+
+class Worker:
+    """A worker process that is replaced when it has died."""
+
+    def __init__(self) -> None:
+        self.process: multiprocessing.process.BaseProcess | None = None
+
+    def run(self, side: str, entry: Entry) -> dict[str, Any]:
+        """Run one side on one network, whatever happens to the process."""
+        if self.process is None or not self.process.is_alive():
+            context = multiprocessing.get_context("spawn")
+            self.connection, other = context.Pipe()
+            self.process = context.Process(target=work, args=(other,), daemon=True)
+            self.process.start()
+            other.close()
+        try:
+            self.connection.send((side, entry))
+            # building and warming up take their time; and other programs may run
+            if not self.connection.poll(6 * LIMIT):
+                self.stop()
+                return {"error": f"hung for {6 * LIMIT} s", "timeout": True}
+            found: dict[str, Any] = self.connection.recv()
+        except (EOFError, OSError):
+            self.stop()
+            return {"error": "the process died (out of memory?)"}
+        if found.get("timeout"):
+            self.stop()
+        return found
+
+    def stop(self) -> None:
+        """End the process."""
+        if self.process is not None:
+            self.process.kill()
+            self.process.join()
+            self.process = None
+
+
+def read_rows(path: Path) -> dict[str, dict[str, Any]]:
+    """Return the results so far by network; a line cut off by a kill is left out."""
+    rows = {}
+    if path.exists():
+        for line in path.read_text(encoding="utf-8").splitlines():
+            try:
+                row = json.loads(line)
+            except ValueError:
+                continue
+            rows[row["name"]] = row
+    return rows
+
+
+def measure(entries: list[Entry], sides: list[str], log: Path, done: dict[str, Any]) -> None:
+    """Run what has not been run yet, adding a line per network to ``log``."""
+    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
+    worker = Worker()
+    with Progress(*columns, TimeRemainingColumn()) as progress, log.open("a") as file:
+        task = progress.add_task("", total=len(entries))
+        for position, entry in enumerate(entries):
+            progress.update(task, description=f"{entry.name:32}")
+            row = {**asdict(entry), **done.get(entry.name, {})}
+            todo = [side for side in sides if side not in row]
+            for side in todo if position % 2 else reversed(todo):
+                row[side] = worker.run(side, entry)
+            if todo:
+                done[entry.name] = row
+                file.write(json.dumps(row) + "\n")
+                file.flush()
+            progress.advance(task)
+    worker.stop()
+
+
+def main() -> None:
+    """Measure, write JSON and a table."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--models", default="*", help="pattern of names with prefix")
+    parser.add_argument("--only", choices=list(SIDES))
+    parser.add_argument("--resume", action="store_true", help="go on with what is in the JSONL")
+    parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results/zoo.json")
+    parser.add_argument("--table", type=Path, help="also write a Markdown table here")
+    arguments = parser.parse_args()
+    entries = [entry for entry in zoo() if fnmatch.fnmatch(entry.name, arguments.models)]
+    if not entries:
+        parser.error(f"no network of the zoo is called {arguments.models!r}")
+    arguments.out.parent.mkdir(parents=True, exist_ok=True)
+    log = arguments.out.with_suffix(".jsonl")
+    if not arguments.resume:
+        log.unlink(missing_ok=True)
+    done = read_rows(log)
+    torch.set_num_threads(1)
+    measure(entries, [arguments.only] if arguments.only else list(SIDES), log, done)
+    rows = [done[entry.name] for entry in entries]
+    result = {
+        "seed": SEED,
+        "limit_seconds": LIMIT,
+        "versions": {**versions(), "torch-pruning": version("torch-pruning")},
+        "machine": machine(),
+        "summary": summary(rows),
+        "networks": rows,
+    }
+    write_json(arguments.out, result)
+    text = markdown(result)
+    if arguments.table:
+        write_text(arguments.table, text)
+    print(text.partition("\n## Networks")[0])
+    print(f"written to {arguments.out}")
+
+
+if __name__ == "__main__":
+    main()

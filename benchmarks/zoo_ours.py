@@ -1,0 +1,239 @@
+"""The channel graph of one network: its time, what it frees, and checks that it is right."""
+
+from __future__ import annotations
+
+import copy
+import random
+import time
+from collections import Counter
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor, nn
+from torch.utils._pytree import tree_leaves
+from torch.utils.flop_counter import FlopCounterMode
+
+import lwdna
+from lwdna.channels import ChannelGraph, Cost
+
+FACTORS = (0.4, 0.6, 0.8, 1.2, 1.5)
+TOLERANCE, TOLERANCE_64 = 1e-4, 1e-9
+"""Largest difference of an output, relative to its largest entry; for float32 and float64."""
+
+
+def analyse(model: nn.Module, image: Tensor) -> tuple[dict[str, Any], ChannelGraph]:
+    """Time tracing (proof by a second run included) and resizing to half of every width."""
+    wall, start = time.perf_counter(), time.process_time()
+    graph = lwdna.trace(model, image)
+    traced = time.process_time()
+    half = {name: max(1, width // 2) for name, width in graph.widths.items()}
+    lwdna.resize(model, graph, half, init="fresh", seed=0)
+    end = time.process_time()
+    found = {
+        "seconds": end - start,
+        "trace_seconds": traced - start,
+        "resize_seconds": end - traced,
+        "wall_seconds": time.perf_counter() - wall,
+        "groups": len(graph.groups),
+        "inexact": sum(not group.exact for group in graph.groups),
+        "unknown_ops": list(graph.unknown_ops),
+        **shares(graph),
+        "why_inexact": counted(
+            str(group.inexact.why) for group in graph.groups if group.inexact is not None
+        ),
+    }
+    return found, graph
+
+
+def check(model: nn.Module, image: Tensor, graph: ChannelGraph, seed: int) -> dict[str, Any]:
+    """Check random widths and slices; a check that raises says so in its own entry."""
+    model = copy.deepcopy(model)
+    make_nontrivial(model, seed)
+    whole = outputs(model, image)
+    return {
+        "resized": attempt(lambda: resized(model, image, graph, whole, seed)),
+        "sliced": attempt(lambda: sliced(model, image, graph, whole, seed)),
+    }
+
+
+def attempt(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
+    """Return what ``work`` returns, or the error it raises."""
+    try:
+        return work()
+    except Exception as error:
+        return {"ok": False, "error": brief(error)}
+
+
+def brief(error: BaseException) -> str:
+    """Return type and first line of an error."""
+    lines = str(error).strip().splitlines()
+    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:240]
+
+
+def shares(graph: ChannelGraph) -> dict[str, Any]:
+    """Return the shares of MACs and parameters that can move, and why the rest cannot.
+
+    An operator moves if at least one of its axes depends on a group, and so does a parameter.
+    """
+    macs, params = Counter[bool](), Counter[bool]()
+    stuck = Counter[str]()
+    for operation in graph.operations:
+        count = operation.count
+        for axis in operation.axes:
+            count *= graph.length(axis, graph.widths)
+        moves = any(part.group >= 0 for axis in operation.axes for part in axis)
+        macs[moves] += count
+        if not moves:
+            stuck[operation.module] += count
+    for name in graph.parameters:
+        moves = any(part.group >= 0 for axis in graph.tensors[name] for part in axis)
+        params[moves] += int(np.prod(graph.shape(name, graph.widths), dtype=np.int64))
+    total = max(1, macs.total())
+    return {
+        "macs": macs.total(),
+        "macs_share": macs[True] / total if macs else 1.0,
+        "params_share": params[True] / max(1, params.total()),
+        "why_fixed": _reasons(graph, stuck, total),
+    }
+
+
+def _reasons(graph: ChannelGraph, stuck: Mapping[str, int], total: int) -> dict[str, float]:
+    """Return the reasons for axes not moving with the share of MACs each one holds."""
+    found = Counter[str]()
+    by_module: dict[str, list[str]] = {}
+    for pin in graph.pinned:
+        texts = [f"{r.why} at {r.op} ({r.line})" if r.op else r.why for r in pin.reasons]
+        by_module.setdefault(pin.tensor.rpartition(".")[0], []).extend(texts)
+    for module, macs in stuck.items():
+        texts = list(dict.fromkeys(by_module.get(module, ["no parameter of its own"])))
+        inner = [text for text in texts if not text.startswith(("network input", "network output"))]
+        found["; ".join((inner or texts)[:2])] += macs
+    return {text: macs / total for text, macs in found.most_common(4)}
+
+
+def counted(texts: Any) -> dict[str, int]:
+    """Return how often each text occurs, the commonest first."""
+    return dict(Counter(texts).most_common(6))
+
+
+def resized(
+    model: nn.Module, image: Tensor, graph: ChannelGraph, whole: list[Tensor], seed: int
+) -> dict[str, Any]:
+    """Run at random widths, wider and narrower; compare shapes and cost with what was predicted."""
+    draw = random.Random(seed)
+    widths = {
+        name: max(1, round(width * draw.choice(FACTORS))) for name, width in graph.widths.items()
+    }
+    other = lwdna.resize(model, graph, widths, init="fresh", seed=seed).eval()
+    cost = graph.cost(widths)
+    with FlopCounterMode(display=False) as counter:
+        found = [output.shape for output in outputs(other, image)]
+    counted_macs = counter.get_total_flops() // 2
+    params = sum(parameter.numel() for parameter in other.parameters())
+    shapes_kept = found == [output.shape for output in whole]
+    return {
+        "ok": shapes_kept and cost == Cost(counted_macs, params),
+        "shapes_kept": shapes_kept,
+        "macs_exact": cost.macs == counted_macs,
+        "params_exact": cost.params == params,
+        "macs_predicted": cost.macs,
+        "macs_counted": counted_macs,
+    }
+
+
+def sliced(
+    model: nn.Module, image: Tensor, graph: ChannelGraph, whole: list[Tensor], seed: int
+) -> dict[str, Any]:
+    """Compare the sliced network with the whole one whose removed units are silenced."""
+    kept = _units(graph, seed)
+    small = outputs(lwdna.resize(model, graph, kept, init="slice"), image)
+    silent = outputs(silence(model, graph, kept), image)
+    found = {
+        "error": distance(small, silent),
+        "changed": distance(silent, whole),
+        "groups": len(kept),
+    }
+    if found["error"] < TOLERANCE:
+        return {"ok": True, **found}
+    # Random weights amplify rounding in some networks; double precision tells that from a fault.
+    model, image = copy.deepcopy(model).double(), image.double()
+    small = outputs(lwdna.resize(model, graph, kept, init="slice"), image)
+    error = distance(small, outputs(silence(model, graph, kept), image))
+    return {"ok": error < TOLERANCE_64, **found, "error_64": error}
+
+
+def distance(left: list[Tensor], right: list[Tensor]) -> float:
+    """Return the largest difference, relative to the largest entry of the output concerned.
+
+    Not a number counts as 1e30, which JSON can write.
+    """
+    worst = [
+        float((a - b).abs().max() / b.abs().max().clamp_min(1e-30))
+        for a, b in zip(left, right, strict=True)
+    ]
+    return max(value if value < 1e30 else 1e30 for value in worst)
+
+
+def outputs(model: nn.Module, image: Tensor) -> list[Tensor]:
+    """Run in evaluation mode with one seed; return the output tensors, flattened."""
+    torch.manual_seed(0)
+    with torch.no_grad():
+        return [leaf for leaf in tree_leaves(model.eval()(image)) if isinstance(leaf, Tensor)]
+
+
+def make_nontrivial(model: nn.Module, seed: int) -> None:
+    """Move every parameter and running statistic away from its initial value."""
+    generator = torch.Generator().manual_seed(seed)
+
+    def noise(tensor: Tensor) -> Tensor:
+        return torch.randn(tensor.shape, generator=generator).to(tensor)
+
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(noise(parameter), alpha=0.02 if parameter.ndim > 1 else 0.1)
+        for name, buffer in model.named_buffers():
+            if name.endswith("running_mean"):
+                buffer.add_(noise(buffer), alpha=0.2)
+            elif name.endswith("running_var"):
+                buffer.copy_(0.5 + noise(buffer).abs())
+
+
+def _units(graph: ChannelGraph, seed: int) -> dict[str, Tensor]:
+    """Choose units to keep of every group with exact slices; at least one goes."""
+    generator = torch.Generator().manual_seed(seed)
+    draw = random.Random(seed)
+    return {
+        group.name: torch.randperm(group.width, generator=generator)[
+            : draw.randint(max(1, group.width // 2), group.width - 1)
+        ]
+        for group in graph.groups
+        if group.exact and group.width > 1
+    }
+
+
+def silence(model: nn.Module, graph: ChannelGraph, kept: Mapping[str, Tensor]) -> nn.Module:
+    """Return a copy with every parameter entry of a removed unit set to zero."""
+    result = copy.deepcopy(model)
+    alive = {}
+    for name, units in kept.items():
+        alive[graph.index[name]] = torch.zeros(graph.groups[graph.index[name]].width)
+        alive[graph.index[name]][units] = 1.0
+    with torch.no_grad():
+        for name, parameter in result.named_parameters():
+            for position, axis in enumerate(graph.tensors[name]):
+                if not any(part.group in alive for part in axis):
+                    continue
+                mask = torch.cat([_mask(graph, alive, *part) for part in axis])
+                shape = [-1 if d == position else 1 for d in range(parameter.ndim)]
+                parameter.mul_(mask.to(parameter).view(shape))
+    return result
+
+
+def _mask(
+    graph: ChannelGraph, alive: Mapping[int, Tensor], outer: int, group: int, inner: int
+) -> Tensor:
+    width = 1 if group < 0 else graph.groups[group].width
+    units = alive.get(group, torch.ones(width))
+    return units.view(1, width, 1).expand(outer, width, inner).reshape(-1)
