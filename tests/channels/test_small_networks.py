@@ -11,7 +11,7 @@ from torch import nn
 from lwdna.channels import ChannelGraph, resize, trace
 from lwdna.errors import GraphError
 
-from . import small
+from . import hard, small
 from .proof import assert_holds, assert_resizes, outputs_of
 
 IMAGE = (2, 3, 6, 8)
@@ -91,12 +91,92 @@ EXPECTED: dict[str, dict[str, tuple[int, str]]] = {
     },
     "ECA": {"a!": (7, "a.weight.0 a.bias.0 b.weight.1")},
     "UnknownOp": {"a": (5, "a.weight.0 a.bias.0 b.weight.1")},
+    "PartialResidual": {
+        "a": (5, "a.weight.0 a.bias.0 b.weight.0 b.weight.1 b.bias.0 c.weight.1"),
+        "b": (7, "b.weight.0 b.bias.0 c.weight.1"),
+    },
+    "SelectiveKernel": {
+        "a": (
+            5,
+            "a.weight.0 a.bias.0 b.weight.0 b.bias.0 down.weight.1 up.weight.0 up.bias.0 "
+            "c.weight.1",
+        ),
+        "down": (7, "down.weight.0 down.bias.0 up.weight.1"),
+    },
+    "BlurPool": {"a": (5, "a.weight.0 a.bias.0 filter.0 b.weight.1")},
+    "MixedConvolution": {
+        "a": (5, "a.weight.0 a.bias.0 b.weight.0 b.bias.0 e.weight.1"),
+        "a#2": (7, "a.weight.0 a.bias.0 c.weight.0 c.bias.0 e.weight.1"),
+    },
+    "HierarchicalResidual": {
+        "a": (
+            7,
+            "a.weight.0 a.bias.0 e.weight.1 convs.0.weight.0 convs.0.weight.1 convs.0.bias.0 "
+            "convs.1.weight.1",
+        ),
+        "convs.1": (7, "convs.1.weight.0 convs.1.bias.0 e.weight.1"),
+    },
+    "CutElsewhere": {
+        "a": (3, "a.weight.0 a.bias.0 c.weight.0 c.bias.0 e.weight.1"),
+        "a#2": (2, "a.weight.0 a.bias.0 d.weight.0 d.bias.0 f.weight.1"),
+        "b": (7, "b.weight.0 b.bias.0 d.weight.0 d.bias.0 f.weight.1"),
+    },
+    "StandardisedWeight": {
+        "a!": (5, "a.weight.0 a.bias.0 b.weight.1"),
+        "convolution": (7, "b.weight.0 b.bias.0 c.weight.1"),
+    },
+    "Einsum": {"a": (5, "mix.1 a.weight.0 a.bias.0"), "mix": (7, "mix.0 b.weight.1")},
+    "Unbind": {"a": (5, "a.weight.0 a.bias.0 b.weight.1")},
+    "Attention": {
+        "a": (
+            7,
+            "a.weight.0 a.bias.0 q.weight.1 k.weight.1 v.weight.1 out.weight.0 out.bias.0 "
+            "head.weight.1",
+        ),
+        "q!": (3, "q.weight.0 q.bias.0 k.weight.0 k.bias.0"),
+        "v": (5, "v.weight.0 v.bias.0 out.weight.1"),
+    },
+    "LayerNormed": {
+        "a!": (
+            5,
+            "gamma.0 a.weight.0 a.bias.0 norm.weight.0 norm.bias.0 up.weight.1 down.weight.0 "
+            "down.bias.0 c.weight.1",
+        ),
+        "up": (7, "up.weight.0 up.bias.0 down.weight.1"),
+    },
+    "Branching": {
+        "a": (5, "a.weight.0 a.bias.0 b.weight.1"),
+        "b": (7, "b.weight.0 b.bias.0 c.weight.1"),
+    },
+    "Pyramid": {
+        "a": (5, "a.weight.0 a.bias.0 b.weight.1 fine.weight.1"),
+        "b": (7, "b.weight.0 b.bias.0 coarse.weight.1"),
+        "coarse": (11, "coarse.weight.0 coarse.bias.0 fine.weight.0 fine.bias.0 head.weight.1"),
+    },
+    "OneDimensional": {
+        "a": (
+            5,
+            "a.weight.0 a.bias.0 norm.weight.0 norm.bias.0 norm.running_mean.0 "
+            "norm.running_var.0 b.weight.0",
+        ),
+        "b": (7, "b.weight.1 b.bias.0 head.weight.1"),
+    },
+    "ThreeDimensional": {
+        "a": (
+            5,
+            "a.weight.0 a.bias.0 norm.weight.0 norm.bias.0 norm.running_mean.0 "
+            "norm.running_var.0 b.weight.1",
+        ),
+        "b": (7, "b.weight.0 b.bias.0 head.weight.1"),
+    },
+    "SpatialGate": {"a!": (5, "a.weight.0 a.bias.0 b.weight.1")},
 }
 
 
 def network(name: str) -> tuple[nn.Module, torch.Tensor]:
     torch.manual_seed(0)
-    return getattr(small, name)(), torch.randn(IMAGE)
+    source = small if hasattr(small, name) else hard
+    return getattr(source, name)(), torch.randn(IMAGE)
 
 
 def summary(graph: ChannelGraph) -> dict[str, tuple[int, list[str]]]:
@@ -120,10 +200,22 @@ def test_groups_are_those_read_off_the_network(name):
 
 def test_every_small_network_has_its_expectation():
     networks = {
-        name for name, value in vars(small).items()
-        if isinstance(value, type) and value.__module__ == small.__name__
-    }  # fmt: skip
-    assert networks - set(EXPECTED) == {"ManyInOut"}
+        name
+        for source in (small, hard)
+        for name, value in vars(source).items()
+        if isinstance(value, type) and value.__module__ == source.__name__
+    }
+    assert networks - set(EXPECTED) == {"ManyInOut", "TiedEmbedding"}
+    assert len(networks) >= 40
+
+
+def test_a_tied_embedding_is_read_and_written_with_one_width():
+    torch.manual_seed(0)
+    model, words = hard.TiedEmbedding(), torch.randint(11, (2, 4))
+    graph = trace(model, words)
+    assert graph.widths == {"table": 5, "mix": 7}
+    assert ("table.weight", 1) in graph.groups[0].members
+    assert_holds(model, words, graph)
 
 
 def macs_and_params(name: str) -> tuple[int, int]:
