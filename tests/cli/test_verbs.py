@@ -107,9 +107,19 @@ def test_inspect_shows_what_a_unit_of_each_group_costs() -> None:
     assert (inner["width"], inner["exact"]) == (16, True)
     assert inner["macs_per_unit"] == 2 * 16 * 9 * 32 * 32
     assert inner["params_per_unit"] == 2 * 16 * 9 + 2
+    assert inner["macs"] == 2 * 16 * 16 * 9 * 32 * 32
     printed = done("inspect", "lwdna:resnet20_cifar", "--size", 32)
     assert "stages.0.0.conv1" in printed
     assert "MACs/unit" in printed
+    assert "pinned axes: 1 (network input), 2 (network output)" in printed
+
+
+def test_inspect_draws_the_graph() -> None:
+    printed = done("inspect", "lwdna:resnet20_cifar", "--size", 32, "--html", "graph.html")
+    assert printed.splitlines()[-1] == "drawing: graph.html"
+    html = Path("graph.html").read_text()
+    assert "lwdna:resnet20_cifar (3 × 32 × 32)" in html
+    assert "stages.0.0.conv1" in html
 
 
 def test_inspect_details_name_what_is_pinned_and_why(job: Path) -> None:

@@ -90,8 +90,9 @@ def _lines(graph: ChannelGraph) -> Iterator[str]:
     cost = graph.cost()
     touched, anything = macs_by_group(graph)
     total = max(cost.macs, 1)
+    plural = "s" if len(graph.groups) != 1 else ""
     yield (
-        f"{len(graph.groups)} groups, {cost.macs:,} MACs, {cost.params:,} parameters; "
+        f"{len(graph.groups)} group{plural}, {cost.macs:,} MACs, {cost.params:,} parameters; "
         f"{anything / total:.1%} of the MACs depend on the width of a group"
     )
     yield "share of MACs: of operators that depend on the group; one between two counts for both"

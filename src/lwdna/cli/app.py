@@ -228,6 +228,9 @@ def inspect(
     details: Annotated[
         bool, typer.Option("--details", help="Also members of groups, pins, cost per layer.")
     ] = False,
+    html: Annotated[
+        Path | None, typer.Option("--html", metavar="FILE", help="Draw it: a page to write.")
+    ] = None,
     json_: Json = False,
     trust_code: Trust = False,
 ) -> None:
@@ -237,15 +240,20 @@ def inspect(
 
       lwdna inspect timm:resnet50
 
+      lwdna inspect timm:resnet50 --html resnet50.html
+
       lwdna inspect lwdna:resnet56_cifar --size 32 --details
 
       lwdna inspect runs/digits/search/architecture.lwdna.json
     """
     from lwdna.cli import show
+    from lwdna.reports import write_graph_page
     from lwdna.workflows import trace_network
 
     with working("tracing"):
         graph, shape = trace_network(model, size=size, channels=channels, trust_code=trust_code)
+    if html:
+        write_graph_page(graph, f"{model} ({' × '.join(map(str, shape))})", html)
     if json_:
         cost, groups = vars(graph.cost()), show.group_lines(graph)
         say(json.dumps({"input_size": shape, "cost": cost, "groups": groups}))
@@ -254,6 +262,8 @@ def inspect(
         say(graph.report())
         show.layers(graph)
     show.groups(graph, shape)
+    if html:
+        say(f"drawing: {html}")
 
 
 @app.command()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
@@ -11,6 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lwdna.channels import ChannelGraph
+from lwdna.channels.describe import macs_by_group
 from lwdna.cli.output import console, say
 from lwdna.methods import Search
 from lwdna.reports import (
@@ -72,17 +74,19 @@ def search(found: Search) -> None:
 
 
 def groups(channels: ChannelGraph, input_size: Sequence[int]) -> None:
-    """Print the groups of a network, what one unit of each costs, and the network's cost."""
-    table = _table("group", "width", "MACs/unit", "params/unit")
+    """Print the groups of a network, their share of its MACs, what one unit costs, and pins."""
+    table = _table("group", "width", "of MACs", "MACs/unit", "params/unit")
+    cost = channels.cost()
     for line in group_lines(channels):
         table.add_row(
             escape(line["name"]),
             str(line["width"]),
+            f"{line['macs'] / max(cost.macs, 1):.1%}",
             format_count(line["macs_per_unit"]),
             format_count(line["params_per_unit"]),
         )
     console().print(table)
-    cost = channels.cost()
+    say("of MACs: of operators that depend on the group; one between two groups counts for both")
     say(
         f"{len(channels.groups)} groups; {format_count(cost.macs)} MACs for an input of "
         f"{'x'.join(map(str, input_size))}, {format_count(cost.params)} parameters"
@@ -90,6 +94,10 @@ def groups(channels: ChannelGraph, input_size: Sequence[int]) -> None:
     for group in channels.groups:
         if group.inexact is not None:
             say(f"{group.name}: only the number of its units is free ({group.inexact})")
+    reasons = Counter(why for pin in channels.pinned for why in {r.why: None for r in pin.reasons})
+    if reasons:
+        counts = (f"{count} ({why})" for why, count in reasons.items())
+        say(f"pinned axes: {', '.join(counts)}; --details says which")
     if channels.unknown_ops:
         say("operators without a rule: " + ", ".join(channels.unknown_ops))
 
@@ -109,15 +117,21 @@ def layers(channels: ChannelGraph) -> None:
 
 
 def group_lines(channels: ChannelGraph) -> list[dict[str, Any]]:
-    """Return name, width and cost of one unit for every group: what removing one saves."""
+    """Return name, width and cost of every group.
+
+    ``macs`` are those of all operators that depend on it; the cost of one unit is what removing
+    one saves.
+    """
     if not channels.groups:
         return []
     widths = np.array([group.width for group in channels.groups])
     macs, params = channels.costs(np.vstack([widths, widths - np.eye(len(widths), dtype=int)]))
+    touched, _ = macs_by_group(channels)
     return [
         {
             "name": group.name,
             "width": group.width,
+            "macs": touched[i - 1],
             "macs_per_unit": int(macs[0] - macs[i]),
             "params_per_unit": int(params[0] - params[i]),
             "exact": group.exact,

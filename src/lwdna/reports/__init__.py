@@ -9,6 +9,7 @@ from lwdna.reports.formats import (
     format_points,
     format_seconds,
 )
+from lwdna.reports.graph_page import write_graph_page
 from lwdna.reports.report import compare_run, write_report
 from lwdna.reports.tables import COMPARISON_COLUMNS, ComparisonRow, comparison
 from lwdna.reports.verdict import evidence, verdict
@@ -27,5 +28,6 @@ __all__ = [
     "format_points",
     "format_seconds",
     "verdict",
+    "write_graph_page",
     "write_report",
 ]
