@@ -8,7 +8,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from torch import nn
 
 from lwdna.architecture import Architecture
 from lwdna.files import read_json, write_json
@@ -17,14 +16,6 @@ from lwdna.tasks.classification import ClassificationTask
 from .command import DIGITS, PHOTOS, at_call, done, fault, image_folder
 
 SMALL = ("--model", "lwdna:resnet8_digits")
-
-
-def own_network(num_classes: int, in_chans: int = 1) -> nn.Module:
-    """What a ``python:`` source of the tests names."""
-    return nn.Sequential(
-        nn.Conv2d(in_chans, 8, 3, padding=1), nn.ReLU(), nn.AdaptiveAvgPool2d(1), nn.Flatten(),
-        nn.Linear(8, num_classes),
-    )  # fmt: skip
 
 
 def test_data_folders() -> None:
@@ -146,7 +137,7 @@ def test_networks_that_do_not_fit_the_data() -> None:
 
 def test_code_is_run_only_with_trust(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.syspath_prepend(str(Path(__file__).parents[2]))
-    source = f"python:{__name__}:own_network"
+    source = "python:tests.cli.networks:plain"
     for verb in ("shrink", "train", "quickstart"):
         message = fault(verb, *DIGITS, "--model", source, "--out", verb)
         assert "--trust-code" in message
@@ -229,3 +220,9 @@ def test_a_full_disk_keeps_the_checkpoint_before(
     done("train", "--resume", "--out", "run")
     weights = (folder / "model.safetensors" for folder in (Path("run"), job / "baseline"))
     assert len({file.read_bytes() for file in weights}) == 1
+
+
+def test_several_processes_need_a_folder(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("RANK", "1")
+    assert "several processes need to know the folder" in fault("train", *DIGITS)
+    assert not Path("runs").exists()

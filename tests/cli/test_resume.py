@@ -100,7 +100,8 @@ def test_ctrl_c_saves_and_says_how_to_go_on(
         patched.setattr(ClassificationTask, "loss", act)
         outcome = lwdna("train", *DIGITS, "--out", "stopped/baseline")
     assert outcome.code == 130
-    assert "--resume" in outcome.err.splitlines()[-1]
+    last = outcome.err.splitlines()[-1]
+    assert last.endswith(": lwdna train --resume --out stopped/baseline")
     assert f"after step {(step - 1) % 4 + 1} of 4" in outcome.err
     assert not Path("stopped/baseline/results.json").exists()
     done("train", "--resume", "--out", "stopped/baseline")

@@ -28,7 +28,7 @@ class _Commands(TyperGroup):
             error(str(fault))
             raise typer.Exit(1) from fault
         except KeyboardInterrupt as stop:
-            error(f"{stop} (--resume)" if str(stop) else "stopped")
+            error(str(stop) or "stopped", everywhere=False)
             raise typer.Exit(130) from stop
 
 
@@ -106,7 +106,10 @@ def quickstart(
     default = options.saved_recipe(out, resume) or ("images" if data else "digits")
     name, recipe = options.read_recipe(arguments, model, data, default)
     folder = options.run_folder(out, name)
-    report = run_job(recipe, folder, resume=resume, progress=True, trust_code=trust_code, say=say)
+    with options.resumable("quickstart", folder):
+        report = run_job(
+            recipe, folder, resume=resume, progress=True, trust_code=trust_code, say=say
+        )
     show.comparison(folder)
     say(f"report: {report}")
 
@@ -170,15 +173,16 @@ def train(
     default = options.saved_recipe(out, resume)
     name, recipe = options.read_recipe(arguments, model, data, default)
     folder = options.run_folder(out, f"{name}-{'lwdna' if architecture else 'baseline'}")
-    results = run_training(
-        recipe,
-        folder,
-        architecture=Architecture.load(architecture) if architecture else None,
-        resume=resume,
-        progress=True,
-        trust_code=trust_code,
-        say=say,
-    )
+    with options.resumable("train", folder):
+        results = run_training(
+            recipe,
+            folder,
+            architecture=Architecture.load(architecture) if architecture else None,
+            resume=resume,
+            progress=True,
+            trust_code=trust_code,
+            say=say,
+        )
     show.results(results)
     say(f"run: {folder}")
 

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
+import shlex
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from pathlib import Path
 
 import yaml
 
+from lwdna.engine import TrainingInterrupted
 from lwdna.errors import RecipeError
 from lwdna.recipe import Recipe, load_recipe
 
@@ -71,6 +74,16 @@ def run_folder(out: Path | None, name: str) -> Path:
         count += 1
         candidate = Path("runs") / f"{name}-{count}"
     return candidate
+
+
+@contextmanager
+def resumable(verb: str, folder: Path) -> Iterator[None]:
+    """Say which command goes on, where training inside is interrupted after saving."""
+    try:
+        yield
+    except TrainingInterrupted as stop:
+        command = f"lwdna {verb} --resume --out {shlex.quote(str(folder))}"
+        raise TrainingInterrupted(f"{stop}: {command}") from stop
 
 
 def _quoted(text: str) -> str:

@@ -22,13 +22,15 @@ def say(text: str) -> None:
     console().print(escape(text), highlight=False, soft_wrap=True)
 
 
-def error(text: str) -> None:
-    """Print an error as one line on standard error."""
+def error(text: str, everywhere: bool = True) -> None:
+    """Print an error as one line on standard error.
+
+    By default every process does: a fault of one (a damaged image in its share) is unknown to
+    the others.
+    """
     line = " ".join(text.split())
-    # Every process says what went wrong with it: the others may have been fine.
-    Console(stderr=True).print(
-        f"[bold red]error:[/] {escape(line)}", highlight=False, soft_wrap=True
-    )
+    shown = Console(stderr=True) if everywhere else console(stderr=True)
+    shown.print(f"[bold red]error:[/] {escape(line)}", highlight=False, soft_wrap=True)
 
 
 @contextmanager
