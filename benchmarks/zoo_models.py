@@ -118,41 +118,50 @@ def weightless(name: str) -> nn.Module:
         return create(name).to("meta")
 
 
-def _torchvision() -> Iterable[tuple[str, str, tuple[int, ...]]]:
-    """Yield name, module and input shape of the candidates of torchvision."""
+def _timm() -> Iterable[Entry]:
+    """Yield every network of timm but those made for its own unit tests."""
+    names = [
+        (module, name)
+        for module in timm.list_modules()
+        for name in timm.list_models(module=module)
+        if not name.startswith("test_")
+    ]
+    for module, name in track(names, "counting parameters"):
+        model = weightless(f"timm:{name}")
+        size = model.default_cfg["input_size"]
+        if not model.default_cfg.get("fixed_input_size"):
+            size = (size[0], *(min(side, SIDE) for side in size[1:]))
+        params = sum(parameter.numel() for parameter in model.parameters())
+        yield Entry(f"timm:{name}", f"timm.{module}", params, (1, *size))
+
+
+def _torchvision() -> Iterable[Entry]:
+    """Yield the networks of torchvision, with the numbers of parameters that it publishes."""
     models = torchvision.models
+
+    def entry(name: str, module: str, shape: tuple[int, ...]) -> Entry:
+        weights = next(iter(models.get_model_weights(name)))
+        return Entry(f"torchvision:{name}", module, weights.meta["num_params"], shape)
+
     for name in models.list_models(module=models):
         module = models.get_model_builder(name).__module__.rpartition(".")[2]
         side = 299 if name == "inception_v3" else SIDE
-        yield f"torchvision:{name}", f"torchvision.{module}", (1, 3, side, side)
+        yield entry(name, f"torchvision.{module}", (1, 3, side, side))
     for name in models.list_models(module=models.segmentation):
-        yield f"torchvision:{name}", f"torchvision.segmentation.{name}", (1, 3, SIDE, SIDE)
+        yield entry(name, f"torchvision.segmentation.{name}", (1, 3, SIDE, SIDE))
     for name in models.list_models(module=models.video):
         side = 224 if name.startswith(("s3d", "mvit", "swin")) else 112
-        yield f"torchvision:{name}", f"torchvision.video.{name}", (1, 3, 16, side, side)
+        yield entry(name, f"torchvision.video.{name}", (1, 3, 16, side, side))
     for name in ("resnet18", "resnet50", "resnext50_32x4d", "mobilenet_v2", "mobilenet_v3_large"):
-        yield f"fpn:{name}", f"torchvision.detection.{name}", (1, 3, SIDE, SIDE)
+        params = sum(p.numel() for p in weightless(f"fpn:{name}").parameters())
+        yield Entry(f"fpn:{name}", f"torchvision.detection.{name}", params, (1, 3, SIDE, SIDE))
 
 
 def _candidates() -> dict[str, list[Entry]]:
     """Return every network of both libraries by module, smallest first."""
     found: dict[str, list[Entry]] = {}
-    names = [
-        (f"timm:{name}", f"timm.{module}", ())
-        for module in timm.list_modules()
-        for name in timm.list_models(module=module)
-        if not name.startswith("test_")  # made for timm's own unit tests
-    ]
-    for name, module, shape in track([*names, *_torchvision()], "counting parameters"):
-        model = weightless(name)
-        if not shape:
-            config = model.default_cfg
-            size = config["input_size"]
-            if not config.get("fixed_input_size"):
-                size = (size[0], *(min(side, SIDE) for side in size[1:]))
-            shape = (1, *size)
-        params = sum(parameter.numel() for parameter in model.parameters())
-        found.setdefault(module, []).append(Entry(name, module, params, tuple(shape)))
+    for entry in (*_timm(), *_torchvision()):
+        found.setdefault(entry.module, []).append(entry)
     return {
         module: sorted(entries, key=lambda e: (e.params, e.name))
         for module, entries in found.items()

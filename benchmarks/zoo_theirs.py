@@ -79,7 +79,7 @@ def output_layers(model: nn.Module, image: Tensor) -> tuple[list[torch.Size], li
     for handle in handles:
         handle.remove()
     classes = {shape[1] for shape in shapes if len(shape) > 1} & CLASSES
-    found = [m for name, m in layers if width(m) in classes or "fpn." in name]
+    found = [m for name, m in layers if width(m) in classes or "fpn.layer_blocks" in name]
     return shapes, found or ran[-1:]
 
 
