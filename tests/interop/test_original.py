@@ -9,8 +9,10 @@ import pytest
 import torch
 import torchvision
 from safetensors.torch import load_file
+from typer.testing import CliRunner
 
 import lwdna
+from lwdna.cli.app import app
 from lwdna.errors import CheckpointError
 from lwdna.interop import import_original, import_state_dict, read_state_dict
 
@@ -103,6 +105,20 @@ def test_concatenations_and_grouped_convolutions_find_their_widths():
         state = lwdna.resize(model, graph, widths).state_dict()
         _, arch = import_state_dict(name, state, (3, 64, 64), model_args={"num_classes": 4})
         assert arch.widths == widths
+
+
+def test_the_command_writes_weights_with_their_architecture(tmp_path):
+    network, widths = _narrow("resnet18")
+    torch.save(_original_names(network.state_dict()), tmp_path / "x.pt")
+    out = tmp_path / "x.safetensors"
+    result = CliRunner().invoke(
+        app, ["import", "original", str(tmp_path / "x.pt"), "--out", str(out), "--size", "64"]
+    )
+    assert result.exit_code == 0, result.output
+    loaded, arch = lwdna.load(out)
+    assert arch.widths == widths
+    images = torch.randn(2, 3, 64, 64)
+    torch.testing.assert_close(loaded.eval()(images), network(images), rtol=0, atol=0)
 
 
 class _Anything:

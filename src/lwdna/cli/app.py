@@ -286,6 +286,54 @@ def report(
     say(f"report: {write_report(run, out)}")
 
 
+@app.command("import")
+def import_(
+    kind: Annotated[
+        str, typer.Argument(help="original (checkpoint of the LW-DNA project) or state-dict.")
+    ],
+    checkpoint: Annotated[Path, typer.Argument(help="A .pt, .pth or .safetensors file.")],
+    out: Annotated[Path, typer.Option(help="File to write, with the architecture inside.")],
+    model: Annotated[
+        str | None, typer.Option("--model", help="Network at its default widths, for state-dict.")
+    ] = None,
+    classes: Annotated[int, typer.Option(help="Number of classes, for state-dict.")] = 1000,
+    size: Annotated[int, typer.Option(help="Side of the input image in pixels.")] = 224,
+) -> None:
+    """Turn weights of another project into an architecture and safetensors.
+
+    The widths are found from the shapes of the tensors. Files are read without unpickling
+    anything but tensors.
+
+    Examples:
+
+      lwdna import original resnet50_lwdna.pt --out resnet50.safetensors
+
+      lwdna import state-dict pruned.pth --model torchvision:resnet18 --out pruned.safetensors
+    """
+    from lwdna.architecture import save
+    from lwdna.interop import import_original, import_state_dict, read_state_dict
+
+    input_size = (3, size, size)
+    if kind == "original":
+        network, architecture = import_original(checkpoint, input_size)
+    elif kind == "state-dict":
+        if model is None:
+            raise RecipeError("name the network: --model torchvision:resnet18, for example")
+        network, architecture = import_state_dict(
+            model,
+            read_state_dict(checkpoint),
+            input_size,
+            model_args={"num_classes": classes},
+            origin=str(checkpoint),
+        )
+    else:
+        raise RecipeError(f"cannot import {kind!r}; use original or state-dict")
+    save(network, architecture, out)
+    cost = architecture.cost
+    say(f"{cost.macs:,} MACs, {cost.params:,} parameters")
+    say(f"weights: {out}")
+
+
 @app.command("list")
 def list_(
     what: Annotated[str, typer.Argument(help="models, recipes or ops.")] = "models",
