@@ -66,6 +66,16 @@ class MixedConvolution(nn.Module):
         return self.e(torch.cat([self.b(one), self.c(two)], 1))
 
 
+class EqualSplits(MixedConvolution):
+    """The parts are of one size and still independent of each other."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.e = nn.Conv2d(3, 10, 1), nn.Conv2d(10, 2, 1)
+        self.c = nn.Conv2d(5, 5, 5, padding=2, groups=5)
+        self.splits = [5, 5]
+
+
 class HierarchicalResidual(nn.Module):
     """Three slices of width 7, each added to the result before it (Res2Net)."""
 

@@ -71,6 +71,30 @@ def test_exact_cost_and_exact_slices(library, name, side, arguments):
     assert_slices(model, image, graph)
 
 
+# Networks that keep sizes in attributes, cut and re-join channels or reorder them.
+HARD = ["dpn48b", "ghostnet_050", "mixnet_s", "nf_regnet_b0", "rexnet_100", "skresnet18"]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", HARD)
+def test_families_on_which_others_fail(name):
+    model = build("timm", name, {})
+    image = torch.randn(1, 3, 64, 64)
+    graph = trace(model, image)
+    assert graph.unknown_ops == ()
+    assert len(graph.groups) > 10
+    assert_resizes(model, image, graph, rounds=2)
+    assert_slices(model, image, graph)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["fcn_resnet50", "lraspp_mobilenet_v3_large"])
+def test_segmentation(name):
+    model = torchvision.models.get_model(name, weights=None, weights_backbone=None, num_classes=5)
+    image = torch.randn(1, 3, 64, 64)
+    assert_resizes(model, image, trace(model, image), rounds=1)
+
+
 @pytest.mark.slow
 def test_vgg_with_its_flatten_to_linear():
     """7 x 7 positions of each of 512 channels feed a linear layer; 130 M parameters."""

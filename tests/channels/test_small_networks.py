@@ -108,6 +108,10 @@ EXPECTED: dict[str, dict[str, tuple[int, str]]] = {
         "a": (5, "a.weight.0 a.bias.0 b.weight.0 b.bias.0 e.weight.1"),
         "a#2": (7, "a.weight.0 a.bias.0 c.weight.0 c.bias.0 e.weight.1"),
     },
+    "EqualSplits": {
+        "a": (5, "a.weight.0 a.bias.0 b.weight.0 b.bias.0 e.weight.1"),
+        "a#2": (5, "a.weight.0 a.bias.0 c.weight.0 c.bias.0 e.weight.1"),
+    },
     "HierarchicalResidual": {
         "a": (
             7,
