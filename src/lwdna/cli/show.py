@@ -75,7 +75,7 @@ def search(found: Search) -> None:
 
 def groups(channels: ChannelGraph, input_size: Sequence[int]) -> None:
     """Print the groups of a network, their share of its MACs, what one unit costs, and pins."""
-    table = _table("group", "width", "of MACs", "MACs/unit", "params/unit")
+    table = _table("group", "width", "of\nMACs", "MACs\n/unit", "params\n/unit")
     cost = channels.cost()
     for line in group_lines(channels):
         table.add_row(
@@ -143,7 +143,7 @@ def group_lines(channels: ChannelGraph) -> list[dict[str, Any]]:
 def _table(first: str, *numbers: str) -> Table:
     """Return a table of names, which fold on narrow terminals, and numbers, which stay whole."""
     table = Table()
-    table.add_column(first, overflow="fold")
+    table.add_column(first, overflow="fold", min_width=12)
     for number in numbers:
         table.add_column(number, justify="right", no_wrap=True)
     return table
