@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lwdna.architecture import Architecture, ModelSource, load, save
-    from lwdna.channels import ChannelGraph, resize, trace, widen
+    from lwdna.channels import ChannelGraph, register_rule, resize, trace, widen
     from lwdna.errors import LwdnaError
     from lwdna.methods import Budget, ShrinkSettings, shrink
     from lwdna.models import create_model, list_models, register_model
@@ -27,6 +27,7 @@ __all__ = [
     "list_models",
     "load",
     "register_model",
+    "register_rule",
     "resize",
     "save",
     "shrink",
@@ -38,7 +39,7 @@ __all__ = [
 # line's help nor `lwdna.errors` needs it.
 _HOMES = {
     "lwdna.architecture": ("Architecture", "ModelSource", "load", "save"),
-    "lwdna.channels": ("ChannelGraph", "resize", "trace", "widen"),
+    "lwdna.channels": ("ChannelGraph", "register_rule", "resize", "trace", "widen"),
     "lwdna.errors": ("LwdnaError",),
     "lwdna.methods": ("Budget", "ShrinkSettings", "shrink"),
     "lwdna.models": ("create_model", "list_models", "register_model"),

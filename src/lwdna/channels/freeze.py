@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
 
 from lwdna.channels.call import Axes
 from lwdna.channels.graph import (
@@ -19,9 +18,7 @@ from lwdna.channels.graph import (
 )
 from lwdna.channels.layout import Layout, Segment, Unit, reasons_of, resolve, units_of
 from lwdna.channels.record import Record
-
-if TYPE_CHECKING:
-    from lwdna.channels.trace import Session
+from lwdna.channels.session import Session
 
 
 @dataclass(frozen=True)

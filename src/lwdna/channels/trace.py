@@ -9,7 +9,6 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
 from typing import Any
 
 import torch
@@ -22,27 +21,13 @@ from lwdna.channels.attention import plain_attention
 from lwdna.channels.call import Axes
 from lwdna.channels.graph import ChannelGraph
 from lwdna.channels.layout import Reason, fixed, free, pin
-from lwdna.channels.record import ModuleStack, Record, Recording, parameter_axes
+from lwdna.channels.record import ModuleStack, Recording, parameter_axes
+from lwdna.channels.session import Session
 from lwdna.channels.skeleton import copy_with, empty_like, named_tensors
 from lwdna.errors import GraphError
 
 OUTPUT = Reason("network output")
 INPUT = Reason("network input")
-
-
-@dataclass
-class Session:
-    """A skeleton of the network (fake tensors) and what was recorded while it ran."""
-
-    fake: FakeTensorMode
-    skeleton: nn.Module
-    args: tuple[Any, ...]
-    kwargs: dict[str, Any]
-    axes: dict[str, Axes] = field(default_factory=dict)
-    passes: dict[bool, list[Record]] = field(default_factory=dict)
-    """Records by mode: False for evaluation, True for training where that runs more modules."""
-    touched: set[str] = field(default_factory=set)
-    unknown: dict[str, None] = field(default_factory=dict)
 
 
 def trace(model: nn.Module, example_inputs: Any) -> ChannelGraph:

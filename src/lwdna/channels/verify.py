@@ -11,7 +11,7 @@ import logging
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
@@ -25,10 +25,8 @@ from lwdna.channels.layout import Reason
 from lwdna.channels.record import SILENT, ModuleStack
 from lwdna.channels.repair import Failure, Repairs
 from lwdna.channels.resize import reshaped
+from lwdna.channels.session import Session
 from lwdna.channels.shapes import run
-
-if TYPE_CHECKING:
-    from lwdna.channels.trace import Session
 
 
 class _Differs(Exception):
