@@ -7,7 +7,8 @@ Every network is built outside the timing, in a worker process with one thread; 
 take turns at going first. Ours: trace, proof by a second run, resize to half of every width.
 Theirs: build the graph, group, one step of pruning half the channels. Each may take 90 processor
 seconds; so may the checks after it. Results are appended to a JSONL file beside ``--out`` as they
-come, so that ``--resume`` goes on after a kill. The networks: ``benchmarks/zoo_models.py``.
+come, so that ``--resume`` goes on after a kill; Ctrl-C writes the table of what there is.
+The networks: ``benchmarks/zoo_models.py``.
 Needs ``pip install lwdna[bench]``.
 """
 
@@ -38,7 +39,7 @@ from torch import Tensor, nn
 
 from lwdna.engine import machine, versions
 from lwdna.files import write_json, write_text
-from zoo_models import Entry, build, zoo
+from zoo_models import KINDS, Entry, build, zoo
 from zoo_ours import analyse, brief, check
 from zoo_table import markdown, summary
 from zoo_theirs import prune
@@ -212,13 +213,17 @@ def main() -> None:
         log.unlink(missing_ok=True)
     done = read_rows(log)
     torch.set_num_threads(1)
-    measure(entries, [arguments.only] if arguments.only else list(SIDES), log, done)
-    rows = [done[entry.name] for entry in entries]
+    try:
+        measure(entries, [arguments.only] if arguments.only else list(SIDES), log, done)
+    except KeyboardInterrupt:
+        print("interrupted; what was measured so far:")
+    rows = [done[entry.name] for entry in entries if entry.name in done]
     result = {
         "seed": SEED,
         "limit_seconds": LIMIT,
         "versions": {**versions(), "torch-pruning": version("torch-pruning")},
         "machine": machine(),
+        "chosen": {kind: sum(entry.kind == kind for entry in entries) for kind in KINDS},
         "summary": summary(rows),
         "networks": rows,
     }

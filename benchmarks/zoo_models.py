@@ -34,7 +34,7 @@ from torchvision.models.detection.backbone_utils import mobilenet_backbone, resn
 from lwdna.files import read_json, write_json
 
 LIST = Path(__file__).parent / "zoo_models.json"
-CONVOLUTIONAL, OTHER = "convolutional", "hybrid or transformer"
+CONVOLUTIONAL, OTHER = KINDS = ("convolutional", "hybrid or transformer")
 SIDE = 224
 """Images are no larger than this where the network does not insist on its own size."""
 LARGEST_EXTRA = 60_000_000
@@ -264,7 +264,7 @@ def main() -> None:
     ]
     entries.sort(key=lambda e: (e.extra, e.kind != CONVOLUTIONAL, e.params, e.name))
     write_json(LIST, [asdict(entry) for entry in entries])
-    for kind in (CONVOLUTIONAL, OTHER):
+    for kind in KINDS:
         print(f"{kind}: {sum(entry.kind == kind for entry in entries)}")
 
 

@@ -6,14 +6,14 @@ import statistics
 from collections.abc import Callable, Iterable
 from typing import Any
 
-from zoo_models import CONVOLUTIONAL, OTHER, RULINGS
+from zoo_models import CONVOLUTIONAL, KINDS, RULINGS
 
 Row = dict[str, Any]
 
 CLAIMS: dict[str, Callable[[Row], bool]] = {
     "traced": lambda row: "groups" in row.get("ours", {}),
     "resized": lambda row: _ok(row, "resized"),
-    "sliced": lambda row: _ok(row, "sliced"),
+    "sliced": lambda row: _ok(row, "sliced") and row["ours"]["sliced"]["groups"] > 0,
     "macs_share_95": lambda row: row.get("ours", {}).get("macs_share", 0.0) >= 0.95,
     "over_5_s": lambda row: row.get("ours", {}).get("seconds", 0.0) > 5,
     "theirs_built": lambda row: row.get("theirs", {}).get("built", False),
@@ -32,11 +32,12 @@ def _ok(row: Row, check: str) -> bool:
 def summary(rows: list[Row]) -> dict[str, Any]:
     """Return, for each kind of network, how many meet each claim, and the times."""
     found = {}
-    for kind in (CONVOLUTIONAL, OTHER):
+    for kind in KINDS:
         chosen = [row for row in rows if row["kind"] == kind]
         counts = {claim: sum(holds(row) for row in chosen) for claim, holds in CLAIMS.items()}
         found[kind] = {
             "networks": len(chosen),
+            "theirs_measured": sum("theirs" in row for row in chosen),
             **counts,
             "groups": sum(row.get("ours", {}).get("groups", 0) for row in chosen),
             "groups_inexact": sum(row.get("ours", {}).get("inexact", 0) for row in chosen),
@@ -79,16 +80,17 @@ def markdown(result: dict[str, Any]) -> str:
         "# The zoo",
         "Written by `benchmarks/zoo.py`; figures beside it in `benchmarks/results/zoo.json`.",
         _setting(result),
-        _summary(result["summary"]),
+        _summary(result["summary"], result["chosen"]),
         _times(result["summary"]),
         "## What was checked\n\n" + MEANING,
         "## Networks",
     ]
-    for kind in (CONVOLUTIONAL, OTHER):
+    for kind in KINDS:
         chosen = [row for row in rows if row["kind"] == kind]
         if chosen:
             parts.append(f"### {kind.capitalize()}\n\n{_table(chosen)}")
     parts.append("## Exceptions by name\n\n" + (_exceptions(rows) or "None."))
+    parts.append("## Groups with inexact slices, by reason\n\n" + (_inexact(rows) or "None."))
     parts.append("## Kinds that evidence cannot decide\n\n" + _rulings())
     return "\n\n".join(parts) + "\n"
 
@@ -120,6 +122,7 @@ MEANING = """\
 
 
 def _setting(result: dict[str, Any]) -> str:
+    """Return versions and machine in a line."""
     versions, machine = result["versions"], result["machine"]
     names = ("python", "torch", "timm", "torchvision", "torch-pruning", "lwdna")
     return (
@@ -128,10 +131,9 @@ def _setting(result: dict[str, Any]) -> str:
     )
 
 
-def _summary(found: dict[str, Any]) -> str:
+def _summary(found: dict[str, Any], chosen: dict[str, int]) -> str:
     lines = [f"| | {' | '.join(found)} |", "|---|---:|---:|"]
     texts = {
-        "networks": "networks",
         "traced": "traced and proved",
         "resized": "resized at random widths: runs, shapes kept, cost exact",
         "sliced": "sliced = silenced",
@@ -142,11 +144,14 @@ def _summary(found: dict[str, Any]) -> str:
         "theirs_runs": "Torch-Pruning: pruned network runs, shapes kept",
         "theirs_changed": "Torch-Pruning: runs and every layer's width changed",
     }
+    measured = [f"{part['networks']} of {chosen[kind]}" for kind, part in found.items()]
+    lines.append(f"| networks measured, of those in the zoo | {' | '.join(measured)} |")
     for key, text in texts.items():
         cells = []
         for part in found.values():
-            share = f" ({100 * part[key] / part['networks']:.1f} %)" if part["networks"] else ""
-            cells.append(f"{part[key]}{share if key != 'networks' else ''}")
+            total = part["theirs_measured" if key.startswith("theirs") else "networks"]
+            share = f" ({100 * part[key] / total:.1f} %)" if total else ""
+            cells.append(f"{part[key]}{share}")
         lines.append(f"| {text} | {' | '.join(cells)} |")
     groups = [f"{part['groups']} ({part['groups_inexact']})" for part in found.values()]
     lines.append(f"| groups (of them with inexact slices) | {' | '.join(groups)} |")
@@ -254,8 +259,12 @@ def _faults(row: Row, shares: bool) -> list[str]:
         faults.append(f"{ours['seconds']:.1f} s")
     if not _ok(row, "resized"):
         faults.append("resized: " + _resize_fault(ours["resized"]))
-    if not _ok(row, "sliced"):
-        found = ours["sliced"]
+    found = ours["sliced"]
+    if found["ok"] and not found["groups"]:
+        faults.append("no group with exact slices to check")
+    elif found["ok"] and found["changed"] < 1e-6:
+        faults.append("sliced: silencing changed nothing, so that the check shows nothing")
+    elif not found["ok"]:
         error = found["error"]
         faults.append(
             "sliced: " + (error if isinstance(error, str) else f"differs by {error:.1e}, "
@@ -275,6 +284,19 @@ def _resize_fault(found: Row) -> str:
     if not found["macs_exact"]:
         return f"{found['macs_predicted']} MACs predicted, {found['macs_counted']} counted"
     return "parameters differ" if not found["params_exact"] else "the output has another shape"
+
+
+def _inexact(rows: list[Row]) -> str:
+    """Return a line per reason: how many groups of which networks."""
+    found: dict[str, dict[str, int]] = {}
+    for row in rows:
+        for why, count in row.get("ours", {}).get("why_inexact", {}).items():
+            found.setdefault(why, {})[row["name"]] = count
+    return "\n".join(
+        f"- {why}: {sum(names.values())} groups; "
+        + ", ".join(f"{name} {count}" for name, count in names.items())
+        for why, names in found.items()
+    )
 
 
 def _rulings() -> str:
