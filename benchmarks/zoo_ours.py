@@ -104,7 +104,10 @@ def _reasons(graph: ChannelGraph, stuck: Mapping[str, int], total: int) -> dict[
     found = Counter[str]()
     by_module: dict[str, list[str]] = {}
     for pin in graph.pinned:
-        texts = [f"{r.why} at {r.op} ({r.line})" if r.op else r.why for r in pin.reasons]
+        texts = [
+            " ".join(filter(None, [r.why, r.op and f"at {r.op}", r.line and f"({r.line})"]))
+            for r in pin.reasons
+        ]
         by_module.setdefault(pin.tensor.rpartition(".")[0], []).extend(texts)
     for module, macs in stuck.items():
         texts = list(dict.fromkeys(by_module.get(module, ["no parameter of its own"])))
@@ -128,6 +131,7 @@ def resized(
     }
     other = lwdna.resize(model, graph, widths, init="fresh", seed=seed).eval()
     cost = graph.cost(widths)
+    other.requires_grad_(False)  # the counter's hooks fail on parameters given to modules as inputs
     with FlopCounterMode(display=False) as counter:
         found = [output.shape for output in outputs(other, image)]
     counted_macs = counter.get_total_flops() // 2

@@ -146,6 +146,8 @@ def _summary(found: dict[str, Any], chosen: dict[str, int]) -> str:
     }
     measured = [f"{part['networks']} of {chosen[kind]}" for kind, part in found.items()]
     lines.append(f"| networks measured, of those in the zoo | {' | '.join(measured)} |")
+    both = " | ".join(str(part["theirs_measured"]) for part in found.values())
+    lines.append(f"| of them with Torch-Pruning, too | {both} |")
     for key, text in texts.items():
         cells = []
         for part in found.values():
