@@ -7,9 +7,11 @@ from typing import Literal
 
 import torch
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lwdna.channels.graph import AxisLayout, ChannelGraph
 from lwdna.channels.init import redraw
+from lwdna.channels.shapes import fake_like
 from lwdna.channels.skeleton import copy_with, empty_like, named_tensors, sync_attributes
 from lwdna.errors import GraphError
 
@@ -83,9 +85,13 @@ def widened_widths(graph: ChannelGraph, factor: float) -> dict[str, int]:
     return {name: max(1, round(width * factor)) for name, width in graph.widths.items()}
 
 
-def reshaped(model: nn.Module, graph: ChannelGraph, widths: Mapping[str, int]) -> nn.Module:
-    """Return a copy with tensors of the new shapes and undefined values."""
-    result = copy_with(model, lambda name, tensor: empty_like(tensor, graph.shape(name, widths)))
+def reshaped(
+    model: nn.Module, graph: ChannelGraph, widths: Mapping[str, int], fake: FakeTensorMode
+) -> nn.Module:
+    """Return a copy whose tensors have the new shapes and no values."""
+    result = copy_with(
+        model, lambda name, tensor: fake_like(fake, tensor, graph.shape(name, widths))
+    )
     _set_attributes(result, graph, widths)
     return result
 

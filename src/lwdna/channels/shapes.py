@@ -11,8 +11,18 @@ from typing import Any
 
 import torch
 from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensor, FakeTensorMode
 
 aten = torch.ops.aten
+
+
+def fake_like(fake: FakeTensorMode, tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
+    """Return a fake tensor of another shape, otherwise alike; call it outside ``fake``.
+
+    Inside, each one would pass through the whole dispatch that operators need.
+    """
+    data = torch.empty(shape, dtype=tensor.dtype, device="meta")
+    return FakeTensor(fake, data, tensor.device)
 
 
 def run(func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:

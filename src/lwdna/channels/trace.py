@@ -23,7 +23,8 @@ from lwdna.channels.graph import ChannelGraph
 from lwdna.channels.layout import Reason, fixed, free, pin
 from lwdna.channels.record import ModuleStack, Recording, parameter_axes
 from lwdna.channels.session import Session
-from lwdna.channels.skeleton import copy_with, empty_like, named_tensors
+from lwdna.channels.shapes import fake_like
+from lwdna.channels.skeleton import copy_with, named_tensors
 from lwdna.errors import GraphError
 
 OUTPUT = Reason("network output")
@@ -44,9 +45,13 @@ def trace(model: nn.Module, example_inputs: Any) -> ChannelGraph:
     """
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     args, kwargs = _arguments(example_inputs)
-    with fake:
-        skeleton = copy_with(model, lambda _, tensor: empty_like(tensor, tuple(tensor.shape)))
-        args, kwargs = tree_map(_fake, (args, kwargs))
+    skeleton = copy_with(model, lambda _, tensor: fake_like(fake, tensor, tuple(tensor.shape)))
+    args, kwargs = tree_map(
+        lambda value: (
+            fake_like(fake, value, tuple(value.shape)) if isinstance(value, Tensor) else value
+        ),
+        (args, kwargs),
+    )
     session = Session(fake, skeleton, args, kwargs)
     tensors = dict(named_tensors(skeleton))
     session.axes = {name: parameter_axes(tensor) for name, tensor in tensors.items()}
@@ -75,10 +80,6 @@ def _arguments(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
     if isinstance(example_inputs, tuple | list):
         return tuple(example_inputs), {}
     return (example_inputs,), {}
-
-
-def _fake(value: Any) -> Any:
-    return empty_like(value, tuple(value.shape)) if isinstance(value, Tensor) else value
 
 
 def _record(session: Session, tensors: dict[str, Tensor], training: bool) -> None:

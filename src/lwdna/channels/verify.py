@@ -108,8 +108,7 @@ def replay(session: Session, draft: Draft, moving: Iterable[int] | None = None) 
     for group in range(len(draft.units)) if moving is None else moving:
         name = draft.graph.groups[group].name
         widths[name] = _other_width(widths[name], group)
-    with session.fake:
-        model = reshaped(session.skeleton, draft.graph, widths)
+    model = reshaped(session.skeleton, draft.graph, widths, session.fake)
     for mode, steps in draft.steps.items():
         model.train(mode)
         stack = ModuleStack()
