@@ -82,9 +82,20 @@ class Architecture(Settings):
         )
 
     @classmethod
-    def of_baseline(cls, source: ModelSource, input_size: tuple[int, ...]) -> Architecture:
-        """Return the architecture of an unchanged baseline."""
-        graph = trace(source.create(trust_code=True), torch.zeros(1, *input_size))
+    def of_baseline(
+        cls, source: ModelSource, input_size: tuple[int, ...], trust_code: bool = False
+    ) -> Architecture:
+        """Return the architecture of an unchanged baseline.
+
+        Args:
+            source: how to make it.
+            input_size: shape of one input without the batch axis.
+            trust_code: allow a source that imports Python code.
+
+        Raises:
+            ModelError: there is no such network, or its code is not trusted.
+        """
+        graph = trace(source.create(trust_code), torch.zeros(1, *input_size))
         return cls.of(graph, input_size, source)
 
     def build(

@@ -169,7 +169,7 @@ def test_architecture_files_that_do_not_fit(tmp_path, change, message):
 
 def test_code_is_only_imported_when_trusted(tmp_path):
     source = ModelSource(name="python:networks:Chain")
-    arch = Architecture.of_baseline(source, (3, 32, 32))
+    arch = Architecture.of_baseline(source, (3, 32, 32), trust_code=True)
     with pytest.raises(ModelError, match="trust"):
         arch.build()
     assert isinstance(arch.build(trust_code=True), Chain)

@@ -7,9 +7,7 @@ near the failing operator are tried; if that does not help, the groups that cann
 
 from __future__ import annotations
 
-import logging
-from collections.abc import Iterable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -115,7 +113,6 @@ def replay(session: Session, draft: Draft, moving: Iterable[int] | None = None) 
         rerun = _Replay(steps, draft.graph, widths)
         try:
             with (
-                _quiet(),
                 stack.following(model),
                 torch.no_grad(),
                 session.fake,
@@ -128,18 +125,6 @@ def replay(session: Session, draft: Draft, moving: Iterable[int] | None = None) 
         if rerun.position != len(steps):
             return Failure(mode, rerun.position, steps, stack.current)
     return None
-
-
-@contextmanager
-def _quiet() -> Iterator[None]:
-    """Keep fake tensors from logging operators that fail, which here is an answer, no fault."""
-    logger = logging.getLogger("torch._subclasses.fake_tensor")
-    level = logger.level
-    logger.setLevel(logging.CRITICAL)
-    try:
-        yield
-    finally:
-        logger.setLevel(level)
 
 
 def _other_width(width: int, group: int) -> int:

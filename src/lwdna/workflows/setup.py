@@ -9,7 +9,6 @@ import torch
 from torch import nn
 
 from lwdna.architecture import Architecture, ModelSource
-from lwdna.channels import trace
 from lwdna.errors import ArchitectureError
 from lwdna.models import resolve_name
 from lwdna.recipe import Recipe
@@ -41,10 +40,8 @@ def baseline_architecture(
     recipe: Recipe, task: ClassificationTask, trust_code: bool
 ) -> Architecture:
     """Return the architecture of the recipe's unchanged baseline."""
-    source = make_source(recipe, task)
-    inputs = task.example_inputs()
-    graph = trace(make_baseline(recipe, source, trust_code), inputs)
-    return Architecture.of(graph, tuple(inputs.shape[1:]), source)
+    size = tuple(task.example_inputs().shape[1:])
+    return Architecture.of_baseline(make_source(recipe, task), size, trust_code)
 
 
 def check_for_recipe(architecture: Architecture, recipe: Recipe, task: ClassificationTask) -> None:
