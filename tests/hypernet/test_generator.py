@@ -9,7 +9,8 @@ from torch import nn
 
 from lwdna.channels import resize, trace, widened_widths
 from lwdna.hypernet import attach, bake
-from lwdna.methods.criterion import latent_gradients
+from lwdna.methods import ShrinkSettings
+from lwdna.methods.criteria import Problem, latent_gradients
 from networks import Branches, Chain
 
 
@@ -40,19 +41,16 @@ def test_closed_form_gradients_equal_autograd_through_the_hypernetwork(build, em
     graph = trace(model, torch.zeros(1, 3, 16, 16))
     widths = widened_widths(graph, 1.5)
     batches = _batches(2, (4, 3, 16, 16), 5)
+    settings = [
+        ShrinkSettings(embedding_dim=embedding_dim, hypernetwork=hypernetwork)
+        for hypernetwork in (False, True)
+    ]
     found = []
     for hypernetwork in (False, True):
         wide = resize(model, graph, widths, seed=1)
         found.append(
             latent_gradients(
-                wide,
-                graph,
-                widths,
-                batches,
-                _loss,
-                embedding_dim=embedding_dim,
-                seed=7,
-                hypernetwork=hypernetwork,
+                Problem(wide, graph, widths, batches, _loss, settings[hypernetwork], seed=7)
             )
         )
     closed, through = found

@@ -68,6 +68,61 @@ def test_the_hypernetwork_finds_the_same_widths_as_the_closed_form():
     assert _shrink().widths == _shrink(hypernetwork=True).widths
 
 
+def test_the_gradients_do_not_depend_on_how_the_examples_are_split_into_batches():
+    model = nn.Sequential(
+        nn.Conv2d(3, 7, 3), nn.ReLU(), nn.Conv2d(7, 11, 3), nn.Flatten(), nn.LazyLinear(5)
+    )
+    model(torch.zeros(1, 3, 8, 8))
+    images, labels = torch.randn(12, 3, 8, 8), torch.arange(12) % 5
+    found = [
+        search(
+            model,
+            images[:1],
+            list(zip(images.split(sizes), labels.split(sizes), strict=True)),
+            lambda net, batch: nn.functional.cross_entropy(net(batch[0]), batch[1]),
+            ShrinkSettings(),
+        ).scores
+        for sizes in ([12], [4, 8], [1, 5, 6])
+    ]
+    for other in found[1:]:
+        for name, scores in found[0].items():
+            torch.testing.assert_close(scores, other[name], rtol=1e-4, atol=1e-7)
+
+
+@pytest.mark.parametrize("multiple", [1, 4])
+def test_the_uniform_control_keeps_the_same_fraction_of_every_group(multiple):
+    arch = _shrink(criterion="uniform", floor=0.0, linear_floor=0.0, multiple=multiple)
+    baseline = lwdna.trace(arch.model.create(), torch.zeros(1, 3, 32, 32)).widths
+    fractions = {arch.widths[name] / (2 * width) for name, width in baseline.items()}
+    slack = max(multiple / (2 * width) for width in baseline.values())
+    assert max(fractions) - min(fractions) <= slack
+    assert arch.cost.macs <= 0.9 * arch.baseline.macs
+
+
+def test_random_widths_differ_by_seed_and_meet_the_budget():
+    one, two = (_shrink(criterion="random", floor=0.2, seed=seed) for seed in (0, 1))
+    assert one.widths != two.widths
+    for arch in (one, two):
+        assert 0.85 * arch.baseline.macs < arch.cost.macs <= 0.9 * arch.baseline.macs
+
+
+def test_reversed_scores_turn_the_order_round():
+    model = Chain()
+    found = [
+        search(
+            model,
+            torch.zeros(1, 3, 32, 32),
+            _batches(),
+            lambda net, batch: nn.functional.cross_entropy(net(batch[0]), batch[1]),
+            ShrinkSettings(budget=lwdna.Budget(macs=0.8), reverse=reverse),
+        )
+        for reverse in (False, True)
+    ]
+    for name, scores in found[0].scores.items():
+        assert torch.equal(scores, -found[1].scores[name])
+    assert found[0].architecture.widths != found[1].architecture.widths
+
+
 def test_a_model_object_works_and_stays_untouched():
     model = Branches()
     before = {name: tensor.clone() for name, tensor in model.state_dict().items()}

@@ -29,7 +29,9 @@ class ShrinkSettings(Settings):
     width_mult: float = Field(default=2.0, gt=0)
     """How many times wider every group is made before the search."""
     budget: Budget = Budget(macs=0.92, params=1.0)
-    criterion: Literal["latent-gradient"] = "latent-gradient"
+    criterion: Literal["latent-gradient", "uniform", "random"] = "latent-gradient"
+    reverse: bool = False
+    """Whether the worst units stay instead of the best: a control for the criterion."""
     normalize: Literal["none", "group-mean"] = "none"
     """Whether scores are compared as they are (the paper) or relative to their group's mean."""
     floor: float = Field(default=0.4, ge=0, le=1)

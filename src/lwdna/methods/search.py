@@ -18,7 +18,7 @@ from lwdna.architecture import Architecture, ModelSource
 from lwdna.channels import ChannelGraph, resize, trace, widened_widths
 from lwdna.errors import DataError
 from lwdna.hypernet import generated_weights
-from lwdna.methods.criterion import Loss, latent_gradients
+from lwdna.methods.criteria import CRITERIA, Loss, Problem, Scores
 from lwdna.methods.keep import Kept, floors, keep_by_threshold, limits
 from lwdna.methods.settings import Budget, ShrinkSettings
 from lwdna.models import resolve_name
@@ -104,21 +104,12 @@ def search(
     widened = widened_widths(graph, settings.width_mult)
     least = floors(graph, widened, settings.floor, settings.linear_floor)
     allowed = limits(graph, widened, settings.budget)
-    wide = resize(model, graph, widened, seed=seed, undefined=generated_weights(model, graph))
-    gradients = latent_gradients(
-        wide,
-        graph,
-        widened,
-        batches,
-        loss,
-        embedding_dim=settings.embedding_dim,
-        seed=seed,
-        hypernetwork=settings.hypernetwork,
-    )
-    del wide
-    scores = {name: gradient.abs() for name, gradient in gradients.items()}
-    if settings.normalize == "group-mean":
-        scores = {name: s / s.mean().clamp_min(1e-30) for name, s in scores.items()}
+    redrawn = settings.criterion == "latent-gradient"  # it draws its weights itself
+    undefined = generated_weights(model, graph) if redrawn else ()
+    wide = resize(model, graph, widened, seed=seed, undefined=undefined)
+    problem = Problem(wide, graph, widened, batches, loss, settings, seed)
+    scores = _comparable(CRITERIA[settings.criterion](problem), settings)
+    del wide, problem
     kept = keep_by_threshold(graph, scores, least, allowed, settings.multiple)
     architecture = Architecture.of(
         graph,
@@ -128,6 +119,13 @@ def search(
         _found(settings, kept, len(batches), seed),
     )
     return Search(architecture, graph, widened, least, scores, kept.threshold)
+
+
+def _comparable(scores: Scores, settings: ShrinkSettings) -> Scores:
+    """Return scores that one threshold may compare across groups."""
+    if settings.normalize == "group-mean":
+        scores = {name: s / s.mean().clamp_min(1e-30) for name, s in scores.items()}
+    return {name: -s for name, s in scores.items()} if settings.reverse else scores
 
 
 def shrink(

@@ -1,16 +1,16 @@
-"""The latent-gradient criterion: how much the loss depends on each unit's latent."""
+"""The latent-gradient criterion of LW-DNA: how much the loss depends on each unit's latent.
+
+Li et al., "The Heterogeneity Hypothesis", CVPR 2021 (arXiv 2006.16242), section 3.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from collections.abc import Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 
 from lwdna.channels import ChannelGraph
-from lwdna.errors import TrainingError
 from lwdna.hypernet import (
     Latents,
     attach,
@@ -19,75 +19,40 @@ from lwdna.hypernet import (
     rows_at_a_time,
     sum_by_unit,
 )
-
-Loss = Callable[[nn.Module, Any], Tensor]
-"""Maps a network and a batch to the loss, a scalar."""
+from lwdna.methods.criteria.problem import Problem, Scores, reset_norms
 
 
-def latent_gradients(
-    wide: nn.Module,
-    graph: ChannelGraph,
-    widths: Mapping[str, int],
-    batches: Sequence[Any],
-    loss: Loss,
-    *,
-    embedding_dim: int,
-    seed: int,
-    hypernetwork: bool = False,
-) -> dict[str, Tensor]:
-    """Return dL/dz by group, (n,) each: the mean over the batches, at initialisation.
+def latent_gradient(problem: Problem) -> Scores:
+    """Return |dL/dz| by group: see :func:`latent_gradients`."""
+    return {name: gradient.abs() for name, gradient in latent_gradients(problem).items()}
+
+
+def latent_gradients(problem: Problem) -> Scores:
+    """Return dL/dz by group, (n,) each, of the mean loss over all batches.
 
     While the hypernetwork's biases are zero every weight is z_a[o] * z_b[i] times a factor, so
 
         z_a[u] * dL/dz_a[u] = sum of W * dL/dW over all entries in which unit u takes part,
 
     on either side of every layer; one backward pass of the plain network is enough. The
-    hypernetwork itself gives the same numbers at several times the cost.
-
-    Args:
-        wide: the widened network; its convolution and linear weights are overwritten.
-        graph: channel graph of the baseline.
-        widths: widths of ``wide``.
-        batches: mini-batches for ``loss``.
-        loss: the training loss.
-        embedding_dim: m of the hypernetwork, which shapes the distribution of the weights.
-        seed: latents and weights are drawn from it alone.
-        hypernetwork: differentiate through the hypernetwork instead of using the closed form.
+    hypernetwork itself gives the same numbers at several times the cost. It is differentiated
+    through where ``settings.hypernetwork`` asks for it, or where its biases have been trained.
 
     Raises:
         TrainingError: the loss is not finite.
     """
-    _reset_norms(wide)
-    if hypernetwork:
-        latents = attach(wide, graph, widths, embedding_dim, seed)
-    else:
-        latents = _draw_weights(wide, graph, widths, embedding_dim, seed)
-    wide.train()
-    wide.zero_grad(set_to_none=True)
-    for number, batch in enumerate(batches):
-        value = loss(wide, batch) / len(batches)
-        if not bool(torch.isfinite(value)):
-            raise TrainingError(
-                f"the loss of search batch {number} is {value.item()}; "
-                "check the data and the normalisation of the inputs"
-            )
-        value.backward()
-    if hypernetwork:
+    wide, graph, settings = problem.wide, problem.graph, problem.settings
+    latents = problem.latents
+    if latents is None:
+        reset_norms(wide)
+        make = attach if settings.hypernetwork else _draw_weights
+        latents = make(wide, graph, problem.widths, settings.embedding_dim, problem.seed)
+    problem.backward()
+    if settings.hypernetwork or problem.latents is not None:
         found = [v.grad if v.grad is not None else torch.zeros_like(v) for v in latents.vectors]
     else:
         found = _closed_form(wide, graph, latents)
     return {name: gradient.cpu() for name, gradient in zip(latents.names, found, strict=True)}
-
-
-def _reset_norms(wide: nn.Module) -> None:
-    """Let normalisation start as the identity, as the paper's networks do.
-
-    Many families start the last scale of a residual branch at zero; the gradients of everything
-    before it would then vanish, and with them the scores.
-    """
-    for module in wide.modules():
-        if isinstance(module, _NormBase | nn.GroupNorm | nn.LayerNorm):
-            module.reset_parameters()
 
 
 def _draw_weights(

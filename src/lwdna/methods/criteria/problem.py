@@ -1,0 +1,86 @@
+"""What a criterion is given, and what every criterion does with it."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.batchnorm import _NormBase
+from torch.utils._pytree import tree_leaves
+
+from lwdna.channels import ChannelGraph
+from lwdna.errors import TrainingError
+from lwdna.hypernet import Latents
+from lwdna.methods.settings import ShrinkSettings
+
+Loss = Callable[[nn.Module, Any], Tensor]
+"""Maps a network and a batch to the loss, a scalar: the mean over the batch's examples."""
+
+Scores = dict[str, Tensor]
+"""One score per unit by group, (n,) each; larger is better."""
+
+
+@dataclass(frozen=True)
+class Problem:
+    """A widened network whose units are to be scored; a criterion may spoil its weights."""
+
+    wide: nn.Module
+    graph: ChannelGraph
+    """The channel graph of the baseline."""
+    widths: Mapping[str, int]
+    """The widths of ``wide``."""
+    batches: Sequence[Any]
+    loss: Loss
+    settings: ShrinkSettings
+    seed: int
+    """Everything random follows from it."""
+    trained: bool = False
+    """Whether the weights mean something, so that they have to be scored as they are."""
+    latents: Latents | None = None
+    """The latents that generate the weights, where a hypernetwork has been warmed up."""
+
+    def backward(self) -> None:
+        """Leave the gradients of the mean loss over all examples of all batches in ``wide``.
+
+        Raises:
+            TrainingError: the loss is not finite.
+        """
+        self.wide.train()
+        self.wide.zero_grad(set_to_none=True)
+        for value in self.losses():
+            value.backward()
+
+    def losses(self) -> Iterator[Tensor]:
+        """Yield the loss of each batch, weighted so that their sum is the mean over all examples.
+
+        Raises:
+            TrainingError: a loss is not finite.
+        """
+        sizes = [_examples(batch) for batch in self.batches]
+        for number, (batch, size) in enumerate(zip(self.batches, sizes, strict=True)):
+            value = self.loss(self.wide, batch) * (size / sum(sizes))
+            if not bool(torch.isfinite(value)):
+                raise TrainingError(
+                    f"the loss of search batch {number} is {value.item()}; "
+                    "check the data and the normalisation of the inputs"
+                )
+            yield value
+
+
+def reset_norms(network: nn.Module) -> None:
+    """Let normalisation start as the identity, as the paper's networks do.
+
+    Many families start the last scale of a residual branch at zero; the gradients of everything
+    before it would then vanish, and with them the scores.
+    """
+    for module in network.modules():
+        if isinstance(module, _NormBase | nn.GroupNorm | nn.LayerNorm):
+            module.reset_parameters()
+
+
+def _examples(batch: Any) -> int:
+    """Return how many examples a batch holds: the length of its first tensor."""
+    return next(len(leaf) for leaf in tree_leaves(batch) if isinstance(leaf, Tensor))
