@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from lwdna.channels import trace, widened_widths
 from lwdna.errors import BudgetError
-from lwdna.methods.keep import floors, keep_by_threshold, limits
+from lwdna.methods.keep import best_units, floors, keep_by_threshold, limits
 from lwdna.methods.settings import Budget
 from networks import Branches, Chain
 
@@ -85,6 +85,12 @@ def test_widths_are_rounded_to_multiples_and_repaired(seed, share, multiple):
     for name, width in widths.items():  # no room for one more multiple anywhere
         if width + multiple <= widened[name]:
             assert graph.cost({**widths, name: width + multiple}).macs > allowed["macs"]
+
+
+def test_the_units_that_stay_are_the_best_and_of_equal_ones_the_first():
+    scores = {"a": torch.tensor([3.0, 9.0, 3.0, 7.0, 3.0]), "b": torch.tensor([-1.0, -2.0, 5.0])}
+    units = best_units(scores, {"a": 3, "b": 2})
+    assert {name: kept.tolist() for name, kept in units.items()} == {"a": [0, 1, 3], "b": [0, 2]}
 
 
 def test_floors_are_fractions_of_the_widened_width_and_higher_before_the_output():

@@ -170,6 +170,7 @@ def test_the_record_adds_up():
         assert len(group["scores"]) == group["widened"]
         above = sum(score >= record["threshold"] * (1 - 1e-5) for score in group["scores"])
         assert group["found"] == max(above, group["floor"])
+        assert len(found.units[group["name"]]) == group["found"]
 
 
 def test_bad_input_is_named():

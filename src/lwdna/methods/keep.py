@@ -94,6 +94,14 @@ def keep_by_threshold(
     return Kept(widths, threshold)
 
 
+def best_units(scores: Mapping[str, Tensor], widths: Mapping[str, int]) -> dict[str, Tensor]:
+    """Return the indices, ascending, of each group's best units; of equal ones, the first."""
+    return {
+        name: scores[name].argsort(descending=True, stable=True)[:width].sort().values
+        for name, width in widths.items()
+    }
+
+
 def _candidates(
     names: list[str], scores: Mapping[str, Tensor], least: Mapping[str, int]
 ) -> tuple[FloatArray, IntArray]:

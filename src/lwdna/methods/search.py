@@ -19,7 +19,7 @@ from lwdna.channels import ChannelGraph, resize, trace, widened_widths
 from lwdna.errors import DataError
 from lwdna.hypernet import generated_weights
 from lwdna.methods.criteria import CRITERIA, Loss, Problem, Scores
-from lwdna.methods.keep import Kept, floors, keep_by_threshold, limits
+from lwdna.methods.keep import Kept, best_units, floors, keep_by_threshold, limits
 from lwdna.methods.settings import Budget, ShrinkSettings
 from lwdna.models import resolve_name
 
@@ -33,6 +33,8 @@ class Search:
     widened: dict[str, int]
     least: dict[str, int]
     scores: dict[str, Tensor]
+    units: dict[str, Tensor]
+    """Indices of the units of the widened network that stay, by group, ascending."""
     threshold: float
 
     def to_json(self) -> dict[str, Any]:
@@ -118,7 +120,8 @@ def search(
         kept.widths,
         _found(settings, kept, len(batches), seed),
     )
-    return Search(architecture, graph, widened, least, scores, kept.threshold)
+    units = best_units(scores, kept.widths)
+    return Search(architecture, graph, widened, least, scores, units, kept.threshold)
 
 
 def _comparable(scores: Scores, settings: ShrinkSettings) -> Scores:
