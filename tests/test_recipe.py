@@ -152,3 +152,9 @@ def test_recipes_are_immutable() -> None:
     assert isinstance(recipe, Recipe)
     with pytest.raises(ValueError, match="frozen"):
         recipe.seed = 3  # type: ignore[misc]
+
+
+def test_a_task_that_does_not_exist() -> None:
+    message = fault("digits", "task=clasification")
+    assert "there is no task 'clasification'; did you mean classification?" in message
+    assert "there is no task [1]" in fault("digits", "task=[1]")

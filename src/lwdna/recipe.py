@@ -5,18 +5,19 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Iterator, Sequence
+from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 import yaml
-from pydantic import BaseModel, Field, JsonValue, ValidationError
+from pydantic import BaseModel, Field, JsonValue, SerializeAsAny, ValidationError, create_model
 
 from lwdna.engine import TrainSettings
 from lwdna.errors import RecipeError, nearest
 from lwdna.methods import ShrinkSettings
 from lwdna.settings import Settings
 from lwdna.shipped import list_recipes, shipped_recipes
-from lwdna.tasks.classification import DataSettings
+from lwdna.tasks import TASKS
 
 
 class ModelSettings(Settings):
@@ -31,9 +32,10 @@ class ModelSettings(Settings):
 class Recipe(Settings):
     """An experiment: a network, data, how to search and how to train."""
 
-    task: Literal["classification"] = "classification"
+    task: str = "classification"
+    """One of :data:`lwdna.tasks.TASKS`, which says what the data settings are."""
     model: ModelSettings
-    data: DataSettings = DataSettings()
+    data: SerializeAsAny[Settings]
     shrink: ShrinkSettings = ShrinkSettings()
     train: TrainSettings = TrainSettings()
     seed: int = Field(default=0, ge=0)
@@ -59,10 +61,25 @@ def load_recipe(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Reci
     values = _parse(_read(path_or_name), str(path_or_name))
     for override in overrides:
         _override(values, override)
+    kind = _recipe_of(values.get("task", "classification"), str(path_or_name))
     try:
-        return Recipe.model_validate(values)
+        return kind.model_validate(values)
     except ValidationError as error:
-        raise RecipeError(f"{path_or_name}: {_explain(error)}") from error
+        raise RecipeError(f"{path_or_name}: {_explain(error, kind)}") from error
+
+
+def _recipe_of(task: Any, source: str) -> type[Recipe]:
+    if not isinstance(task, str) or task not in TASKS:
+        hint = nearest(str(task), TASKS) or f"; choose one of {', '.join(TASKS)}"
+        raise RecipeError(f"{source}: there is no task {task!r}{hint}")
+    return _recipe_kind(task)
+
+
+@cache
+def _recipe_kind(task: str) -> type[Recipe]:
+    """Return the recipes of one task: their data settings are known, and so are all keys."""
+    data = (TASKS[task].data, Field(default={}, validate_default=True))
+    return create_model("Recipe", __base__=Recipe, data=data)
 
 
 def _read(path_or_name: str | Path) -> str:
@@ -115,9 +132,9 @@ def _one_line(error: Exception) -> str:
     return " ".join(str(error).split())
 
 
-def _explain(error: ValidationError) -> str:
+def _explain(error: ValidationError, kind: type[Recipe]) -> str:
     """Return all faults of a recipe as one line; those of one key are alternatives."""
-    known = list(_known_keys(Recipe))
+    known = list(_known_keys(kind))
     faults: dict[str, list[str]] = {}
     for fault in error.errors():
         # past the last known key, the place names alternatives of a type, not keys

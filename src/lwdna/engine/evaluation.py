@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from pathlib import Path
 
 import torch
 from accelerate import Accelerator
@@ -28,6 +29,7 @@ def evaluate(
     *,
     mixed_precision: Precision = "no",
     channels_last: bool = False,
+    outputs: Path | None = None,
 ) -> dict[str, float]:
     """Return the metrics of ``model`` on the validation set of ``task``.
 
@@ -40,6 +42,7 @@ def evaluate(
         batch_size: images per step, over all processes.
         mixed_precision: "no", "bf16" or "fp16".
         channels_last: whether to run images and weights in channels-last memory format.
+        outputs: a folder for what the network makes of every example (restored images, say).
 
     Returns:
         The task's metrics by name; its ``loss`` is called ``val_loss``.
@@ -51,7 +54,9 @@ def evaluate(
     if channels_last:
         model.to(memory_format=torch.channels_last)
     with prepared(accelerator, model, evaluation=True) as ready:
-        return run_evaluation(accelerator, ready, task, batch_size, channels_last=channels_last)
+        return run_evaluation(
+            accelerator, ready, task, batch_size, channels_last=channels_last, outputs=outputs
+        )
 
 
 @torch.no_grad()
@@ -62,6 +67,7 @@ def run_evaluation(
     batch_size: int,
     *,
     channels_last: bool,
+    outputs: Path | None = None,
     stop: Stop | None = None,
 ) -> dict[str, float]:
     """Evaluate a prepared ``model``, which must not be distributed.
@@ -90,7 +96,9 @@ def run_evaluation(
         for batch in task.eval_batches(batches, device=accelerator.device):
             if channels_last:
                 batch = recursively_apply(as_channels_last, batch)
-            task.update(metrics, model, batch)
+            answers = task.update(metrics, model, batch)
+            if outputs is not None:
+                task.save(batch, answers, outputs)
             if stop and stop.requested and accelerator.num_processes == 1:
                 raise EvaluationStopped
         with warnings.catch_warnings():

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any, Protocol
 
 import torch
@@ -31,6 +32,27 @@ class Task(Protocol):
         """Return one input as the network sees it, shape (1, C, H, W), for tracing."""
         ...
 
+    def model_args(self, source: str) -> dict[str, Any]:
+        """Return the arguments by which a network is made for these data.
+
+        Args:
+            source: where the network comes from: "lwdna", "timm", "torchvision" or "python". Not
+                every source knows every argument.
+        """
+        ...
+
+    def misfit(self, args: Mapping[str, Any], input_size: tuple[int, ...]) -> str | None:
+        """Say why a network is not for these data and what to do, or return None if it is.
+
+        Args:
+            args: the arguments that it was made with.
+            input_size: the shape it was made for, (C, H, W).
+
+        Returns:
+            A clause that goes on from "the network", such as "takes images of 1 channels, ...".
+        """
+        ...
+
     def train_batches(
         self, batches: Sequence[Sequence[int]], *, seed: int, epoch: int, device: torch.device
     ) -> Iterator[Batch]:
@@ -51,6 +73,25 @@ class Task(Protocol):
         """Return fresh metrics, states summed over processes by torchmetrics."""
         ...
 
-    def update(self, metrics: MetricCollection, model: nn.Module, batch: Batch) -> None:
-        """Run ``model`` on a validation batch and update ``metrics`` (a ``loss`` among them)."""
+    def update(self, metrics: MetricCollection, model: nn.Module, batch: Batch) -> Any:
+        """Run ``model`` on a validation batch and update ``metrics`` (a ``loss`` among them).
+
+        Returns:
+            What the network makes of the batch, for :meth:`save`.
+        """
+        ...
+
+    def save(self, batch: Batch, answers: Any, folder: Path) -> None:
+        """Write what the network made of a validation batch, a file or more per example.
+
+        A task with nothing to look at writes nothing.
+        """
+        ...
+
+    def show(self, model: nn.Module, folder: Path, device: torch.device) -> None:
+        """Write pictures of what ``model`` makes of a few validation examples, for the report.
+
+        One example has the files ``NAME-input.png``, ``NAME-output.png`` and ``NAME-target.png``.
+        A task with nothing to look at writes nothing.
+        """
         ...

@@ -9,25 +9,22 @@ import torch
 from torch import nn
 
 from lwdna.architecture import Architecture, ModelSource
+from lwdna.engine import Task
 from lwdna.errors import ArchitectureError
 from lwdna.models import resolve_name
 from lwdna.recipe import Recipe
-from lwdna.tasks.classification import ClassificationTask
+from lwdna.tasks import TASKS
 
 
-def make_task(recipe: Recipe) -> ClassificationTask:
+def make_task(recipe: Recipe) -> Task:
     """Open the recipe's data set."""
-    return ClassificationTask(recipe.data)
+    return TASKS[recipe.task].make(recipe.data)
 
 
-def make_source(recipe: Recipe, task: ClassificationTask) -> ModelSource:
-    """Return how to make the recipe's baseline, for the data's classes and image channels."""
+def make_source(recipe: Recipe, task: Task) -> ModelSource:
+    """Return how to make the recipe's baseline, for its data."""
     name = resolve_name(recipe.model.name)
-    args = {"num_classes": task.num_classes, **recipe.model.args}
-    # torchvision's networks, and most of the users' own, know colour images only and no such word
-    if task.in_chans != 3 or name.startswith(("lwdna:", "timm:")):
-        args.setdefault("in_chans", task.in_chans)
-    return ModelSource(name=name, args=args)
+    return ModelSource(name=name, args=task.model_args(name.partition(":")[0]) | recipe.model.args)
 
 
 def make_baseline(recipe: Recipe, source: ModelSource, trust_code: bool) -> nn.Module:
@@ -36,15 +33,13 @@ def make_baseline(recipe: Recipe, source: ModelSource, trust_code: bool) -> nn.M
         return source.create(trust_code)
 
 
-def baseline_architecture(
-    recipe: Recipe, task: ClassificationTask, trust_code: bool
-) -> Architecture:
+def baseline_architecture(recipe: Recipe, task: Task, trust_code: bool) -> Architecture:
     """Return the architecture of the recipe's unchanged baseline."""
     size = tuple(task.example_inputs().shape[1:])
     return Architecture.of_baseline(make_source(recipe, task), size, trust_code)
 
 
-def check_for_recipe(architecture: Architecture, recipe: Recipe, task: ClassificationTask) -> None:
+def check_for_recipe(architecture: Architecture, recipe: Recipe, task: Task) -> None:
     """Make sure that an architecture comes from the recipe's network and fits its data.
 
     Raises:
@@ -71,29 +66,21 @@ def check_for_recipe(architecture: Architecture, recipe: Recipe, task: Classific
     size = tuple(task.example_inputs().shape[1:])
     if architecture.input_size != size:
         raise ArchitectureError(
-            f"the architecture was made for images of {_times(architecture.input_size)}, the "
-            f"recipe gives {_times(size)}; set data.image_size, or search with this recipe"
+            f"the architecture was made for inputs of {_times(architecture.input_size)}, the "
+            f"recipe gives {_times(size)}; use the recipe of the search, or search with this one"
         )
 
 
-def check_fits_data(architecture: Architecture, task: ClassificationTask, what: str) -> None:
-    """Make sure that a network takes the images of a data set and tells its classes apart.
+def check_fits_data(architecture: Architecture, task: Task, what: str) -> None:
+    """Make sure that a network is for the data of a task.
 
     Raises:
         ArchitectureError: saying what differs; ``what`` names the network.
     """
-    classes = architecture.model.args.get("num_classes") if architecture.model else None
-    if classes is not None and classes != task.num_classes:
-        raise ArchitectureError(
-            f"{what} tells {classes} classes apart, the data set has {task.num_classes}; use the "
-            "recipe (and data) it was made with, or search with this one"
-        )
-    channels = architecture.input_size[0]
-    if channels != task.in_chans:
-        raise ArchitectureError(
-            f"{what} takes images of {channels} channels, the recipe gives {task.in_chans}; "
-            f"set data.in_chans={channels}"
-        )
+    args = architecture.model.args if architecture.model else {}
+    fault = task.misfit(args, architecture.input_size)
+    if fault is not None:
+        raise ArchitectureError(f"{what} {fault}")
 
 
 def _times(size: tuple[int, ...]) -> str:

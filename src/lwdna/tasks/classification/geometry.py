@@ -12,8 +12,8 @@ import torch
 from torch import Tensor
 from torch.nn import functional as F
 
-from lwdna.tasks.classification.draws import Stream, uniforms
 from lwdna.tasks.classification.settings import Interpolation, Range, ResolvedAugment
+from lwdna.tasks.draws import Stream, uniforms
 
 _TRIES = 10
 _ERASE_SCALE: Range = (0.02, 1 / 3)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -14,13 +15,13 @@ from torch.nn import functional as F
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
-from lwdna.tasks.classification.draws import Stream, draw_seed
 from lwdna.tasks.classification.geometry import draw_erasures, erase
 from lwdna.tasks.classification.images import ImageSet
 from lwdna.tasks.classification.mapped import MappedBatches, Order
 from lwdna.tasks.classification.memory import MemoryBatches, MixedSizes, fits_in_memory
 from lwdna.tasks.classification.settings import DataSettings, ResolvedData, resolve
 from lwdna.tasks.classification.sources import open_source
+from lwdna.tasks.draws import Stream, draw_seed
 
 Batch = tuple[Tensor, Tensor]
 """Normalised images, float32, shape (B, C, H, W), and targets: classes, int64, shape (B,), or
@@ -63,6 +64,29 @@ class ClassificationTask:
         """Return noise distributed as normalised images are, shape (1, C, H, W)."""
         size = (1, self.in_chans, self.data.image_size, self.data.image_size)
         return torch.randn(size, generator=torch.Generator().manual_seed(0))
+
+    def model_args(self, source: str) -> dict[str, Any]:
+        """Return the number of classes and, where the source knows the word, of image channels."""
+        args = {"num_classes": self.num_classes}
+        # torchvision's networks, and most of the users' own, know colour images only
+        if self.in_chans != 3 or source in ("lwdna", "timm"):
+            args["in_chans"] = self.in_chans
+        return args
+
+    def misfit(self, args: Mapping[str, Any], input_size: tuple[int, ...]) -> str | None:
+        """Say why a network is not for these classes or images, or return None if it is."""
+        classes = args.get("num_classes")
+        if classes not in (None, self.num_classes):
+            return (
+                f"tells {classes} classes apart, the data set has {self.num_classes}; use the "
+                "recipe (and data) it was made with, or search with this one"
+            )
+        if input_size[0] != self.in_chans:
+            return (
+                f"takes images of {input_size[0]} channels, the recipe gives {self.in_chans}; "
+                f"set data.in_chans={input_size[0]}"
+            )
+        return None
 
     def train_batches(
         self, batches: Sequence[Sequence[int]], *, seed: int, epoch: int, device: torch.device
@@ -125,6 +149,12 @@ class ClassificationTask:
         metrics["top5"].update(output, targets)
         # one value per image: MeanMetric ignores weights unless it looks for NaNs
         metrics["loss"].update(F.cross_entropy(output, targets, reduction="none"))
+
+    def save(self, batch: Batch, answers: None, folder: Path) -> None:
+        """Write nothing: a class is not much to look at."""
+
+    def show(self, model: nn.Module, folder: Path, device: torch.device) -> None:
+        """Write nothing."""
 
     def _normalise(self, pixels: Tensor) -> Tensor:
         """Make (pixels / 255 - mean) / std of shape (B, C, H, W)."""

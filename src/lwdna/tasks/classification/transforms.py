@@ -11,10 +11,10 @@ from PIL import Image
 from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
-from lwdna.tasks.classification.draws import Stream, draw_seed
 from lwdna.tasks.classification.geometry import draw_crops, draw_flips
 from lwdna.tasks.classification.images import ImageSet, decode
 from lwdna.tasks.classification.settings import AugmentSettings, ResolvedData
+from lwdna.tasks.draws import Stream, draw_seed
 
 _CHUNK = 32
 """Images opened, but not yet decoded, at a time."""
