@@ -11,7 +11,8 @@ from hypothesis import strategies as st
 
 from lwdna.channels import trace, widened_widths
 from lwdna.errors import BudgetError
-from lwdna.methods.keep import best_units, floors, keep_by_threshold, limits
+from lwdna.methods.budget import Limits
+from lwdna.methods.keep import best_units, floors, keep_by_threshold
 from lwdna.methods.settings import Budget
 from networks import Branches, Chain
 
@@ -51,7 +52,7 @@ def test_the_budget_is_met_within_one_unit(graph, seed, factor, spread, floor, s
     }
     if all(getattr(high, what) <= limit for what, limit in allowed.items()):
         return
-    kept = keep_by_threshold(graph, scores, least, allowed)
+    kept = keep_by_threshold(graph, scores, least, Limits(graph, allowed))
     cost = graph.cost(kept.widths)
     assert all(getattr(cost, what) <= limit for what, limit in allowed.items())
     assert all(kept.widths[name] >= least[name] for name in least)
@@ -78,7 +79,7 @@ def test_widths_are_rounded_to_multiples_and_repaired(seed, share, multiple):
     scores = _random_scores(widened, seed, 1.0)
     least = floors(graph, widened, 0.1, 0.1)
     allowed = {"macs": int(share * graph.cost(widened).macs)}
-    widths = keep_by_threshold(graph, scores, least, allowed, multiple).widths
+    widths = keep_by_threshold(graph, scores, least, Limits(graph, allowed), multiple).widths
     assert all(width % multiple == 0 for width in widths.values())
     assert graph.cost(widths).macs <= allowed["macs"]
     assert all(widths[name] >= least[name] for name in least)
@@ -104,9 +105,10 @@ def test_limits_are_fractions_of_the_baseline_or_of_the_widened_network():
     # 16x16: one 3*12*9*256, two 12*20*9*64, three 20*16*9*64, head 16*5
     macs = 3 * 12 * 9 * 256 + 12 * 20 * 9 * 64 + 20 * 16 * 9 * 64 + 16 * 5
     widened = widened_widths(graph, 2.0)
-    assert limits(graph, widened, Budget(macs=0.5)) == {"macs": macs // 2}
+    assert Limits.of(graph, widened, Budget(macs=0.5)).allowed == {"macs": macs // 2}
     wide = 3 * 24 * 9 * 256 + 24 * 40 * 9 * 64 + 40 * 32 * 9 * 64 + 32 * 5
-    assert limits(graph, widened, Budget(macs=0.25, of="widened")) == {"macs": wide // 4}
+    quarter = Limits.of(graph, widened, Budget(macs=0.25, of="widened"))
+    assert quarter.allowed == {"macs": wide // 4}
 
 
 @pytest.mark.parametrize(
@@ -120,7 +122,7 @@ def test_impossible_budgets_say_so(allowed, word):
             graph,
             _random_scores(widened, 0, 1.0),
             floors(graph, widened, 0.4, 0.4),
-            allowed,
+            Limits(graph, allowed),
         )
 
 

@@ -10,9 +10,9 @@ import numpy as np
 import numpy.typing as npt
 from torch import Tensor
 
-from lwdna.channels import ChannelGraph, Cost
+from lwdna.channels import ChannelGraph
 from lwdna.errors import BudgetError
-from lwdna.methods.settings import Budget
+from lwdna.methods.budget import Limits
 
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -24,17 +24,6 @@ class Kept:
 
     widths: dict[str, int]
     threshold: float
-
-
-def limits(graph: ChannelGraph, widened: Mapping[str, int], budget: Budget) -> dict[str, int]:
-    """Return the largest allowed MACs and/or parameters."""
-    reference = graph.cost(None if budget.of == "baseline" else widened)
-    allowed = {}
-    if budget.macs is not None:
-        allowed["macs"] = math.floor(budget.macs * reference.macs)
-    if budget.params is not None:
-        allowed["params"] = math.floor(budget.params * reference.params)
-    return allowed
 
 
 def floors(
@@ -53,19 +42,19 @@ def keep_by_threshold(
     graph: ChannelGraph,
     scores: Mapping[str, Tensor],
     least: Mapping[str, int],
-    allowed: Mapping[str, int],
+    limits: Limits,
     multiple: int = 1,
 ) -> Kept:
     """Keep the best units of all groups under one threshold, each group at least its floor.
 
     The widths found are within one unit of the budget and never above it: with the next unit in
-    the order of scores the network would cost more than ``allowed``.
+    the order of scores the network would exceed ``limits``.
 
     Args:
         graph: channel graph of the baseline.
         scores: one score per widened unit by group; larger is better.
         least: floor by group.
-        allowed: largest MACs and/or parameters.
+        limits: what the network may cost.
         multiple: round widths to a multiple, as far as the widened width allows.
 
     Raises:
@@ -73,7 +62,7 @@ def keep_by_threshold(
     """
     names = [group.name for group in graph.groups]
     full = {name: len(scores[name]) for name in names}
-    _check_reachable(graph, full, least, allowed)
+    limits.check_reachable(full, least)
     base = np.array([least[name] for name in names], dtype=np.int64)
     values, owners = _candidates(names, scores, least)
 
@@ -83,14 +72,14 @@ def keep_by_threshold(
     low, high = 0, len(owners)  # affordable, not affordable
     while high - low > 1:
         middle = (low + high) // 2
-        if _affordable(graph, widths_at(middle), allowed):
+        if limits.fits(widths_at(middle)[None])[0]:
             low = middle
         else:
             high = middle
     threshold = float(values[max(low - 1, 0)])
     widths = dict(zip(names, (int(w) for w in widths_at(low)), strict=True))
     if multiple > 1:
-        widths = _rounded(graph, widths, scores, least, allowed, multiple)
+        widths = _rounded(widths, scores, least, limits, multiple)
     return Kept(widths, threshold)
 
 
@@ -113,38 +102,11 @@ def _candidates(
     return values[order], owners[order]
 
 
-def _affordable(graph: ChannelGraph, widths: IntArray, allowed: Mapping[str, int]) -> bool:
-    macs, params = graph.costs(widths[None, :])
-    return bool(
-        macs[0] <= allowed.get("macs", macs[0]) and params[0] <= allowed.get("params", params[0])
-    )
-
-
-def _check_reachable(
-    graph: ChannelGraph,
-    full: Mapping[str, int],
-    least: Mapping[str, int],
-    allowed: Mapping[str, int],
-) -> None:
-    most, fewest = graph.cost(full), graph.cost(least)
-    if all(getattr(most, what) <= limit for what, limit in allowed.items()):
-        raise BudgetError(
-            f"the budget of {_amounts(allowed)} is not below the widened network's "
-            f"{_cost(most)}: nothing would be removed; lower the budget or raise width_mult"
-        )
-    if any(getattr(fewest, what) > limit for what, limit in allowed.items()):
-        raise BudgetError(
-            f"the budget of {_amounts(allowed)} is below what the floors alone cost, "
-            f"{_cost(fewest)}; raise the budget or lower floor and linear_floor"
-        )
-
-
 def _rounded(
-    graph: ChannelGraph,
     widths: dict[str, int],
     scores: Mapping[str, Tensor],
     least: Mapping[str, int],
-    allowed: Mapping[str, int],
+    limits: Limits,
     multiple: int,
 ) -> dict[str, int]:
     """Round to multiples, then remove the worst or add the best multiples to meet the budget."""
@@ -157,7 +119,7 @@ def _rounded(
     }
 
     def fits() -> bool:
-        return _affordable(graph, np.array([result[name] for name in names]), allowed)
+        return bool(limits.fits([[result[name] for name in names]])[0])
 
     def step_score(name: str, start: int) -> float:
         return float(ranked[name][start : start + multiple].mean())
@@ -167,7 +129,7 @@ def _rounded(
         if not removable:
             raise BudgetError(
                 f"no widths that are multiples of {multiple} meet the budget of "
-                f"{_amounts(allowed)}; raise the budget or lower multiple or the floors"
+                f"{limits}; raise the budget or lower multiple or the floors"
             )
         worst = min(removable, key=lambda name: step_score(name, result[name] - multiple))
         result[worst] -= multiple
@@ -185,11 +147,3 @@ def _rounded(
 
 def _round_up(width: int, multiple: int, most: int) -> int:
     return min(-(-width // multiple) * multiple, most)
-
-
-def _amounts(allowed: Mapping[str, int]) -> str:
-    return " and ".join(f"{limit:,} {what}" for what, limit in allowed.items())
-
-
-def _cost(cost: Cost) -> str:
-    return f"{cost.macs:,} macs and {cost.params:,} params"

@@ -18,8 +18,9 @@ from lwdna.architecture import Architecture, ModelSource
 from lwdna.channels import ChannelGraph, resize, trace, widened_widths
 from lwdna.errors import DataError
 from lwdna.hypernet import generated_weights
+from lwdna.methods.budget import Limits
 from lwdna.methods.criteria import CRITERIA, Loss, Problem, Scores
-from lwdna.methods.keep import Kept, best_units, floors, keep_by_threshold, limits
+from lwdna.methods.keep import Kept, best_units, floors, keep_by_threshold
 from lwdna.methods.settings import Budget, ShrinkSettings
 from lwdna.models import resolve_name
 
@@ -105,14 +106,14 @@ def search(
     graph = trace(model, example_inputs)
     widened = widened_widths(graph, settings.width_mult)
     least = floors(graph, widened, settings.floor, settings.linear_floor)
-    allowed = limits(graph, widened, settings.budget)
+    limits = Limits.of(graph, widened, settings.budget)
     redrawn = settings.criterion == "latent-gradient"  # it draws its weights itself
     undefined = generated_weights(model, graph) if redrawn else ()
     wide = resize(model, graph, widened, seed=seed, undefined=undefined)
     problem = Problem(wide, graph, widened, batches, loss, settings, seed)
     scores = _comparable(CRITERIA[settings.criterion](problem), settings)
     del wide, problem
-    kept = keep_by_threshold(graph, scores, least, allowed, settings.multiple)
+    kept = keep_by_threshold(graph, scores, least, limits, settings.multiple)
     architecture = Architecture.of(
         graph,
         tuple(example_inputs.shape[1:]),

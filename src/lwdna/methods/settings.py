@@ -16,9 +16,14 @@ class Budget(Settings):
     params: float | None = Field(default=None, gt=0)
     of: Literal["baseline", "widened"] = "baseline"
 
+    def fractions(self) -> dict[str, float]:
+        """Return the fraction allowed of every resource that is limited, by its name."""
+        named: dict[str, float] = self.model_dump(exclude={"of"}, exclude_none=True)
+        return named
+
     @model_validator(mode="after")
     def _limits_something(self) -> Budget:
-        if self.macs is None and self.params is None:
+        if not self.fractions():
             raise ValueError("a budget needs macs or params (or both), for example macs=0.92")
         return self
 

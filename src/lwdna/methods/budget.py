@@ -1,0 +1,108 @@
+"""What a network may cost: the resources that a budget can name, and the limits it sets on them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from functools import cached_property
+
+import numpy as np
+import numpy.typing as npt
+
+from lwdna.channels import ChannelGraph
+from lwdna.errors import BudgetError
+from lwdna.methods.settings import Budget
+
+BoolArray = npt.NDArray[np.bool_]
+IntArray = npt.NDArray[np.int64]
+Amounts = npt.NDArray[np.int64] | npt.NDArray[np.float64]
+
+Measure = Callable[[IntArray], Amounts]
+"""Maps the widths of N candidates, (N, groups) in the graph's order, to what each needs, (N,)."""
+
+RESOURCES: dict[str, Callable[[ChannelGraph], Measure]] = {
+    "macs": lambda graph: lambda widths: graph.costs(widths)[0],
+    "params": lambda graph: lambda widths: graph.costs(widths)[1],
+}
+"""How much of every resource a network needs, as a function of its widths."""
+
+
+@dataclass(frozen=True)
+class Limits:
+    """The most that a network may need of every resource its budget names."""
+
+    graph: ChannelGraph
+    allowed: Mapping[str, float]
+    """By name of the resource (see :data:`RESOURCES`), in its own unit."""
+
+    @classmethod
+    def of(cls, graph: ChannelGraph, widened: Mapping[str, int], budget: Budget) -> Limits:
+        """Turn the fractions of a budget into amounts of the baseline or the widened network."""
+        fractions = budget.fractions()
+        reference = cls(graph, fractions).usage_of(None if budget.of == "baseline" else widened)
+        return cls(
+            graph,
+            {
+                name: math.floor(fractions[name] * amount)
+                if isinstance(amount, int)
+                else fractions[name] * amount
+                for name, amount in reference.items()
+            },
+        )
+
+    @cached_property
+    def _measures(self) -> dict[str, Measure]:
+        return {name: RESOURCES[name](self.graph) for name in self.allowed}
+
+    def usage(self, widths: npt.ArrayLike) -> dict[str, Amounts]:
+        """Return what N candidates need of every limited resource, (N,) each.
+
+        Args:
+            widths: (N, groups), in the order of ``graph.groups``.
+        """
+        candidates = np.asarray(widths, dtype=np.int64)
+        return {name: measure(candidates) for name, measure in self._measures.items()}
+
+    def usage_of(self, widths: Mapping[str, int] | None = None) -> dict[str, int | float]:
+        """Return what one network needs of every limited resource (default: the baseline)."""
+        full = self.graph.complete(widths)
+        row = [[full[group.name] for group in self.graph.groups]]
+        return {name: amounts[0].item() for name, amounts in self.usage(row).items()}
+
+    def fits(self, widths: npt.ArrayLike) -> BoolArray:
+        """Return which of N candidates, (N, groups), stay within all limits, (N,)."""
+        usage = self.usage(widths)
+        within: BoolArray = np.logical_and.reduce(
+            [amounts <= self.allowed[name] for name, amounts in usage.items()]
+        )
+        return within
+
+    def check_reachable(self, most: Mapping[str, int], least: Mapping[str, int]) -> None:
+        """Make sure that the limits lie between what the floors and the widened network need.
+
+        Args:
+            most: widths of the widened network.
+            least: floors.
+
+        Raises:
+            BudgetError: the floors alone need more than is allowed, or the widened network less.
+        """
+        largest, smallest = self.usage_of(most), self.usage_of(least)
+        if all(largest[name] <= limit for name, limit in self.allowed.items()):
+            raise BudgetError(
+                f"the budget of {self} is not below the widened network's {_amounts(largest)}: "
+                "nothing would be removed; lower the budget or raise width_mult"
+            )
+        if any(smallest[name] > limit for name, limit in self.allowed.items()):
+            raise BudgetError(
+                f"the budget of {self} is below what the floors alone cost, "
+                f"{_amounts(smallest)}; raise the budget or lower floor and linear_floor"
+            )
+
+    def __str__(self) -> str:
+        return _amounts(self.allowed)
+
+
+def _amounts(usage: Mapping[str, float]) -> str:
+    return " and ".join(f"{amount:,} {name}" for name, amount in usage.items())
