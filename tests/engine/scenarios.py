@@ -41,6 +41,8 @@ def run(name: str, run_dir: Path) -> dict[str, Any]:
     return {
         "trained": result.metrics,
         "resumed": resumed.metrics,
+        "outcomes": result.outcomes.tolist(),
+        "resumed_outcomes": resumed.outcomes.tolist(),
         "losses": [line["train_loss"] for line in read_metrics(run_dir)],
         "weights": {n: t.double().norm().item() for n, t in model.state_dict().items()},
         "evaluated": evaluate(model, task, 4),

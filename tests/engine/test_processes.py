@@ -47,6 +47,7 @@ def test_two_processes_train_as_one(tmp_path: Path, two: tuple[Found, Found], na
         assert together["trained"] == pytest.approx(alone["trained"], rel=1e-5)
         assert together["weights"] == pytest.approx(alone["weights"], rel=1e-5)
         assert together["evaluated"] == pytest.approx(alone["evaluated"], rel=1e-5)
+        assert together["outcomes"] == alone["outcomes"]
 
 
 @pytest.mark.parametrize("name", SCENARIOS)
@@ -56,6 +57,7 @@ def test_processes_agree_and_resume(two: tuple[Found, Found], name: str) -> None
     assert first["losses"] == second["losses"]
     assert first["weights"] == second["weights"], "running statistics included"
     assert first["evaluated"] == second["evaluated"]
+    assert first["outcomes"] == second["outcomes"] == first["resumed_outcomes"]
 
 
 @pytest.mark.parametrize(("name", "size"), [("plain", 17), ("uneven", 5), ("idle", 1)])

@@ -11,7 +11,7 @@ from typing import Any
 
 import pytest
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from lwdna.engine import TrainingInterrupted, TrainResult, TrainSettings, last_checkpoint, train
 from lwdna.errors import CheckpointError
@@ -74,6 +74,7 @@ def assert_same_run(
 ) -> None:
     assert history(run_dir) == history(expected_dir)
     assert result.metrics == expected.metrics
+    assert torch.equal(result.outcomes, expected.outcomes)
     own, other = result.model.state_dict(), expected.model.state_dict()
     assert list(own) == list(other)
     assert all(torch.equal(own[name], other[name]) for name in own)
@@ -118,9 +119,10 @@ def test_crash_between_log_and_checkpoint_repeats_no_line(tmp_path: Path) -> Non
 
 def test_interrupted_in_evaluation(tmp_path: Path) -> None:
     class Interrupting(ToyTask):
-        def update(self, *args: Any) -> None:
-            super().update(*args)
+        def update(self, *args: Any) -> tuple[Tensor, None]:
+            judged = super().update(*args)
             interrupt()
+            return judged
 
     chosen = settings(eval_batch_size=4)
     expected = train(conv_net(), ToyTask(), chosen, tmp_path / "whole", seed=1)

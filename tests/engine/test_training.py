@@ -247,6 +247,19 @@ def test_evaluation_counts_every_example_once(batch_size: int) -> None:
     )
 
 
+@pytest.mark.parametrize("eval_batch_size", [1, 4, 17])
+def test_outcomes_are_per_example_and_in_order(tmp_path: Path, eval_batch_size: int) -> None:
+    task = ToyTask()
+    chosen = settings(eval_batch_size=eval_batch_size)
+    result = train(conv_net(), task, chosen, tmp_path, seed=0)
+    images, targets = task.images[task.train_size :], task.targets[task.train_size :]
+    with torch.no_grad():
+        right = (result.model(images).argmax(1) == targets).float()
+    assert torch.equal(result.outcomes, right)
+    assert 0 < right.mean() < 1, "otherwise their order would not show"
+    assert result.metrics["top1"] == pytest.approx(right.mean().item())
+
+
 def test_evaluation_keeps_the_mode_of_the_network() -> None:
     model = conv_net().train()
     evaluate(model, ToyTask(), 8)

@@ -67,7 +67,8 @@ def test_accuracies_that_agree_on_the_first_batch() -> None:
     metrics = task.metrics()
 
     def update(output: Tensor, target: int) -> None:
-        task.update(metrics, nn.Identity(), (output, torch.tensor([target])))
+        outcomes, _ = task.update(metrics, nn.Identity(), (output, torch.tensor([target])))
+        assert outcomes.tolist() == [100.0 if target == 9 else 0.0]
 
     scores = torch.arange(10.0)[None]
     update(scores, 9)

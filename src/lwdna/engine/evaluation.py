@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from accelerate import Accelerator
 from accelerate.utils import recursively_apply
-from torch import nn
+from torch import Tensor, nn
 
 from lwdna.engine import order
 from lwdna.engine.device import as_channels_last, make_accelerator, prepared, share_buffers
@@ -20,6 +21,16 @@ from lwdna.errors import DataError
 
 class EvaluationStopped(Exception):
     """A signal asked to stop while the validation set was being gone through."""
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """What all processes know after an evaluation."""
+
+    metrics: dict[str, float]
+    """The task's metrics by name; its ``loss`` is called ``val_loss``."""
+    outcomes: Tensor
+    """The primary metric of every example, in the order of their indices, float32, shape (N,)."""
 
 
 def evaluate(
@@ -56,7 +67,7 @@ def evaluate(
     with prepared(accelerator, model, evaluation=True) as ready:
         return run_evaluation(
             accelerator, ready, task, batch_size, channels_last=channels_last, outputs=outputs
-        )
+        ).metrics
 
 
 @torch.no_grad()
@@ -69,7 +80,7 @@ def run_evaluation(
     channels_last: bool,
     outputs: Path | None = None,
     stop: Stop | None = None,
-) -> dict[str, float]:
+) -> Evaluation:
     """Evaluate a prepared ``model``, which must not be distributed.
 
     Processes run different numbers of batches, which the collective calls in the forward pass of
@@ -90,13 +101,16 @@ def run_evaluation(
         rank=accelerator.process_index,
         processes=accelerator.num_processes,
     )
+    outcomes = torch.zeros(task.eval_size, device=accelerator.device)
     was_training = model.training
     model.eval()
     try:
-        for batch in task.eval_batches(batches, device=accelerator.device):
+        given = task.eval_batches(batches, device=accelerator.device)
+        for indices, batch in zip(batches, given, strict=True):
             if channels_last:
                 batch = recursively_apply(as_channels_last, batch)
-            answers = task.update(metrics, model, batch)
+            judged, answers = task.update(metrics, model, batch)
+            outcomes[indices] = judged.to(outcomes)
             if outputs is not None:
                 task.save(batch, answers, outputs)
             if stop and stop.requested and accelerator.num_processes == 1:
@@ -107,5 +121,7 @@ def run_evaluation(
             values = metrics.compute()
     finally:
         model.train(was_training)
+    if accelerator.num_processes > 1:  # each has filled in its own part
+        outcomes = accelerator.reduce(outcomes, "sum")
     renamed = {"val_loss" if name == "loss" else name: value for name, value in values.items()}
-    return {name: float(value) for name, value in renamed.items()}
+    return Evaluation({name: float(value) for name, value in renamed.items()}, outcomes.cpu())

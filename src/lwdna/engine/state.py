@@ -16,7 +16,7 @@ from accelerate.optimizer import AcceleratedOptimizer
 from timm.layers import convert_sync_batchnorm
 from timm.scheduler.scheduler import Scheduler
 from timm.utils import ModelEmaV3
-from torch import nn
+from torch import Tensor, nn
 
 from lwdna.engine import order
 from lwdna.engine.checkpoint import load_state, save_state
@@ -75,6 +75,8 @@ class Run:
     steps: int
     """Optimizer steps per epoch."""
     position: Position
+    outcomes: Tensor
+    """The primary metric of every example in the last evaluation, shape (N,)."""
 
     @property
     def last(self) -> Path:
@@ -132,6 +134,7 @@ def open_run(
             scheduler=make_scheduler(optimizer, settings, steps),
             steps=steps,
             position=Position(),
+            outcomes=torch.zeros(task.eval_size),
         )
         if resume:
             _restore(run)
@@ -154,6 +157,7 @@ def save(run: Run) -> None:
             run.last,
             {
                 "position": asdict(run.position),
+                "outcomes": run.outcomes,
                 "run": _identity(run),
                 "model": run.bare.state_dict(),
                 "ema": run.ema.module.state_dict() if run.ema else None,
@@ -245,7 +249,7 @@ def _restore(run: Run) -> None:
     restore_optimizer(run.optimizer.optimizer, state["optimizer"])
     if run.accelerator.scaler and state["scaler"]:
         run.accelerator.scaler.load_state_dict(state["scaler"])
-    run.position = Position(**state["position"])
+    run.position, run.outcomes = Position(**state["position"]), state["outcomes"]
 
 
 def _check_identity(run: Run, saved: Mapping[str, Any]) -> None:

@@ -25,6 +25,9 @@ class Task(Protocol):
     metric: str
     """Name of the primary metric among :meth:`metrics`; higher is better."""
 
+    unit: str
+    """What the primary metric is counted in, as in ``%`` or ``dB``; may be empty."""
+
     train_size: int
     eval_size: int
 
@@ -73,11 +76,16 @@ class Task(Protocol):
         """Return fresh metrics, states summed over processes by torchmetrics."""
         ...
 
-    def update(self, metrics: MetricCollection, model: nn.Module, batch: Batch) -> Any:
+    def update(
+        self, metrics: MetricCollection, model: nn.Module, batch: Batch
+    ) -> tuple[Tensor, Any]:
         """Run ``model`` on a validation batch and update ``metrics`` (a ``loss`` among them).
 
         Returns:
-            What the network makes of the batch, for :meth:`save`.
+            The outcome of every example, shape (B,): what it contributes to the primary metric,
+            which is the mean of all outcomes (0 or 100 for an accuracy in percent). Comparisons
+            that pair two networks example by example rest on it.
+            And what the network makes of the batch, for :meth:`save`.
         """
         ...
 

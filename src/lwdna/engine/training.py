@@ -36,6 +36,8 @@ class TrainResult:
     """The trained network in eval mode: the moving average if there is one."""
     metrics: dict[str, float]
     """The last evaluation: the task's metrics by name, its loss as ``val_loss``."""
+    outcomes: Tensor
+    """The last evaluation: the primary metric of every validation example, shape (N,)."""
     seconds: float
     """Time of training and evaluation, over all sittings of a resumed run."""
     epochs: int
@@ -91,7 +93,9 @@ def train(
             _loop(run, stop, log, shown)
     trained = run.ema.module if run.ema else model
     position = run.position
-    return TrainResult(trained.eval(), position.metrics, position.total_seconds, position.epoch)
+    return TrainResult(
+        trained.eval(), position.metrics, run.outcomes, position.total_seconds, position.epoch
+    )
 
 
 def _loop(run: Run, stop: Stop, log: RunLog | None, shown: Display) -> None:
@@ -213,7 +217,7 @@ def _finish_epoch(run: Run, stop: Stop) -> dict[str, float]:
     clock = time.perf_counter()
     evaluating = _every(settings.eval_every, number) or number == settings.epochs
     if evaluating:
-        position.metrics = run_evaluation(
+        evaluation = run_evaluation(
             run.accelerator,
             run.scored,
             task,
@@ -221,6 +225,7 @@ def _finish_epoch(run: Run, stop: Stop) -> dict[str, float]:
             channels_last=settings.channels_last,
             stop=stop,
         )
+        position.metrics, run.outcomes = evaluation.metrics, evaluation.outcomes
         line |= position.metrics
     seconds = position.train_seconds + time.perf_counter() - clock
     images = position.step * min(settings.batch_size, task.train_size)

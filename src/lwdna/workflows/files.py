@@ -10,6 +10,8 @@ from lwdna.errors import CheckpointError
 from lwdna.recipe import Recipe, load_recipe
 
 ARCHITECTURE = "architecture.lwdna.json"
+OUTCOMES = "outcomes.safetensors"
+"""The primary metric of every validation example, as one tensor under the metric's name."""
 RECIPE = "recipe.yaml"
 RESULTS = "results.json"
 SEARCH = "search.json"

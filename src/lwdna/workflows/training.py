@@ -14,7 +14,15 @@ from lwdna.engine.device import make_accelerator
 from lwdna.errors import ArchitectureError, CheckpointError
 from lwdna.files import write_json, write_text
 from lwdna.recipe import Recipe
-from lwdna.workflows.files import ARCHITECTURE, RECIPE, RESULTS, WEIGHTS, check_same_recipe
+from lwdna.weights import save_weights
+from lwdna.workflows.files import (
+    ARCHITECTURE,
+    OUTCOMES,
+    RECIPE,
+    RESULTS,
+    WEIGHTS,
+    check_same_recipe,
+)
 from lwdna.workflows.setup import baseline_architecture, check_for_recipe, make_task
 
 
@@ -31,7 +39,8 @@ def run_training(
     """Train one network with the recipe's protocol and return its results.
 
     Writes into ``run_dir``: ``recipe.yaml``, ``architecture.lwdna.json``, ``metrics.jsonl``,
-    ``tensorboard/``, ``checkpoints/``, ``model.safetensors`` and ``results.json``.
+    ``tensorboard/``, ``checkpoints/``, ``model.safetensors``, ``outcomes.safetensors`` and
+    ``results.json``.
 
     Args:
         recipe: data, protocol and seed.
@@ -79,6 +88,7 @@ def run_training(
     if PartialState().is_main_process:
         weights = run_dir / WEIGHTS
         save(trained.model, architecture, weights)
+        save_weights(run_dir / OUTCOMES, {task.metric: trained.outcomes}, {})
         results |= {
             "file_bytes": weights.stat().st_size,
             "latency_ms": measure_latency(trained.model, task.example_inputs()),

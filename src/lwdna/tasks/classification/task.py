@@ -43,6 +43,7 @@ class ClassificationTask:
     """
 
     metric = "top1"
+    unit = "%"
 
     def __init__(self, settings: DataSettings) -> None:
         source = open_source(settings)
@@ -141,14 +142,21 @@ class ClassificationTask:
             compute_groups=False,
         )
 
-    def update(self, metrics: MetricCollection, model: nn.Module, batch: Batch) -> None:
-        """Run ``model`` on a validation batch and count every image of it once."""
+    def update(
+        self, metrics: MetricCollection, model: nn.Module, batch: Batch
+    ) -> tuple[Tensor, None]:
+        """Run ``model`` on a validation batch and count every image of it once.
+
+        Returns:
+            100 for every image whose class got the highest value, 0 for the others, shape (B,).
+        """
         images, targets = batch
-        output = model(images).float()
+        output: Tensor = model(images).float()
         metrics["top1"].update(output, targets)
         metrics["top5"].update(output, targets)
         # one value per image: MeanMetric ignores weights unless it looks for NaNs
         metrics["loss"].update(F.cross_entropy(output, targets, reduction="none"))
+        return 100 * output.argmax(1).eq(targets).float(), None
 
     def save(self, batch: Batch, answers: None, folder: Path) -> None:
         """Write nothing: a class is not much to look at."""
