@@ -10,7 +10,7 @@ import pytest
 
 from lwdna.files import read_json
 from lwdna.tasks.classification import ClassificationTask
-from lwdna.workflows import quickstart, search, training
+from lwdna.workflows import quickstart, search, steps, training
 
 from .command import DIGITS, at_call, done, lwdna
 
@@ -46,12 +46,12 @@ STEPS = 4 * 2
     [
         (ClassificationTask, "loss", 2),
         (search, "write_json", 1),
-        (quickstart, "run_training", 1),
+        (steps, "run_training", 1),
         (ClassificationTask, "loss", 2 + 2),
         (ClassificationTask, "loss", 2 + 6),
         (training, "save", 1),
         (training, "write_json", 1),
-        (quickstart, "run_training", 2),
+        (steps, "run_training", 2),
         (ClassificationTask, "loss", 2 + STEPS + 6),
         (training, "write_json", 2),
         (quickstart, "write_json", 1),
@@ -73,22 +73,22 @@ def test_a_killed_job_goes_on(
 
 def test_finished_parts_are_not_repeated(job: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(quickstart, "run_training", at_call(2, quickstart.run_training, kill))
+        patched.setattr(steps, "run_training", at_call(2, steps.run_training, kill))
         with pytest.raises(Killed):
             done("quickstart", *DIGITS, "--out", "stopped")
-    steps: list[None] = []
+    losses: list[None] = []
     loss = ClassificationTask.loss
 
     def counted(*args: Any) -> Any:
-        steps.append(None)
+        losses.append(None)
         return loss(*args)
 
     monkeypatch.setattr(ClassificationTask, "loss", counted)
     done("quickstart", *DIGITS, "--resume", "--out", "stopped")
-    assert len(steps) == STEPS, "the network found is trained, nothing else"
+    assert len(losses) == STEPS, "the network found is trained, nothing else"
     assert_same_outcome(job, Path("stopped"))
     done("quickstart", "--resume", "--out", "stopped")
-    assert len(steps) == STEPS, "a finished job is only reported again"
+    assert len(losses) == STEPS, "a finished job is only reported again"
 
 
 @pytest.mark.parametrize("step", [2, 7])

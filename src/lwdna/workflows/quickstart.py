@@ -4,18 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
-from lwdna.architecture import Architecture
-from lwdna.engine import last_checkpoint
 from lwdna.engine.device import make_accelerator
 from lwdna.errors import CheckpointError
-from lwdna.files import read_json, write_json, write_text
+from lwdna.files import write_json, write_text
 from lwdna.recipe import Recipe
 from lwdna.reports import write_report
-from lwdna.workflows.files import ARCHITECTURE, RECIPE, RESULTS, check_same_recipe
-from lwdna.workflows.search import run_search
-from lwdna.workflows.training import run_training
+from lwdna.workflows.files import RECIPE, RESULTS, check_same_recipe
+from lwdna.workflows.steps import search_once, train_once
 
 
 def run_job(
@@ -51,29 +47,13 @@ def run_job(
     processes.wait_for_everyone()  # all have looked at the folder before it changes
     if processes.is_main_process and not resume:
         write_text(out / RECIPE, recipe.to_yaml())
-    file = out / "search" / ARCHITECTURE
-    if not file.exists():
-        say("searching for the width of every layer")
-        run_search(recipe, out / "search", trust_code=trust_code)
-    processes.wait_for_everyone()
-    results: dict[str, Any] = {}
-    architectures = {"baseline": None, "lwdna": Architecture.load(file)}
-    for name, architecture in architectures.items():
-        finished = out / name / RESULTS
-        done = finished.exists()
-        processes.wait_for_everyone()
-        if done:
-            results[name] = read_json(finished)
-            continue
-        results[name] = run_training(
-            recipe,
-            out / name,
-            architecture=architecture,
-            resume=last_checkpoint(out / name).exists(),
-            progress=progress,
-            trust_code=trust_code,
-            say=say,
+    found = search_once(recipe, out / "search", trust_code=trust_code, say=say)
+    results = {
+        name: train_once(
+            recipe, out / name, architecture, progress=progress, trust_code=trust_code, say=say
         )
+        for name, architecture in (("baseline", None), ("lwdna", found))
+    }
     if processes.is_main_process:
         write_json(out / RESULTS, results)
         write_report(out)

@@ -1,0 +1,63 @@
+"""Steps of a job that are done once: what is finished is read, what was stopped goes on."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from lwdna.architecture import Architecture
+from lwdna.engine import last_checkpoint
+from lwdna.engine.device import make_accelerator
+from lwdna.files import read_json
+from lwdna.recipe import Recipe
+from lwdna.workflows.files import ARCHITECTURE, RESULTS
+from lwdna.workflows.search import run_search
+from lwdna.workflows.training import run_training
+
+
+def search_once(
+    recipe: Recipe,
+    folder: Path,
+    *,
+    trust_code: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> Architecture:
+    """Return the network found by the search in ``folder``, which is done if it is missing."""
+    file = folder / ARCHITECTURE
+    if not _exists(file):
+        say("searching for the width of every layer")
+        run_search(recipe, folder, trust_code=trust_code)
+        make_accelerator("no").wait_for_everyone()
+    return Architecture.load(file)
+
+
+def train_once(
+    recipe: Recipe,
+    folder: Path,
+    architecture: Architecture | None,
+    *,
+    progress: bool = False,
+    trust_code: bool = False,
+    say: Callable[[str], None] = lambda _: None,
+) -> dict[str, Any]:
+    """Return the results of the training in ``folder``, which is done or finished if need be."""
+    if _exists(folder / RESULTS):
+        results: dict[str, Any] = read_json(folder / RESULTS)
+        return results
+    return run_training(
+        recipe,
+        folder,
+        architecture=architecture,
+        resume=last_checkpoint(folder).exists(),
+        progress=progress,
+        trust_code=trust_code,
+        say=say,
+    )
+
+
+def _exists(file: Path) -> bool:
+    """Whether a file exists; all processes have looked before any goes on to change that."""
+    found = file.exists()
+    make_accelerator("no").wait_for_everyone()
+    return found
