@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from lwdna.architecture import Architecture, ModelSource, load, save
-    from lwdna.channels import ChannelGraph, register_rule, resize, trace, widen
+    from lwdna.channels import ChannelGraph, Edits, register_rule, resize, trace, widen
     from lwdna.errors import LwdnaError
     from lwdna.methods import Budget, ShrinkSettings, shrink
     from lwdna.models import create_model, list_models, register_model
@@ -20,6 +20,7 @@ __all__ = [
     "Architecture",
     "Budget",
     "ChannelGraph",
+    "Edits",
     "LwdnaError",
     "ModelSource",
     "ShrinkSettings",
@@ -39,7 +40,7 @@ __all__ = [
 # line's help nor `lwdna.errors` needs it.
 _HOMES = {
     "lwdna.architecture": ("Architecture", "ModelSource", "load", "save"),
-    "lwdna.channels": ("ChannelGraph", "register_rule", "resize", "trace", "widen"),
+    "lwdna.channels": ("ChannelGraph", "Edits", "register_rule", "resize", "trace", "widen"),
     "lwdna.errors": ("LwdnaError",),
     "lwdna.methods": ("Budget", "ShrinkSettings", "shrink"),
     "lwdna.models": ("create_model", "list_models", "register_model"),

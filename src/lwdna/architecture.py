@@ -17,7 +17,7 @@ from pydantic import Field, ValidationError
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
-from lwdna.channels import ChannelGraph, resize, trace
+from lwdna.channels import ChannelGraph, Edits, resize, trace
 from lwdna.errors import ArchitectureError, CheckpointError, nearest
 from lwdna.files import write_text
 from lwdna.models import create_model
@@ -60,6 +60,8 @@ class Architecture(Settings):
     cost: CostRecord
     found: dict[str, Any] = Field(default_factory=dict)
     """How it was found: method, criterion, seed, budget, versions. Empty for the baseline."""
+    edits: Edits = Edits()
+    """What was decided about the baseline's groups by hand; absent from the file if nothing was."""
 
     @classmethod
     def of(
@@ -79,11 +81,16 @@ class Architecture(Settings):
             baseline=CostRecord(macs=before.macs, params=before.params),
             cost=CostRecord(macs=after.macs, params=after.params),
             found=found or {},
+            edits=graph.edits,
         )
 
     @classmethod
     def of_baseline(
-        cls, source: ModelSource, input_size: tuple[int, ...], trust_code: bool = False
+        cls,
+        source: ModelSource,
+        input_size: tuple[int, ...],
+        trust_code: bool = False,
+        edits: Edits | None = None,
     ) -> Architecture:
         """Return the architecture of an unchanged baseline.
 
@@ -91,11 +98,12 @@ class Architecture(Settings):
             source: how to make it.
             input_size: shape of one input without the batch axis.
             trust_code: allow a source that imports Python code.
+            edits: decisions by hand about its groups.
 
         Raises:
             ModelError: there is no such network, or its code is not trusted.
         """
-        graph = trace(source.create(trust_code), torch.zeros(1, *input_size))
+        graph = trace(source.create(trust_code), torch.zeros(1, *input_size), edits)
         return cls.of(graph, input_size, source)
 
     def build(
@@ -121,7 +129,7 @@ class Architecture(Settings):
                 if seed is not None:
                     torch.manual_seed(seed)
                 model = self.model.create(trust_code)
-        graph = trace(model, torch.zeros(1, *self.input_size))
+        graph = trace(model, torch.zeros(1, *self.input_size), self.edits)
         self._check_fits(graph)
         return resize(model, graph, self.widths, init="fresh", seed=seed)
 
@@ -157,7 +165,9 @@ class Architecture(Settings):
 
     def to_json(self) -> str:
         """Return readable JSON; equal architectures give equal bytes."""
-        return json.dumps(self.model_dump(mode="json"), indent=2, ensure_ascii=False) + "\n"
+        nothing = None if self.edits else {"edits"}
+        data = self.model_dump(mode="json", exclude=nothing)
+        return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
     def load(cls, path: str | Path) -> Architecture:

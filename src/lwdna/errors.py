@@ -22,6 +22,10 @@ class GraphError(LwdnaError):
     """A channel graph that cannot be traced, or widths that do not fit it."""
 
 
+class EditError(GraphError):
+    """A decision by hand about the channel graph that names nothing or cannot hold."""
+
+
 class BudgetError(LwdnaError):
     """A budget that no widths can meet."""
 

@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, Field, JsonValue, SerializeAsAny, ValidationError, create_model
 
+from lwdna.channels.edits import Edits
 from lwdna.engine import TrainSettings
 from lwdna.errors import RecipeError, nearest
 from lwdna.methods import ShrinkSettings
@@ -35,6 +36,7 @@ class Recipe(Settings):
     task: str = "classification"
     """One of :data:`lwdna.tasks.TASKS`, which says what the data settings are."""
     model: ModelSettings
+    graph: Edits = Edits()
     data: SerializeAsAny[Settings]
     shrink: ShrinkSettings = ShrinkSettings()
     train: TrainSettings = TrainSettings()

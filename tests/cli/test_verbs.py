@@ -129,6 +129,16 @@ def test_inspect_details_name_what_is_pinned_and_why(job: Path) -> None:
     assert "share" in printed
 
 
+def test_inspect_shows_what_edits_by_hand_would_do() -> None:
+    ties = ("--tie", "stages.2.*.conv1=stages.1.0.conv1", "--pin", "stages.0.0.conv1")
+    found = json.loads(done("inspect", "lwdna:resnet20_cifar", "--size", 32, "--json", *ties))
+    widths = {group["name"]: group["width"] for group in found["groups"]}
+    assert widths["stages.1.0.conv1"] == 32
+    assert not {"stages.0.0.conv1", "stages.2.0.conv1", "stages.2.1.conv1"} & set(widths)
+    message = fault("inspect", "lwdna:resnet20_cifar", "--size", 32, "--pin", "stage.0.0.conv1")
+    assert "did you mean stages.0.0.conv1" in message
+
+
 def test_report_can_be_written_again(job: Path) -> None:
     assert "report: new.html" in done("report", job, "--out", "new.html")
     assert Path("new.html").read_bytes() == (job / "report.html").read_bytes()

@@ -1,5 +1,6 @@
 """Which axes of a network's parameters share a width, and what follows from it."""
 
+from lwdna.channels.edits import Edits
 from lwdna.channels.graph import ChannelGraph, Cost, Group, LayerCost, Member
 from lwdna.channels.resize import resize, widen, widened_widths
 from lwdna.channels.rules import register_rule
@@ -8,6 +9,7 @@ from lwdna.channels.trace import trace
 __all__ = [
     "ChannelGraph",
     "Cost",
+    "Edits",
     "Group",
     "LayerCost",
     "Member",

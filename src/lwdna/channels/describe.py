@@ -111,6 +111,10 @@ def _lines(graph: ChannelGraph) -> Iterator[str]:
         for pin in pin_lines(graph):
             yield f"    {pin.reason}:"
             yield from (f"        {axis}" for axis in pin.axes)
+    if graph.edits:
+        yield ""
+        yield "by hand:"
+        yield from (f"    {line}" for line in graph.edits.lines())
     if graph.unknown_ops:
         yield ""
         yield "operators without a rule: " + ", ".join(graph.unknown_ops)

@@ -79,7 +79,7 @@ def freeze(session: Session, followers: Sequence[Follower]) -> Draft:
         for unit in units_of(layout)
     }
     records = [record for part in session.passes.values() for record in part]
-    names = _names(records, owned, ((name, session.axes[name]) for name in session.axes))
+    names = _names(records, owned, session)
     units = list(names)
     index = {unit: position for position, unit in enumerate(units)}
 
@@ -137,9 +137,7 @@ def freeze(session: Session, followers: Sequence[Follower]) -> Draft:
     return Draft(graph, units, steps)
 
 
-def _names(
-    records: Sequence[Record], owned: set[Unit], axes: Iterable[tuple[str, Axes]]
-) -> dict[Unit, str]:
+def _names(records: Sequence[Record], owned: set[Unit], session: Session) -> dict[Unit, str]:
     """Name each unit after the first module that produces it, in execution order."""
     names: dict[Unit, str] = {}
     taken: dict[str, int] = {}
@@ -147,13 +145,14 @@ def _names(
     def give(unit: Unit, module: str) -> None:
         if unit in owned and unit not in names:
             taken[module] = taken.get(module, 0) + 1
-            names[unit] = module if taken[module] == 1 else f"{module}#{taken[module]}"
+            name = module if taken[module] == 1 else f"{module}#{taken[module]}"
+            names[unit] = session.names.get(unit, name)
 
     for record in records:
         for layout in record.produced:
             for unit in units_of(layout):
                 give(unit, record.module or record.op)
-    for tensor, layouts in axes:
+    for tensor, layouts in session.axes.items():
         for layout in layouts:
             for unit in units_of(layout):
                 give(unit, tensor)

@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lwdna.channels import describe
+from lwdna.channels.edits import Edits
 from lwdna.channels.layout import Reason
 from lwdna.errors import GraphError, nearest
 
@@ -127,6 +128,8 @@ class ChannelGraph:
     pinned: tuple[Pinned, ...] = ()
     attributes: tuple[Attribute, ...] = ()
     unknown_ops: tuple[str, ...] = ()
+    edits: Edits = field(default_factory=Edits)
+    """What was decided by hand."""
     _forms: dict[AxisLayout, int] = field(default_factory=dict, init=False, repr=False)
 
     @property

@@ -12,6 +12,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from lwdna.channels.call import Axes, Call, Term
+from lwdna.channels.cuts import Cuts
 from lwdna.channels.layout import Layout, fixed, free, is_fixed
 from lwdna.channels.rules import rule_of
 from lwdna.channels.shapes import run
@@ -33,10 +34,11 @@ class Record:
 
 
 class ModuleStack:
-    """Knows which module's ``forward`` is running."""
+    """Knows which module's ``forward`` is running, and what those before have returned."""
 
     def __init__(self) -> None:
         self.paths: list[str] = [""]
+        self.results: list[tuple[str, Any]] = []
 
     @property
     def current(self) -> str:
@@ -62,8 +64,8 @@ class ModuleStack:
 
         return enter
 
-    def _leave(self, *_: Any) -> None:
-        self.paths.pop()
+    def _leave(self, module: nn.Module, args: Any, result: Any) -> None:
+        self.results.append((self.paths.pop(), result))
 
 
 @dataclass(eq=False)
@@ -71,6 +73,7 @@ class Recording(TorchDispatchMode):  # type: ignore[misc]
     """Attaches layouts to tensors as operators run; ids stay valid as all tensors are kept."""
 
     stack: ModuleStack
+    cuts: Cuts = field(default_factory=Cuts)
     records: list[Record] = field(default_factory=list)
     unknown: dict[str, None] = field(default_factory=dict)
     touched: set[int] = field(default_factory=set)
@@ -93,6 +96,11 @@ class Recording(TorchDispatchMode):  # type: ignore[misc]
             axes = tuple(fixed(size) for size in tensor.shape)
             self.attach(tensor, axes)
         return axes
+
+    def known(self, value: Any) -> list[Axes]:
+        """Return the layouts of all tensors in a module's result."""
+        leaves = tree_flatten(value)[0]
+        return [self._axes[id(leaf)] for leaf in leaves if id(leaf) in self._axes]
 
     def scaled_by_width(self, query: Tensor) -> None:
         """Note that the last axis of an attention's query sets the scale of its products."""
@@ -122,10 +130,17 @@ class Recording(TorchDispatchMode):  # type: ignore[misc]
         rule = rule_of(func)
         if rule is None and (not inputs or all(is_fixed(a) for axes in inputs for a in axes)):
             return call.plain()
+
+        def results(call: Call) -> list[Axes]:
+            axes = rule(call) if rule is not None else []
+            axes = axes if isinstance(axes, list) else [axes]
+            return axes + call.plain()[len(axes) :]
+
+        cut = self.cuts.results(call, results)
+        if cut is not None:
+            return cut
         if rule is not None:
-            axes = rule(call)
-            result = axes if isinstance(axes, list) else [axes]
-            return result + call.plain()[len(result) :]
+            return results(call)
         self.unknown[name] = None
         for layouts in inputs:
             for layout in layouts:

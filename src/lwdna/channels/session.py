@@ -9,6 +9,8 @@ from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lwdna.channels.call import Axes
+from lwdna.channels.cuts import Cuts
+from lwdna.channels.layout import Unit
 from lwdna.channels.record import Record
 
 
@@ -20,8 +22,13 @@ class Session:
     skeleton: nn.Module
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    cuts: Cuts = field(default_factory=Cuts)
     axes: dict[str, Axes] = field(default_factory=dict)
     passes: dict[bool, list[Record]] = field(default_factory=dict)
     """Records by mode: False for evaluation, True for training where that runs more modules."""
+    results: dict[str, list[Axes]] = field(default_factory=dict)
+    """What modules have returned, by their paths."""
     touched: set[str] = field(default_factory=set)
     unknown: dict[str, None] = field(default_factory=dict)
+    names: dict[Unit, str] = field(default_factory=dict)
+    """Names that units keep, whatever happens to others: those before edits by hand."""

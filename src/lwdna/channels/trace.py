@@ -9,6 +9,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import replace
 from typing import Any
 
 import torch
@@ -16,9 +17,12 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_flatten, tree_map
 
-from lwdna.channels import verify
+from lwdna.channels import hand, verify
 from lwdna.channels.attention import plain_attention
 from lwdna.channels.call import Axes
+from lwdna.channels.cuts import Cuts
+from lwdna.channels.edits import Edits
+from lwdna.channels.freeze import Draft
 from lwdna.channels.graph import ChannelGraph
 from lwdna.channels.layout import Reason, fixed, free, pin
 from lwdna.channels.record import ModuleStack, Recording, parameter_axes
@@ -31,7 +35,7 @@ OUTPUT = Reason("network output")
 INPUT = Reason("network input")
 
 
-def trace(model: nn.Module, example_inputs: Any) -> ChannelGraph:
+def trace(model: nn.Module, example_inputs: Any, edits: Edits | None = None) -> ChannelGraph:
     """Return the channel graph of ``model``.
 
     Args:
@@ -39,9 +43,11 @@ def trace(model: nn.Module, example_inputs: Any) -> ChannelGraph:
         example_inputs: a tensor, a tuple of positional arguments or a dict of keyword arguments,
             as the network takes them; only shapes and types matter. The graph's MACs are those of
             one forward pass on these inputs: give a batch of one for the usual figures.
+        edits: what you decide by hand: groups to pin or tie, operators at which channels end.
 
     Raises:
         GraphError: the network does not run on these inputs.
+        EditError: an edit names nothing or cannot hold.
     """
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     args, kwargs = _arguments(example_inputs)
@@ -52,15 +58,36 @@ def trace(model: nn.Module, example_inputs: Any) -> ChannelGraph:
         ),
         (args, kwargs),
     )
-    session = Session(fake, skeleton, args, kwargs)
-    tensors = dict(named_tensors(skeleton))
-    session.axes = {name: parameter_axes(tensor) for name, tensor in tensors.items()}
     with _failures_are_answers():
-        _record(session, tensors, training=False)
-        trainable = {name for name, _ in skeleton.named_parameters()}
-        if trainable - session.touched:
-            _record(session, tensors, training=True)
-        return verify.verified(session)
+        session = Session(fake, skeleton, args, kwargs)
+        draft = _proven(session)
+        return _edited(session, draft, edits).graph if edits else draft.graph
+
+
+def _proven(session: Session) -> Draft:
+    """Run the skeleton, and again to prove what was seen."""
+    tensors = dict(named_tensors(session.skeleton))
+    session.axes = {name: parameter_axes(tensor) for name, tensor in tensors.items()}
+    _record(session, tensors, training=False)
+    trainable = {name for name, _ in session.skeleton.named_parameters()}
+    if trainable - session.touched:
+        _record(session, tensors, training=True)
+    return verify.verified(session)
+
+
+def _edited(session: Session, draft: Draft, edits: Edits) -> Draft:
+    """Carry out edits by hand: cuts in a run of their own, then ties and pins."""
+    if edits.cut:
+        before = draft.graph
+        old = session
+        session = Session(old.fake, old.skeleton, old.args, old.kwargs, Cuts(edits.cut))
+        draft = _proven(session)
+        session.cuts.check()
+        draft = hand.prove_cuts(session, draft)
+        hand.check_nothing_lost(before, draft.graph, edits)
+    if edits.pin or edits.tie:
+        draft = hand.tied_and_pinned(session, draft, edits)
+    return replace(draft, graph=replace(draft.graph, edits=edits))
 
 
 @contextmanager
@@ -86,7 +113,7 @@ def _record(session: Session, tensors: dict[str, Tensor], training: bool) -> Non
     """Run the skeleton once and keep what was recorded under its mode."""
     session.skeleton.train(training)
     stack = ModuleStack()
-    recording = Recording(stack)
+    recording = Recording(stack, session.cuts)
     names = {}
     for name, tensor in tensors.items():
         recording.attach(tensor, session.axes[name])
@@ -117,6 +144,8 @@ def _record(session: Session, tensors: dict[str, Tensor], training: bool) -> Non
             for layout in recording.lookup(value):
                 pin(layout, OUTPUT)
     session.passes[training] = recording.records
+    for path, value in stack.results:
+        session.results.setdefault(path, []).extend(recording.known(value))
     session.touched |= {names[key] for key in recording.touched if key in names}
     session.unknown |= recording.unknown
 

@@ -61,14 +61,17 @@ class _Replay(TorchDispatchMode):  # type: ignore[misc]
         return result
 
 
-def verified(session: Session) -> ChannelGraph:
-    """Return a graph at which every group was seen to move, others pinned with the reason."""
-    followers: list[Follower] = []
+def verified(session: Session, known: Sequence[Follower] = ()) -> Draft:
+    """Return a draft at which every group was seen to move, others pinned with the reason.
+
+    ``known`` are attributes that were found to follow before.
+    """
+    following = list(known)
     modules = dict(session.skeleton.named_modules())
     repairs = Repairs(modules, lambda draft: replay(session, draft))
     steady = False
     while True:
-        draft = freeze(session, followers)
+        draft = freeze(session, following)
         failure = replay(session, draft)
         while failure is not None:
             found = repairs.attempt(draft, failure)
@@ -76,28 +79,33 @@ def verified(session: Session) -> ChannelGraph:
                 break
             draft, failure = found
         if failure is None:
-            return draft.graph
+            return draft
         if not steady and replay(session, draft, []) is not None:
             return _frozen(session, draft, failure)
         steady = True
-        followers = [
-            Follower(a.module, a.name, a.index, draft.layout(a.axis))
-            for a in draft.graph.attributes
-        ]
+        following = followers(draft)
         for group in _culprits(session, draft, failure):
-            draft.units[group].pinned = _reason(failure)
+            draft.units[group].pinned = reason(failure)
 
 
-def _reason(failure: Failure) -> Reason:
+def followers(draft: Draft) -> list[Follower]:
+    """Return the attributes found so far, in terms of units, to start a proof with."""
+    return [
+        Follower(a.module, a.name, a.index, draft.layout(a.axis)) for a in draft.graph.attributes
+    ]
+
+
+def reason(failure: Failure) -> Reason:
+    """Return why a group that makes the second run fail is pinned."""
     op, module = (failure.step.op, failure.step.module) if failure.step else ("", failure.module)
     return Reason("a size is written into the network's code", op, module)
 
 
-def _frozen(session: Session, draft: Draft, failure: Failure) -> ChannelGraph:
-    """Return a graph without groups, of a network that does not even repeat its own path."""
+def _frozen(session: Session, draft: Draft, failure: Failure) -> Draft:
+    """Return a draft without groups, of a network that does not even repeat its own path."""
     for unit in draft.units:
-        unit.pinned = replace(_reason(failure), why="the network takes another path when run again")
-    return freeze(session, []).graph
+        unit.pinned = replace(reason(failure), why="the network takes another path when run again")
+    return freeze(session, [])
 
 
 def replay(session: Session, draft: Draft, moving: Iterable[int] | None = None) -> Failure | None:

@@ -56,6 +56,18 @@ Trust = Annotated[
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with the run in the folder --out names.")
 ]
+Pin = Annotated[
+    list[str] | None,
+    typer.Option("--pin", metavar="PATTERN", help="Groups to keep as wide as they are."),
+]
+Tie = Annotated[
+    list[str] | None,
+    typer.Option("--tie", metavar="A=B", help="Groups to keep equally wide."),
+]
+Cut = Annotated[
+    list[str] | None,
+    typer.Option("--cut", metavar="MODULE[:OP]", help="Operators at which channels end."),
+]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
@@ -235,6 +247,9 @@ def inspect(
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Draw it: a page to write.")
     ] = None,
+    pin: Pin = None,
+    tie: Tie = None,
+    cut: Cut = None,
     json_: Json = False,
     trust_code: Trust = False,
 ) -> None:
@@ -248,14 +263,19 @@ def inspect(
 
       lwdna inspect lwdna:resnet56_cifar --size 32 --details
 
+      lwdna inspect timm:resnet50 --pin 'layer1.*' --tie layer2.0.conv1=layer2.1.conv1
+
       lwdna inspect runs/digits/search/architecture.lwdna.json
     """
-    from lwdna.cli import show
+    from lwdna.cli import options, show
     from lwdna.reports import write_graph_page
     from lwdna.workflows import trace_network
 
+    edits = options.read_edits(pin, tie, cut)
     with working("tracing"):
-        graph, shape = trace_network(model, size=size, channels=channels, trust_code=trust_code)
+        graph, shape = trace_network(
+            model, size=size, channels=channels, trust_code=trust_code, edits=edits
+        )
     if html:
         write_graph_page(graph, f"{model} ({' × '.join(map(str, shape))})", html)
     if json_:

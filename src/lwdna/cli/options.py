@@ -10,6 +10,7 @@ from pathlib import Path
 
 import yaml
 
+from lwdna.channels.edits import Edits
 from lwdna.engine import TrainingInterrupted
 from lwdna.errors import RecipeError
 from lwdna.recipe import Recipe, load_recipe
@@ -43,6 +44,14 @@ def read_recipe(
     if data is not None:
         overrides.append(f"data.root={_quoted(str(data))}")
     return Path(named).stem, load_recipe(named, overrides)
+
+
+def read_edits(
+    pin: Sequence[str] | None, tie: Sequence[str] | None, cut: Sequence[str] | None
+) -> Edits | None:
+    """Return decisions by hand; a tie is ``"a=b"``. None where nothing is given."""
+    ties = tuple(tuple(text.split("=")) for text in tie or ())
+    return Edits(pin=tuple(pin or ()), tie=ties, cut=tuple(cut or ())) or None
 
 
 def saved_recipe(out: Path | None, resume: bool) -> Path | None:

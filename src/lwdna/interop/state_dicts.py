@@ -16,7 +16,7 @@ from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lwdna.architecture import Architecture, ModelSource
-from lwdna.channels import ChannelGraph, resize, trace
+from lwdna.channels import ChannelGraph, Edits, resize, trace
 from lwdna.errors import CheckpointError
 from lwdna.models import resolve_name
 from lwdna.weights import load_weights
@@ -112,6 +112,7 @@ def import_state_dict(
     *,
     model_args: Mapping[str, object] | None = None,
     origin: str = "the state dict",
+    edits: Edits | None = None,
 ) -> tuple[nn.Module, Architecture]:
     """Build the network a state dict belongs to, at the widths its shapes imply, and load it.
 
@@ -121,13 +122,14 @@ def import_state_dict(
         input_size: (C, H, W), for the MACs.
         model_args: arguments for the network.
         origin: names the file in errors.
+        edits: decisions by hand about the groups.
 
     Raises:
         CheckpointError: the tensors do not fit the network at any widths.
     """
     source = ModelSource(name=resolve_name(model_name), args=dict(model_args or {}))
     model = source.create()
-    graph = trace(model, torch.zeros(1, *input_size))
+    graph = trace(model, torch.zeros(1, *input_size), edits)
     widths = widths_of(graph, tensors, origin)
     network = resize(model, graph, widths)
     load_weights(network, tensors, origin)

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from lwdna.architecture import Architecture, ModelSource
-from lwdna.channels import ChannelGraph, resize, trace, widened_widths
+from lwdna.channels import ChannelGraph, Edits, resize, trace, widened_widths
 from lwdna.errors import DataError
 from lwdna.hypernet import generated_weights
 from lwdna.methods.budget import Limits
@@ -83,6 +83,7 @@ def search(
     *,
     seed: int = 0,
     source: ModelSource | None = None,
+    edits: Edits | None = None,
 ) -> Search:
     """Find the widths of a layer-wise differentiated network.
 
@@ -94,6 +95,7 @@ def search(
         settings: widening, criterion, floors, budget.
         seed: everything random follows from it.
         source: how to make the baseline again, for the architecture file.
+        edits: decisions by hand about the groups; the architecture file carries them.
 
     Raises:
         BudgetError: no widths meet the budget.
@@ -103,7 +105,7 @@ def search(
     batches = list(batches)
     if not batches:
         raise DataError("the search needs at least one batch of training data, got none")
-    graph = trace(model, example_inputs)
+    graph = trace(model, example_inputs, edits)
     widened = widened_widths(graph, settings.width_mult)
     least = floors(graph, widened, settings.floor, settings.linear_floor)
     limits = Limits.of(graph, widened, settings.budget)
@@ -141,6 +143,7 @@ def shrink(
     *,
     seed: int = 0,
     model_args: Mapping[str, Any] | None = None,
+    edits: Edits | None = None,
     **options: Any,
 ) -> Architecture:
     """Find a better architecture for a network and a data set.
@@ -153,6 +156,7 @@ def shrink(
         budget: default 0.92 of the baseline's MACs and no more than its parameters.
         seed: everything random follows from it.
         model_args: arguments for a name.
+        edits: decisions by hand about the groups: what to pin, tie or cut.
         options: further fields of :class:`lwdna.methods.ShrinkSettings`, such as ``width_mult``.
 
     Raises:
@@ -180,7 +184,9 @@ def shrink(
         result: Tensor = loss_fn(network(inputs), targets)
         return result
 
-    found = search(model, example_inputs, batches, loss, settings, seed=seed, source=source)
+    found = search(
+        model, example_inputs, batches, loss, settings, seed=seed, source=source, edits=edits
+    )
     return found.architecture
 
 

@@ -8,15 +8,20 @@ import torch
 from torch import nn
 
 from lwdna.architecture import Architecture
-from lwdna.channels import ChannelGraph, trace
-from lwdna.errors import GraphError, ModelError
+from lwdna.channels import ChannelGraph, Edits, trace
+from lwdna.errors import EditError, GraphError, ModelError
 from lwdna.models import create_model
 
 _USUAL = (3, 224, 224)
 
 
 def trace_network(
-    model: str, *, size: int | None = None, channels: int | None = None, trust_code: bool = False
+    model: str,
+    *,
+    size: int | None = None,
+    channels: int | None = None,
+    trust_code: bool = False,
+    edits: Edits | None = None,
 ) -> tuple[ChannelGraph, tuple[int, ...]]:
     """Return the channel graph of a network and the input shape (C, H, W) it is for.
 
@@ -25,15 +30,18 @@ def trace_network(
         size: side of the square input in pixels; by default what the network is made for.
         channels: channels of the input; by default what the network is made for.
         trust_code: allow a network whose source imports Python code.
+        edits: decisions by hand; by default those of an architecture file.
 
     Raises:
         ModelError: there is no such network.
         ArchitectureError: the file cannot be read.
         GraphError: the network does not run on such images.
+        EditError: an edit names nothing or cannot hold.
     """
     if model.endswith((".json", ".safetensors")):
         architecture = Architecture.load(Path(model))
         network, usual = architecture.build(trust_code=trust_code), architecture.input_size
+        edits = edits or architecture.edits
     else:
         if Path(model).exists():
             raise ModelError(
@@ -44,7 +52,9 @@ def trace_network(
         usual = _made_for(network)
     shape = (channels or usual[0], size or usual[1], size or usual[2])
     try:
-        return trace(network, torch.zeros(1, *shape)), shape
+        return trace(network, torch.zeros(1, *shape), edits), shape
+    except EditError:
+        raise
     except GraphError as error:
         raise GraphError(f"{error}; set --size and --channels to what {model} takes") from error
 

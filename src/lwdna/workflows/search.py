@@ -44,6 +44,7 @@ def run_search(recipe: Recipe, out: str | Path, *, trust_code: bool = False) -> 
         settings,
         seed=recipe.seed,
         source=source,
+        edits=recipe.graph,
     )
     seconds = time.perf_counter() - start
     if accelerator.is_main_process:

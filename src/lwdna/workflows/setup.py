@@ -36,7 +36,7 @@ def make_baseline(recipe: Recipe, source: ModelSource, trust_code: bool) -> nn.M
 def baseline_architecture(recipe: Recipe, task: Task, trust_code: bool) -> Architecture:
     """Return the architecture of the recipe's unchanged baseline."""
     size = tuple(task.example_inputs().shape[1:])
-    return Architecture.of_baseline(make_source(recipe, task), size, trust_code)
+    return Architecture.of_baseline(make_source(recipe, task), size, trust_code, recipe.graph)
 
 
 def check_for_recipe(architecture: Architecture, recipe: Recipe, task: Task) -> None:
