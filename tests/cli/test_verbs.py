@@ -149,8 +149,9 @@ def test_list() -> None:
     assert "timm:resnet50" in done("list", "models", "*resnet50").splitlines()
     assert {"digits", "images", "imagenet/resnet50"} <= set(done("list", "recipes").splitlines())
     assert done("list", "recipes", "imagenet/*").splitlines() == ["imagenet/resnet50"]
+    assert "arXiv 2006.05467" in done("list", "criteria", "synflow")
     assert "lwdna.channels.rules" in done("list", "ops", "*convolution*")
-    assert "models, recipes or ops" in fault("list", "networks")
+    assert "models, recipes, criteria or ops" in fault("list", "networks")
     assert "lwdna list models" in fault("list", "models", "nothing*")
 
 

@@ -356,10 +356,10 @@ def import_(
 
 @app.command("list")
 def list_(
-    what: Annotated[str, typer.Argument(help="models, recipes or ops.")] = "models",
+    what: Annotated[str, typer.Argument(help="models, recipes, criteria or ops.")] = "models",
     pattern: Annotated[str, typer.Argument(help="Shell pattern, quoted.")] = "*",
 ) -> None:
-    """List networks, recipes, or operators with a rule.
+    """List networks, recipes, criteria, or operators with a rule.
 
     Examples:
 
@@ -377,6 +377,14 @@ def list_(
         from lwdna.shipped import list_recipes
 
         names = [name for name in list_recipes() if fnmatch(name, pattern)]
+    elif what == "criteria":
+        from lwdna.methods.criteria import CRITERIA
+
+        names = [
+            f"{name:20} {criterion.summary} ({criterion.paper})"
+            for name, criterion in CRITERIA.items()
+            if fnmatch(name, pattern)
+        ]
     elif what == "ops":
         from lwdna.channels.rules import RULES
 
@@ -386,7 +394,7 @@ def list_(
             if fnmatch(name, pattern)
         ]
     else:
-        raise RecipeError(f"cannot list {what!r}; use models, recipes or ops")
+        raise RecipeError(f"cannot list {what!r}; use models, recipes, criteria or ops")
     if not names:
         raise RecipeError(f"no {what} match {pattern!r}; see all with: lwdna list {what}")
     typer.echo("\n".join(names))

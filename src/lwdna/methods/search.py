@@ -19,7 +19,7 @@ from lwdna.channels import ChannelGraph, Edits, resize, trace, widened_widths
 from lwdna.errors import DataError
 from lwdna.hypernet import generated_weights
 from lwdna.methods.budget import Limits
-from lwdna.methods.criteria import CRITERIA, Loss, Problem, Scores
+from lwdna.methods.criteria import CRITERIA, Loss, Problem, Scores, reset_norms
 from lwdna.methods.keep import Kept, best_units, floors, keep_by_threshold
 from lwdna.methods.settings import Budget, ShrinkSettings
 from lwdna.models import resolve_name
@@ -109,11 +109,12 @@ def search(
     widened = widened_widths(graph, settings.width_mult)
     least = floors(graph, widened, settings.floor, settings.linear_floor)
     limits = Limits.of(graph, widened, settings.budget)
-    redrawn = settings.criterion == "latent-gradient"  # it draws its weights itself
-    undefined = generated_weights(model, graph) if redrawn else ()
+    criterion = CRITERIA[settings.criterion]
+    undefined = generated_weights(model, graph) if criterion.draws_weights else ()
     wide = resize(model, graph, widened, seed=seed, undefined=undefined)
-    problem = Problem(wide, graph, widened, batches, loss, settings, seed)
-    scores = _comparable(CRITERIA[settings.criterion](problem), settings)
+    reset_norms(wide)
+    problem = Problem(wide, graph, widened, example_inputs, batches, loss, settings, seed)
+    scores = _comparable(criterion.score(problem), settings)
     del wide, problem
     kept = keep_by_threshold(graph, scores, least, limits, settings.multiple)
     architecture = Architecture.of(

@@ -8,6 +8,21 @@ from pydantic import Field, model_validator
 
 from lwdna.settings import Settings
 
+CriterionName = Literal[
+    "latent-gradient",
+    "latent-magnitude",
+    "taylor",
+    "snip",
+    "fisher",
+    "synflow",
+    "synflow-expectation",
+    "weight-norm",
+    "batchnorm-scale",
+    "uniform",
+    "random",
+]
+"""How units are scored: the keys of :data:`lwdna.methods.criteria.CRITERIA`."""
+
 
 class Budget(Settings):
     """How much the network found may cost, as fractions of the baseline or the widened network."""
@@ -34,7 +49,7 @@ class ShrinkSettings(Settings):
     width_mult: float = Field(default=2.0, gt=0)
     """How many times wider every group is made before the search."""
     budget: Budget = Budget(macs=0.92, params=1.0)
-    criterion: Literal["latent-gradient", "uniform", "random"] = "latent-gradient"
+    criterion: CriterionName = "latent-gradient"
     reverse: bool = False
     """Whether the worst units stay instead of the best: a control for the criterion."""
     normalize: Literal["none", "group-mean"] = "none"

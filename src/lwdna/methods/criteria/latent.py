@@ -11,20 +11,32 @@ import torch
 from torch import Tensor, nn
 
 from lwdna.channels import ChannelGraph
-from lwdna.hypernet import (
-    Latents,
-    attach,
-    draw_factors,
-    generated_weights,
-    rows_at_a_time,
-    sum_by_unit,
-)
-from lwdna.methods.criteria.problem import Problem, Scores, reset_norms
+from lwdna.hypernet import Latents, attach, draw_factors, generated_weights
+from lwdna.methods.criteria.connections import sums_over_both_sides, weight_times_gradient
+from lwdna.methods.criteria.problem import Problem, Scores
 
 
 def latent_gradient(problem: Problem) -> Scores:
     """Return |dL/dz| by group: see :func:`latent_gradients`."""
     return {name: gradient.abs() for name, gradient in latent_gradients(problem).items()}
+
+
+def latent_magnitude(problem: Problem) -> Scores:
+    """Return |z|, the size of each unit's latent.
+
+    Li et al., "DHP: Differentiable Meta Pruning via HyperNetworks", ECCV 2020 (arXiv 2003.13683),
+    section 3.3: proximal steps on the latents drive those that the loss does not need to zero.
+    Without such a warm-up the latents are still their random draw, so that the widths found are
+    uniform but for sampling noise.
+    """
+    latents = problem.latents
+    if latents is None:
+        generator = torch.Generator().manual_seed(problem.seed)
+        latents = Latents(problem.graph, problem.widths, generator)
+    return {
+        name: vector.detach().abs().cpu()
+        for name, vector in zip(latents.names, latents.vectors, strict=True)
+    }
 
 
 def latent_gradients(problem: Problem) -> Scores:
@@ -44,14 +56,13 @@ def latent_gradients(problem: Problem) -> Scores:
     wide, graph, settings = problem.wide, problem.graph, problem.settings
     latents = problem.latents
     if latents is None:
-        reset_norms(wide)
         make = attach if settings.hypernetwork else _draw_weights
         latents = make(wide, graph, problem.widths, settings.embedding_dim, problem.seed)
     problem.backward()
     if settings.hypernetwork or problem.latents is not None:
         found = [v.grad if v.grad is not None else torch.zeros_like(v) for v in latents.vectors]
     else:
-        found = _closed_form(wide, graph, latents)
+        found = _closed_form(problem, latents)
     return {name: gradient.cpu() for name, gradient in zip(latents.names, found, strict=True)}
 
 
@@ -78,27 +89,11 @@ def _draw_weights(
     return latents
 
 
-def _closed_form(wide: nn.Module, graph: ChannelGraph, latents: Latents) -> list[Tensor]:
-    totals = [torch.zeros(len(vector), dtype=torch.float64) for vector in latents.vectors]
-    for name, layer in generated_weights(wide, graph).items():
-        weight = layer.weight
-        if weight.grad is None:
-            continue
-        product = _pairwise(weight.detach(), weight.grad)
-        sum_by_unit(product.sum(1).cpu(), graph.tensors[name][0], totals)
-        sum_by_unit(product.sum(0).cpu(), graph.tensors[name][1], totals)
+def _closed_form(problem: Problem, latents: Latents) -> list[Tensor]:
+    totals = sums_over_both_sides(
+        problem.wide, problem.graph, problem.widths, weight_times_gradient
+    )
     return [
-        (total / vector.detach().double()).float()
+        (total / vector.detach().cpu().double()).float()
         for total, vector in zip(totals, latents.vectors, strict=True)
     ]
-
-
-def _pairwise(weight: Tensor, gradient: Tensor) -> Tensor:
-    """Return the sum of W * dL/dW over kernel positions, (O, I), in pieces that fit a cache."""
-    rows = rows_at_a_time(weight.shape)
-    return torch.cat(
-        [
-            (one * two).reshape(*one.shape[:2], -1).sum(2)
-            for one, two in zip(weight.split(rows), gradient.split(rows), strict=True)
-        ]
-    )

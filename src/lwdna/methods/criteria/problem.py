@@ -32,6 +32,8 @@ class Problem:
     """The channel graph of the baseline."""
     widths: Mapping[str, int]
     """The widths of ``wide``."""
+    example_inputs: Tensor
+    """One input, (1, C, H, W)."""
     batches: Sequence[Any]
     loss: Loss
     settings: ShrinkSettings
@@ -41,6 +43,11 @@ class Problem:
     """Whether the weights mean something, so that they have to be scored as they are."""
     latents: Latents | None = None
     """The latents that generate the weights, where a hypernetwork has been warmed up."""
+
+    @property
+    def sizes(self) -> list[int]:
+        """How many examples each batch holds."""
+        return [_examples(batch) for batch in self.batches]
 
     def backward(self) -> None:
         """Leave the gradients of the mean loss over all examples of all batches in ``wide``.
@@ -56,12 +63,16 @@ class Problem:
     def losses(self) -> Iterator[Tensor]:
         """Yield the loss of each batch, weighted so that their sum is the mean over all examples.
 
+        What is random in the network (dropout) follows from the seed.
+
         Raises:
             TrainingError: a loss is not finite.
         """
-        sizes = [_examples(batch) for batch in self.batches]
+        sizes = self.sizes
         for number, (batch, size) in enumerate(zip(self.batches, sizes, strict=True)):
-            value = self.loss(self.wide, batch) * (size / sum(sizes))
+            with torch.random.fork_rng():
+                torch.manual_seed(self.seed + number)
+                value = self.loss(self.wide, batch) * (size / sum(sizes))
             if not bool(torch.isfinite(value)):
                 raise TrainingError(
                     f"the loss of search batch {number} is {value.item()}; "
@@ -71,14 +82,17 @@ class Problem:
 
 
 def reset_norms(network: nn.Module) -> None:
-    """Let normalisation start as the identity, as the paper's networks do.
+    """Let normalisation start as the identity, as the paper's networks do, and no gain at zero.
 
     Many families start the last scale of a residual branch at zero; the gradients of everything
     before it would then vanish, and with them the scores.
     """
     for module in network.modules():
-        if isinstance(module, _NormBase | nn.GroupNorm | nn.LayerNorm):
+        if isinstance(module, _NormBase | nn.GroupNorm | nn.LayerNorm | nn.RMSNorm):
             module.reset_parameters()
+    for name, parameter in network.named_parameters():
+        if parameter.ndim <= 1 and not name.endswith("bias") and not parameter.any():
+            nn.init.ones_(parameter)
 
 
 def _examples(batch: Any) -> int:

@@ -1,0 +1,179 @@
+"""Every criterion against numbers worked out by hand, and on networks of every kind."""
+
+from __future__ import annotations
+
+import math
+from typing import get_args
+
+import pytest
+import torch
+from families import FAMILIES, batches, loss
+from torch import Tensor, nn
+
+import lwdna
+from lwdna.methods import ShrinkSettings, search
+from lwdna.methods.criteria import CRITERIA, Problem
+from lwdna.methods.criteria.scales import unit_scales
+from lwdna.methods.settings import CriterionName
+
+CONTROLS = ("uniform", "random")
+
+
+class Two(nn.Module):
+    """image 1 -> 2 units -> 1: y = 5 relu(2 x) + 7 relu(-3 x)."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.one = nn.Conv2d(1, 2, 1, bias=False)
+        self.two = nn.Conv2d(2, 1, 1, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.two(self.one(x).relu())
+
+
+def _problem(out: tuple[float, float] = (5.0, 7.0)) -> Problem:
+    """Two units on the examples 1, -2 and 3."""
+    network = Two()
+    with torch.no_grad():
+        network.one.weight.copy_(torch.tensor([2.0, -3.0]).reshape(2, 1, 1, 1))
+        network.two.weight.copy_(torch.tensor(out).reshape(1, 2, 1, 1))
+    examples = torch.tensor([1.0, -2.0, 3.0]).reshape(3, 1, 1, 1)
+    graph = lwdna.trace(network, examples[:1])
+    return Problem(
+        network,
+        graph,
+        graph.widths,
+        examples[:1],
+        list(examples.split([1, 2])),
+        lambda network, x: network(x).mean(),
+        ShrinkSettings(floor=0.0, linear_floor=0.0),
+        seed=0,
+    )
+
+
+# Outputs by unit: 10, 0, 30 through the first one, 0, 42, 0 through the second.
+BY_HAND = {
+    "taylor": [(40 / 3) ** 2, 14**2],
+    "snip": [80 / 164, 84 / 164],  # every path passes two weights: 2 * 40/3 of 2 * (40/3 + 14)
+    "fisher": [(10**2 + 30**2) / 6, 42**2 / 6],
+    # Flow 2 * 5 and 3 * 7. Units left after round r: 2 * 0.5 ** (r / 10), one from round 5 on.
+    "synflow": [4 + 10 / 21, 9 + 1],
+    "synflow-expectation": [1 / 0.5, 1 / 1.5],
+    "weight-norm": [2, 3],
+    "batchnorm-scale": [2, 3],  # no normalisation: the norms of the filters
+}
+
+
+@pytest.mark.parametrize("criterion", BY_HAND)
+def test_scores_worked_out_by_hand(criterion):
+    (scores,) = CRITERIA[criterion].score(_problem()).values()
+    assert scores.tolist() == pytest.approx(BY_HAND[criterion], rel=1e-6)
+
+
+@pytest.mark.parametrize("criterion", ["taylor", "snip", "fisher", "synflow"])
+def test_a_unit_that_nothing_reads_is_worth_nothing(criterion):
+    (scores,) = CRITERIA[criterion].score(_problem((0.0, 7.0))).values()
+    assert scores[0] == (4 if criterion == "synflow" else 0)  # four rounds passed without removal
+    assert scores[1] > scores[0]
+
+
+def test_the_recipes_choices_are_the_table():
+    assert get_args(CriterionName) == tuple(CRITERIA)
+    assert not set(CRITERIA) - set(BY_HAND) - {"latent-gradient", "latent-magnitude", *CONTROLS}
+
+
+def _search(model, criterion, sizes=(3, 2), seed=0, **options):
+    settings = {
+        "budget": lwdna.Budget(macs=0.6, of="widened"),
+        "floor": 0.1,
+        "linear_floor": 0.1,
+        **options,
+    }
+    return search(
+        model,
+        torch.zeros(1, 3, 32, 32),
+        batches(sizes),
+        loss,
+        ShrinkSettings(criterion=criterion, **settings),
+        seed=seed,
+    )
+
+
+@pytest.fixture(scope="module", params=FAMILIES)
+def family(request):
+    torch.manual_seed(0)
+    return FAMILIES[request.param]()
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_every_criterion_runs_on_every_kind_of_network(family, criterion):
+    found = _search(family, criterion)
+    for name, scores in found.scores.items():
+        assert scores.shape == (found.widened[name],)
+        assert scores.isfinite().all()
+        assert (scores >= 0).all()
+    assert any(len(scores.unique()) > 1 for scores in found.scores.values()) or (
+        criterion == "batchnorm-scale"
+    )
+    widened = found.graph.cost(found.widened)
+    assert found.graph.cost(found.architecture.widths).macs <= 0.6 * widened.macs
+
+
+@pytest.mark.parametrize("criterion", CRITERIA)
+def test_scores_do_not_depend_on_the_split_into_batches_or_on_the_global_state(criterion):
+    torch.manual_seed(0)
+    model = FAMILIES["upscaler"]()
+    first = _search(model, criterion, (6,)).scores
+    for sizes in ((2, 4), (1, 2, 3)):
+        torch.manual_seed(sum(sizes[:1]))
+        for name, scores in _search(model, criterion, sizes).scores.items():
+            torch.testing.assert_close(scores, first[name], rtol=2e-4, atol=1e-9)
+
+
+def test_the_scale_of_a_unit_is_the_largest_of_its_normalisations_or_of_its_filters():
+    model = nn.Sequential(
+        nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2), nn.BatchNorm2d(2), nn.Conv2d(2, 2, 1), nn.Flatten()
+    )
+    graph = lwdna.trace(model, torch.zeros(1, 3, 1, 1))
+    with torch.no_grad():
+        model[1].weight.copy_(torch.tensor([0.5, -4.0]))
+        model[2].weight.copy_(torch.tensor([-2.0, 3.0]))
+    assert {n: s.tolist() for n, s in unit_scales(model, graph, graph.widths).items()} == {
+        "0": [2.0, 4.0]
+    }
+
+
+def test_expected_flow_counts_how_often_a_path_meets_a_group():
+    """A residual branch of width m beside its trunk of width n: R is c (n + n (d m) (u n))."""
+    torch.manual_seed(0)
+
+    class Residual(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nn.Conv2d(1, 5, 1, bias=False)
+            self.down = nn.Conv2d(5, 3, 1, bias=False)
+            self.up = nn.Conv2d(3, 5, 1, bias=False)
+            self.head = nn.Conv2d(5, 2, 1, bias=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.stem(x)
+            return self.head(x + self.up(self.down(x)))
+
+    model = Residual()
+    found = search(
+        model,
+        torch.zeros(1, 1, 1, 1),
+        batches(),
+        loss,
+        ShrinkSettings(
+            criterion="synflow-expectation", width_mult=1.0, budget=lwdna.Budget(macs=0.7)
+        ),
+        seed=3,
+    )
+    graph = found.graph
+    wide = lwdna.resize(model, graph, found.widened, seed=3)
+    down, up = (float(layer.weight.detach().abs().mean()) for layer in (wide.down, wide.up))
+    branch = down * 3 * up * 5
+    part = branch / (1 + branch)
+    assert math.isclose(found.scores["down"][0], part / 0.5, rel_tol=1e-6)  # met by the branch
+    assert math.isclose(found.scores["stem"][0], (1 + part) / 0.5, rel_tol=1e-6)  # once, or twice
