@@ -14,6 +14,7 @@ from torch import Tensor
 
 from lwdna.channels import layout as algebra
 from lwdna.channels.layout import Layout, Reason, fixed
+from lwdna.channels.lengths import Length, tie
 
 Axes = tuple[Layout, ...]
 """One layout per axis of a tensor."""
@@ -44,6 +45,8 @@ class Call:
     arguments: dict[str, Any]
     outputs: list[Tensor]
     lookup: Callable[[Tensor], Axes]
+    asked: Sequence[int] = ()
+    """Integers in the network's own call that led to this operator, as far as they are sizes."""
     terms: list[Term] = field(default_factory=list)
     produced: list[Layout] = field(default_factory=list)
 
@@ -86,6 +89,18 @@ class Call:
     def mark_inexact(self, layout: Layout, why: str) -> None:
         if not algebra.is_fixed(layout):
             algebra.mark_inexact(layout, self.blame(why))
+
+    def tie(self, layout: Layout, size: int) -> None:
+        """Let an axis follow the number that its size was asked for with, if that has an origin."""
+        if isinstance(size, Length):
+            tie(layout, size, self.blame)
+
+    def asked_for(self, sizes: Sequence[int]) -> Sequence[int]:
+        """Return the sizes as the network's code asked for them, -1 included; else as they are."""
+        fits = len(self.asked) == len(sizes) and all(
+            asked in (size, -1) for asked, size in zip(self.asked, sizes, strict=True)
+        )
+        return self.asked if fits else sizes
 
     def macs(self, count: int, *layouts: Layout) -> None:
         """Declare ``count`` times the product of the axes' lengths as the operator's cost."""

@@ -39,7 +39,7 @@ class Cuts:
         matching = [p for p in self.patterns if _matches(p, call.module, call.op)]
         if not matching:
             return None
-        alone = replace(call, lookup=_apart(call), terms=[], produced=[])
+        alone = replace(call, lookup=_apart(call), asked=(), terms=[], produced=[])
         results = [tuple(_fresh(axis) for axis in axes) for axes in rule(alone)]
         if alone.terms:
             return None

@@ -124,8 +124,13 @@ def freeze(session: Session, followers: Sequence[Follower]) -> Draft:
             for term in record.terms
         ),
         pinned=_pinned(session, [name for name in tensors if name in live & parameters]),
-        attributes=tuple(Attribute(f.module, f.name, f.index, write(f.layout)) for f in followers),
+        attributes=tuple(
+            Attribute(f.module, f.name, f.index, write(f.layout))
+            for f in followers
+            if any(part.group >= 0 for part in write(f.layout))
+        ),
         unknown_ops=tuple(session.unknown),
+        remade=tuple(session.remade),
     )
     steps = {
         mode: [

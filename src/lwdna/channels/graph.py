@@ -130,6 +130,8 @@ class ChannelGraph:
     unknown_ops: tuple[str, ...] = ()
     edits: Edits = field(default_factory=Edits)
     """What was decided by hand."""
+    remade: tuple[str, ...] = ()
+    """Buffers that the network makes anew while it runs, of whatever shape."""
     _forms: dict[AxisLayout, int] = field(default_factory=dict, init=False, repr=False)
 
     @property

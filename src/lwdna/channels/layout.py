@@ -183,7 +183,8 @@ def mark_inexact(layout: Layout, reason: Reason) -> None:
         unit.inexact = unit.inexact or reason
 
 
-def _bind(unit: Unit, layout: Layout) -> None:
+def bind(unit: Unit, layout: Layout) -> None:
+    """Say what a unit is made of."""
     assert unit.binding is None
     assert unit.pinned is None
     assert unit.size == size_of(layout), (unit, layout)
@@ -259,7 +260,7 @@ def _cut(segment: Segment, at: int, blame: Blame) -> Layout:
         return (Segment(whole, unit, inner), Segment(outer - whole, unit, inner))
     if rest % inner == 0:
         head, tail = Unit(rest // inner), Unit(unit.size - rest // inner)
-        _bind(unit, (Segment(1, head, 1), Segment(1, tail, 1)))
+        bind(unit, (Segment(1, head, 1), Segment(1, tail, 1)))
         pieces = [Segment(1, head, inner), Segment(1, tail, inner)]
     else:
         pin((segment,), blame("cut between channels that belong together"))
@@ -282,16 +283,16 @@ def _equate(a: Segment, b: Segment, blame: Blame) -> None:
     outer, inner = lcm(a.outer, b.outer), lcm(a.inner, b.inner)
     if a.size % (outer * inner) == 0:
         common = Unit(a.size // (outer * inner))
-        _bind(a.unit, (Segment(outer // a.outer, common, inner // a.inner),))
-        _bind(b.unit, (Segment(outer // b.outer, common, inner // b.inner),))
+        bind(a.unit, (Segment(outer // a.outer, common, inner // a.inner),))
+        bind(b.unit, (Segment(outer // b.outer, common, inner // b.inner),))
         return
     # Only the sizes can agree: length = factor * common.size on both sides.
     fold_a, fold_b = a.outer * a.inner, b.outer * b.inner
     fold = lcm(fold_a, fold_b)
     common = Unit(a.size // fold)
     common.inexact = blame("channels meet in orders that agree in number only")
-    _bind(a.unit, (Segment(fold // fold_a, common, 1),))
-    _bind(b.unit, (Segment(fold // fold_b, common, 1),))
+    bind(a.unit, (Segment(fold // fold_a, common, 1),))
+    bind(b.unit, (Segment(fold // fold_b, common, 1),))
 
 
 def cut(layout: Layout, sizes: Sequence[int], blame: Blame) -> list[Layout]:
@@ -326,7 +327,7 @@ def cut_equal(layout: Layout, count: int, blame: Blame) -> Layout:
             return (Segment(outer // count, unit, inner),)
         if outer == 1 and unit.size % count == 0:
             common = Unit(unit.size // count)
-            _bind(unit, (Segment(count, common, 1),))
+            bind(unit, (Segment(count, common, 1),))
             return (Segment(1, common, inner),)
         if inner % count == 0:
             mark_inexact(segments, blame("cut across channels that belong together"))
@@ -360,22 +361,27 @@ def merge(axes: Sequence[Layout], blame: Blame) -> Layout:
     return resolve(merged)
 
 
-def unmerge(layout: Layout, sizes: Sequence[int], blame: Blame) -> list[Layout]:
+def unmerge(
+    layout: Layout, sizes: Sequence[int], blame: Blame, hints: Sequence[int] | None = None
+) -> list[Layout]:
     """Split one axis into several, row-major; one of them varies, the others are fixed.
 
     Sizes alone do not tell which of the new axes varies (64 channels seen as 4 x 16). The one that
-    fits the segments' own structure is taken, else the longest; running the network again at
-    other widths proves or refutes the choice.
+    fits the segments' own structure is taken, then the one with the highest hint (negative: it
+    does not vary), then the longest; running the network again at other widths proves or refutes
+    the choice.
     """
     segments = resolve(layout)
     if is_fixed(segments) or len(sizes) == 1:
         return [fixed(size) for size in sizes] if len(sizes) != 1 else [segments]
 
-    def preference(axis: int) -> tuple[bool, bool, int, int]:
-        before, after = prod(sizes[:axis]), prod(sizes[axis + 1 :])
-        first = segments[0]
+    def preference(axis: int) -> tuple[bool, bool, int, bool, int, int]:
+        after = prod(sizes[axis + 1 :])
+        hint = hints[axis] if hints else 0
         return (
-            len(segments) == 1 and before == first.outer and after == first.inner,
+            hint >= 0,
+            all(_fits(part, sizes[axis] * after, after) for part in segments),
+            hint,
             after > 1 and all(part.inner % after == 0 for part in segments),
             sizes[axis],
             axis,
@@ -387,6 +393,12 @@ def unmerge(layout: Layout, sizes: Sequence[int], blame: Blame) -> list[Layout]:
     return [part if axis == varying else fixed(size) for axis, size in enumerate(sizes)]
 
 
+def _fits(part: Segment, period: int, inner: int) -> bool:
+    """Tell whether a segment falls into whole periods whose ``inner`` last factors are fixed."""
+    periods, rest = divmod(part.size, period)
+    return not rest and part.outer % periods == 0 and part.inner % inner == 0
+
+
 def divide_inner(layout: Layout, factor: int, blame: Blame) -> Layout:
     """Return the layout of the slow axis when ``factor`` consecutive channels form the fast one."""
     if factor == 1:
@@ -395,7 +407,7 @@ def divide_inner(layout: Layout, factor: int, blame: Blame) -> Layout:
         if unit is not None and unit.binding is None and inner % factor:
             missing = factor // gcd(inner, factor)
             if unit.size % missing == 0:
-                _bind(unit, (Segment(1, Unit(unit.size // missing), missing),))
+                bind(unit, (Segment(1, Unit(unit.size // missing), missing),))
     segments = resolve(layout)
     if any(part.inner % factor for part in segments):
         pin(segments, blame("channels do not divide into the new axes"))
@@ -403,8 +415,13 @@ def divide_inner(layout: Layout, factor: int, blame: Blame) -> Layout:
     return tuple(Segment(outer, unit, inner // factor) for outer, unit, inner in segments)
 
 
-def reshape(axes: Sequence[Layout], shape: Sequence[int], blame: Blame) -> list[Layout]:
-    """Return the layouts after a row-major view of ``axes`` as ``shape``."""
+def reshape(
+    axes: Sequence[Layout], shape: Sequence[int], blame: Blame, hints: Sequence[int] | None = None
+) -> list[Layout]:
+    """Return the layouts after a row-major view of ``axes`` as ``shape``.
+
+    ``hints`` say of each new axis how likely it is to vary where an old one is taken apart.
+    """
     sizes = [size_of(axis) for axis in axes]
     if sizes == list(shape):
         return list(axes)
@@ -429,6 +446,8 @@ def reshape(axes: Sequence[Layout], shape: Sequence[int], blame: Blame) -> list[
                 given.append(target.pop(0))
                 want *= shape[given[-1]]
         merged = merge([axes[i] for i in taken], blame)
-        for i, layout in zip(given, unmerge(merged, [shape[i] for i in given], blame), strict=True):
+        chosen = [hints[i] for i in given] if hints else None
+        parts = unmerge(merged, [shape[i] for i in given], blame, chosen)
+        for i, layout in zip(given, parts, strict=True):
             result[i] = layout
     return result

@@ -16,6 +16,7 @@ from lwdna.channels.cuts import Cuts
 from lwdna.channels.layout import Layout, fixed, free, is_fixed
 from lwdna.channels.rules import rule_of
 from lwdna.channels.shapes import run
+from lwdna.channels.watch import Watch
 
 SILENT = frozenset({"alias", "detach", "lift_fresh"})
 """Operators that do nothing and that torch inserts as it likes: no part of a network's path."""
@@ -82,6 +83,7 @@ class Recording(TorchDispatchMode):  # type: ignore[misc]
         super().__init__()
         self._axes: dict[int, Axes] = {}
         self._kept: list[Tensor] = []
+        self.watch = Watch(self._axes_of, self.scaled_by_width)
 
     def attach(self, tensor: Tensor, axes: Axes) -> None:
         """Give a tensor its layouts."""
@@ -102,6 +104,9 @@ class Recording(TorchDispatchMode):  # type: ignore[misc]
         leaves = tree_flatten(value)[0]
         return [self._axes[id(leaf)] for leaf in leaves if id(leaf) in self._axes]
 
+    def _axes_of(self, tensor: Tensor) -> Axes:
+        return self._axes.get(id(tensor)) or tuple(fixed(size) for size in tensor.shape)
+
     def scaled_by_width(self, query: Tensor) -> None:
         """Note that the last axis of an attention's query sets the scale of its products."""
         why = "the attention's scale follows from this width"
@@ -117,7 +122,7 @@ class Recording(TorchDispatchMode):  # type: ignore[misc]
             return result
         arguments = _by_name(func, args, kwargs or {})
         name = func._schema.name.partition("::")[2]
-        call = Call(name, self.stack.current, arguments, outputs, self.lookup)
+        call = Call(name, self.stack.current, arguments, outputs, self.lookup, self.watch.asked)
         inputs = [self.lookup(tensor) for tensor in call.tensors]
         axes = self._apply(func, name, call, inputs)
         for output, layouts in zip(outputs, axes, strict=True):

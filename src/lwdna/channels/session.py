@@ -32,3 +32,5 @@ class Session:
     unknown: dict[str, None] = field(default_factory=dict)
     names: dict[Unit, str] = field(default_factory=dict)
     """Names that units keep, whatever happens to others: those before edits by hand."""
+    remade: list[str] = field(default_factory=list)
+    """Buffers that the network makes anew while it runs."""

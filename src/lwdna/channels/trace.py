@@ -19,6 +19,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 from lwdna.channels import hand, verify
 from lwdna.channels.attention import plain_attention
+from lwdna.channels.attributes import lengths_in_place, restored
 from lwdna.channels.call import Axes
 from lwdna.channels.cuts import Cuts
 from lwdna.channels.edits import Edits
@@ -33,6 +34,7 @@ from lwdna.errors import GraphError
 
 OUTPUT = Reason("network output")
 INPUT = Reason("network input")
+REMADE = Reason("made anew while the network runs")
 
 
 def trace(model: nn.Module, example_inputs: Any, edits: Edits | None = None) -> ChannelGraph:
@@ -68,11 +70,18 @@ def _proven(session: Session) -> Draft:
     """Run the skeleton, and again to prove what was seen."""
     tensors = dict(named_tensors(session.skeleton))
     session.axes = {name: parameter_axes(tensor) for name, tensor in tensors.items()}
-    _record(session, tensors, training=False)
-    trainable = {name for name, _ in session.skeleton.named_parameters()}
-    if trainable - session.touched:
-        _record(session, tensors, training=True)
-    return verify.verified(session)
+    with restored(session.skeleton):
+        attributes = lengths_in_place(session.skeleton)
+        _record(session, tensors, training=False)
+        trainable = {name for name, _ in session.skeleton.named_parameters()}
+        if trainable - session.touched:
+            _record(session, tensors, training=True)
+        now = dict(named_tensors(session.skeleton))
+    session.remade = [name for name, tensor in tensors.items() if now.get(name) is not tensor]
+    for name in session.remade:
+        for layout in session.axes[name]:
+            pin(layout, REMADE)
+    return verify.verified(session, attributes)
 
 
 def _edited(session: Session, draft: Draft, edits: Edits) -> Draft:
@@ -127,7 +136,8 @@ def _record(session: Session, tensors: dict[str, Tensor], training: bool) -> Non
             stack.following(session.skeleton),
             torch.no_grad(),
             session.fake,
-            plain_attention(recording.scaled_by_width),
+            plain_attention(),
+            recording.watch,
             recording,
         ):
             result = session.skeleton(*session.args, **session.kwargs)

@@ -43,10 +43,18 @@ def split(call: Call) -> list[Axes]:
     axes = call.axes(call["self"])
     dim = call.dim(call.get("dim", 0), len(axes))
     sizes = [output.shape[dim] for output in call.outputs]
+    if (
+        call.op in ("split.Tensor", "chunk", "unsafe_chunk", "split", "unsafe_split")
+        and sizes[-1] < sizes[0]
+    ):
+        call.pin(axes[dim], "cut into chunks of unequal size")
     if call.op.endswith("split_with_sizes") or len(set(sizes)) > 1:
         parts = cut(axes[dim], sizes, call.blame)
     else:
         parts = [cut_equal(axes[dim], len(sizes), call.blame)] * len(sizes)
+    for part, size, asked in zip(parts, sizes, call.asked, strict=False):
+        if size == asked:
+            call.tie(part, asked)
     return [tuple(part if d == dim else axis for d, axis in enumerate(axes)) for part in parts]
 
 
@@ -64,7 +72,12 @@ def slice_(call: Call) -> Axes:
         return tuple(axes)
     start = call.get("start") or 0
     start = max(0, start + size if start < 0 else start)
-    axes[dim] = cut(axes[dim], [start, taken, size - start - taken], call.blame)[1]
+    before, axes[dim], _ = cut(axes[dim], [start, taken, size - start - taken], call.blame)
+    for asked in call.asked:
+        if asked == start:
+            call.tie(before, asked)
+        elif asked == start + taken:
+            call.tie((*before, *axes[dim]), asked)
     return tuple(axes)
 
 

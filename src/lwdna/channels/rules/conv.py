@@ -29,6 +29,9 @@ def convolution(call: Call) -> Axes:
         call.pin(second, "channel multiplier of a depthwise convolution")
         given = _inner(channels, weight.shape[1])
     elif groups == x.shape[1]:
+        for asked in call.asked:
+            if asked == groups:
+                call.tie(channels, asked)
         given = _inner(channels, weight.shape[0] // groups)
         call.unify(given, first)
     elif transposed:

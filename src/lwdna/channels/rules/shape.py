@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lwdna.channels.call import Axes, Call
 from lwdna.channels.layout import Segment, divide_inner, fixed, free, reshape, resolve, size_of
+from lwdna.channels.lengths import Length
 from lwdna.channels.rules import register_rule
 
 
@@ -11,8 +12,20 @@ from lwdna.channels.rules import register_rule
     "view", "_unsafe_view", "_reshape_alias", "reshape", "flatten", "_reshape_copy", "unflatten"
 )
 def view(call: Call) -> Axes:
-    """Row-major merging and splitting of axes."""
-    return tuple(reshape(call.axes(call["self"]), call.shape, call.blame))
+    """Row-major merging and splitting of axes, which follow the sizes they were asked for with."""
+    asked = call.asked_for(call.shape)
+    hints = [_likely_to_vary(size) for size in asked]
+    axes = reshape(call.axes(call["self"]), call.shape, call.blame, hints)
+    for axis, size in zip(axes, asked, strict=True):
+        call.tie(axis, size)
+    return tuple(axes)
+
+
+def _likely_to_vary(size: int) -> int:
+    """Rank a size asked for: what torch works out and what follows a width, then plain numbers."""
+    if isinstance(size, Length):
+        return 1 if size.moves else -1
+    return 2 if size == -1 else 0
 
 
 @register_rule("permute")
@@ -68,6 +81,8 @@ def expand(call: Call) -> Axes:
             result[offset + d] = axis
         else:
             call.pin(axis, "a single channel is expanded")
+    for axis, size in zip(result, call.asked_for(call.shape), strict=True):
+        call.tie(axis, size)
     return tuple(result)
 
 

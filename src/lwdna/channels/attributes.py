@@ -1,0 +1,58 @@
+"""Integers that modules keep: lengths while a network is recorded, as they were afterwards."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+from torch import nn
+
+from lwdna.channels.freeze import Follower
+from lwdna.channels.layout import free
+from lwdna.channels.lengths import Length
+from lwdna.channels.skeleton import MODULE_SIZES
+
+
+@contextmanager
+def restored(model: nn.Module) -> Iterator[None]:
+    """Undo, after the block, what modules do to their own attributes and buffers."""
+    before = [
+        (variables, dict(variables))
+        for module in model.modules()
+        for variables in (vars(module), module._buffers)
+    ]
+    try:
+        yield
+    finally:
+        for variables, values in before:
+            variables.clear()
+            variables.update(values)
+
+
+def lengths_in_place(model: nn.Module) -> list[Follower]:
+    """Replace the integers that modules keep by lengths of which nothing is known yet."""
+    found: list[Follower] = []
+
+    def length(value: Any, path: str, name: str, index: int | None = None) -> Any:
+        if type(value) is not int or value < 2:
+            return value
+        found.append(Follower(path, name, index, free(value)))
+        return Length.of(found[-1].layout)
+
+    for path, module in model.named_modules():
+        owned = {
+            name
+            for kind, names in MODULE_SIZES.items()
+            if isinstance(module, kind)
+            for name in names
+        }
+        for name, value in list(vars(module).items()):
+            if name.startswith("_") or name in owned:
+                continue
+            if type(value) in (list, tuple):
+                items = [length(item, path, name, i) for i, item in enumerate(value)]
+                vars(module)[name] = type(value)(items)
+            elif type(value) is int:
+                vars(module)[name] = length(value, path, name)
+    return found

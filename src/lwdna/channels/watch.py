@@ -1,0 +1,65 @@
+"""Watch the calls that a network's own code makes, before torch turns their sizes into numbers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.nn import functional as F
+from torch.overrides import TorchFunctionMode
+
+from lwdna.channels.call import Axes
+from lwdna.channels.lengths import Length
+
+_READ_SHAPE = (Tensor.shape.__get__, Tensor.size)  # type: ignore[attr-defined]
+_TAKES_SIZES = frozenset(
+    {
+        *(Tensor.view, Tensor.reshape, torch.reshape, Tensor.expand),
+        *(Tensor.split, torch.split, Tensor.split_with_sizes, torch.split_with_sizes),
+        *(Tensor.__getitem__, Tensor.narrow, torch.narrow),
+        *(F.conv1d, F.conv2d, F.conv3d, torch.conv1d, torch.conv2d, torch.conv3d),
+    }
+)
+
+
+class Watch(TorchFunctionMode):
+    """Answers questions for shapes with lengths; keeps the sizes that the running call asks for."""
+
+    def __init__(self, axes_of: Callable[[Tensor], Axes], scaled: Callable[[Tensor], None]) -> None:
+        super().__init__()
+        self.axes_of, self.scaled = axes_of, scaled
+        self.asked: tuple[int, ...] = ()
+
+    def __torch_function__(
+        self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        kwargs = kwargs or {}
+        if func in _READ_SHAPE:
+            return self._shape(args[0], func(*args, **kwargs), *args[1:], **kwargs)
+        if func is F.scaled_dot_product_attention and kwargs.get("scale") is None:
+            self.scaled(args[0] if args else kwargs["query"])
+        if func not in _TAKES_SIZES:
+            return func(*args, **kwargs)
+        self.asked = tuple(_integers((args, *kwargs.values())))
+        try:
+            return func(*args, **kwargs)
+        finally:
+            self.asked = ()
+
+    def _shape(self, tensor: Tensor, answer: Any, dim: int | None = None) -> Any:
+        axes = self.axes_of(tensor)
+        if dim is not None:
+            return Length.of(axes[dim])
+        return torch.Size(map(Length.of, axes))
+
+
+def _integers(values: Any) -> Iterator[int]:
+    for value in values:
+        if isinstance(value, int):
+            yield value
+        elif isinstance(value, list | tuple):
+            yield from _integers(value)
+        elif isinstance(value, slice):
+            yield from _integers((value.start, value.stop))
