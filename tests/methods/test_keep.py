@@ -8,11 +8,13 @@ import timm
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from torch import nn
 
 from lwdna.channels import trace, widened_widths
 from lwdna.errors import BudgetError
 from lwdna.methods.budget import Limits
 from lwdna.methods.keep import best_units, floors, keep_by_threshold
+from lwdna.methods.knapsack import keep_by_knapsack
 from lwdna.methods.settings import Budget
 from networks import Branches, Chain
 
@@ -69,6 +71,60 @@ def test_the_budget_is_met_within_one_unit(graph, seed, factor, spread, floor, s
     for name, width in kept.widths.items():
         if width > least[name]:
             assert np.sort(scores[name].numpy())[::-1][width - 1] >= left_out[best] - 1e-12
+
+
+@settings(deadline=None, max_examples=100)
+@given(
+    graph=st.sampled_from(GRAPHS),
+    seed=st.integers(0, 10**6),
+    factor=st.sampled_from([1.0, 1.5, 2.0, 3.0]),
+    spread=st.sampled_from([0.0, 1.0, 4.0]),
+    floor=st.floats(0, 0.5),
+    share=st.floats(0.02, 0.98),
+    by=st.sampled_from(["macs", "params", "both"]),
+    negative=st.booleans(),
+)
+def test_a_knapsack_is_full_and_never_too_heavy(
+    graph, seed, factor, spread, floor, share, by, negative
+):
+    widened = widened_widths(graph, factor)
+    scores = _random_scores(widened, seed, spread)
+    if negative:
+        scores = {name: -values for name, values in scores.items()}
+    least = floors(graph, widened, floor, floor)
+    low, high = graph.cost(least), graph.cost(widened)
+    allowed = {
+        what: int(getattr(low, what) + share * (getattr(high, what) - getattr(low, what)))
+        for what in (["macs", "params"] if by == "both" else [by])
+    }
+    if all(getattr(high, what) <= limit for what, limit in allowed.items()):
+        return
+    widths = keep_by_knapsack(graph, scores, least, Limits(graph, allowed)).widths
+    cost = graph.cost(widths)
+    assert all(getattr(cost, what) <= limit for what, limit in allowed.items())
+    for name, width in widths.items():
+        assert least[name] <= width <= widened[name]
+        if width < widened[name]:  # no unit more fits
+            more = graph.cost({**widths, name: width + 1})
+            assert any(getattr(more, what) > limit for what, limit in allowed.items())
+
+
+def test_a_knapsack_weighs_worth_against_cost():
+    """16 positions through a, 1 through b: 16 a + a b + b = 38 MACs at a = b = 2."""
+    model = nn.Sequential(
+        nn.Conv2d(1, 2, 1, bias=False),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Conv2d(2, 2, 1, bias=False),
+        nn.Conv2d(2, 1, 1, bias=False),
+    )
+    graph = trace(model, torch.zeros(1, 1, 4, 4))
+    assert graph.cost().macs == 38
+    scores = {"0": torch.tensor([6.0, 10.0]), "2": torch.tensor([5.0, 2.0])}
+    least = {"0": 1, "2": 1}
+    limits = Limits(graph, {"macs": 37})
+    # the lowest score is b's 2; a's 6 brings 6 / 18 per MAC, less than b's 2 / 3
+    assert keep_by_threshold(graph, scores, least, limits).widths == {"0": 2, "2": 1}
+    assert keep_by_knapsack(graph, scores, least, limits).widths == {"0": 1, "2": 2}
 
 
 @settings(deadline=None, max_examples=40)

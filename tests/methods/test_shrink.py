@@ -99,6 +99,40 @@ def test_the_uniform_control_keeps_the_same_fraction_of_every_group(multiple):
     assert arch.cost.macs <= 0.9 * arch.baseline.macs
 
 
+def test_a_knapsack_keeps_more_score_within_the_same_budget():
+    images, found = torch.zeros(1, 3, 32, 32), {}
+    for keep in ("threshold", "knapsack"):
+        found[keep] = search(
+            timm.create_model("test_resnet", num_classes=5),
+            images,
+            _batches(),
+            lambda net, batch: nn.functional.cross_entropy(net(batch[0]), batch[1]),
+            ShrinkSettings(criterion="snip", keep=keep, floor=0.1, linear_floor=0.1),
+        )
+    worth = {
+        keep: sum(float(one.scores[name][units].sum()) for name, units in one.units.items())
+        for keep, one in found.items()
+    }
+    assert worth["knapsack"] > worth["threshold"]
+    assert found["knapsack"].threshold is None
+    assert found["knapsack"].to_json()["threshold"] is None
+
+
+@pytest.mark.parametrize("normalize", ["none", "group-mean", "group-l2"])
+def test_scores_are_compared_relative_to_their_groups(normalize):
+    found = search(
+        Chain(),
+        torch.zeros(1, 3, 32, 32),
+        _batches(),
+        lambda net, batch: nn.functional.cross_entropy(net(batch[0]), batch[1]),
+        ShrinkSettings(normalize=normalize),
+    )
+    means = torch.stack([scores.mean() for scores in found.scores.values()])
+    norms = torch.stack([scores.square().sum().sqrt() for scores in found.scores.values()])
+    for name, values in (("group-mean", means), ("group-l2", norms)):
+        assert torch.allclose(values, torch.ones_like(values)) == (name == normalize)
+
+
 def test_random_widths_differ_by_seed_and_meet_the_budget():
     one, two = (_shrink(criterion="random", floor=0.2, seed=seed) for seed in (0, 1))
     assert one.widths != two.widths

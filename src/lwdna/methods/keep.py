@@ -20,10 +20,11 @@ IntArray = npt.NDArray[np.int64]
 
 @dataclass(frozen=True)
 class Kept:
-    """Widths that meet a budget, and the lowest score that kept a unit above its floor."""
+    """Widths that meet a budget."""
 
     widths: dict[str, int]
-    threshold: float
+    threshold: float | None
+    """The lowest score that kept a unit above its floor, where the score alone decided."""
 
 
 def floors(
@@ -79,7 +80,7 @@ def keep_by_threshold(
     threshold = float(values[max(low - 1, 0)])
     widths = dict(zip(names, (int(w) for w in widths_at(low)), strict=True))
     if multiple > 1:
-        widths = _rounded(widths, scores, least, limits, multiple)
+        widths = rounded(widths, scores, least, limits, multiple)
     return Kept(widths, threshold)
 
 
@@ -102,7 +103,7 @@ def _candidates(
     return values[order], owners[order]
 
 
-def _rounded(
+def rounded(
     widths: dict[str, int],
     scores: Mapping[str, Tensor],
     least: Mapping[str, int],

@@ -6,7 +6,7 @@ CVPR 2021 (arXiv 2006.16242).
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
 from typing import Any
@@ -21,8 +21,19 @@ from lwdna.hypernet import generated_weights
 from lwdna.methods.budget import Limits
 from lwdna.methods.criteria import CRITERIA, Loss, Problem, Scores, reset_norms
 from lwdna.methods.keep import Kept, best_units, floors, keep_by_threshold
+from lwdna.methods.knapsack import keep_by_knapsack
 from lwdna.methods.settings import Budget, ShrinkSettings
 from lwdna.models import resolve_name
+
+NORMS: dict[str, Callable[[Tensor], Tensor]] = {
+    "group-mean": Tensor.mean,
+    "group-l2": torch.linalg.vector_norm,
+}
+"""By what the scores of a group are divided. The l2 norm: Molchanov et al., ICLR 2017, equation 8
+(arXiv 1611.06440)."""
+
+KEEP_RULES = {"threshold": keep_by_threshold, "knapsack": keep_by_knapsack}
+"""How scores decide which units stay."""
 
 
 @dataclass(frozen=True)
@@ -36,7 +47,7 @@ class Search:
     scores: dict[str, Tensor]
     units: dict[str, Tensor]
     """Indices of the units of the widened network that stay, by group, ascending."""
-    threshold: float
+    threshold: float | None
 
     def to_json(self) -> dict[str, Any]:
         """Return the record of the search as JSON data: groups with scores, layers, costs."""
@@ -116,7 +127,8 @@ def search(
     problem = Problem(wide, graph, widened, example_inputs, batches, loss, settings, seed)
     scores = _comparable(criterion.score(problem), settings)
     del wide, problem
-    kept = keep_by_threshold(graph, scores, least, limits, settings.multiple)
+    rule = KEEP_RULES[settings.keep]
+    kept = rule(graph, scores, least, limits, settings.multiple)
     architecture = Architecture.of(
         graph,
         tuple(example_inputs.shape[1:]),
@@ -130,8 +142,9 @@ def search(
 
 def _comparable(scores: Scores, settings: ShrinkSettings) -> Scores:
     """Return scores that one threshold may compare across groups."""
-    if settings.normalize == "group-mean":
-        scores = {name: s / s.mean().clamp_min(1e-30) for name, s in scores.items()}
+    if settings.normalize != "none":
+        size = NORMS[settings.normalize]
+        scores = {name: s / size(s).clamp_min(1e-30) for name, s in scores.items()}
     return {name: -s for name, s in scores.items()} if settings.reverse else scores
 
 
@@ -197,7 +210,7 @@ def _found(settings: ShrinkSettings, kept: Kept, batches: int, seed: int) -> dic
         "method": "lwdna",
         **settings.model_dump(mode="json", exclude={"batches", "hypernetwork"}),
         "batches": batches,
-        "threshold": float(f"{kept.threshold:.9g}"),
+        "threshold": None if kept.threshold is None else float(f"{kept.threshold:.9g}"),
         "seed": seed,
         "versions": {name: version(name) for name in ("lwdna", "torch", "timm")},
     }

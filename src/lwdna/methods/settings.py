@@ -52,8 +52,11 @@ class ShrinkSettings(Settings):
     criterion: CriterionName = "latent-gradient"
     reverse: bool = False
     """Whether the worst units stay instead of the best: a control for the criterion."""
-    normalize: Literal["none", "group-mean"] = "none"
-    """Whether scores are compared as they are (the paper) or relative to their group's mean."""
+    normalize: Literal["none", "group-mean", "group-l2"] = "none"
+    """Whether scores are compared as they are (the paper) or relative to their group's mean or
+    l2 norm."""
+    keep: Literal["threshold", "knapsack"] = "threshold"
+    """Whether the best scores stay (the paper) or the best scores for what the units cost."""
     floor: float = Field(default=0.4, ge=0, le=1)
     """Fraction of the widened units of a group that always stays."""
     linear_floor: float = Field(default=0.45, ge=0, le=1)

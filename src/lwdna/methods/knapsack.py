@@ -1,0 +1,141 @@
+"""Which units stay when each is worth its score and costs what it takes at the current widths.
+
+Filling a budget with the units of most worth per cost is the greedy solution of a knapsack
+(Dantzig, "Discrete-Variable Extremum Problems", Operations Research 1957). Here costs depend on
+the other widths, so that units are removed step by step and costs taken anew; greedy slimming by
+cost is how AutoSlim (arXiv 1903.11728) and NetAdapt (arXiv 1804.03230) go through a network.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import numpy.typing as npt
+from torch import Tensor
+
+from lwdna.channels import ChannelGraph
+from lwdna.methods.budget import Limits
+from lwdna.methods.keep import FloatArray, IntArray, Kept, rounded
+
+BoolArray = npt.NDArray[np.bool_]
+
+STEP = 1 / 32
+"""Part of what is still over the budget that may go before costs are taken anew."""
+
+
+def keep_by_knapsack(
+    graph: ChannelGraph,
+    scores: Mapping[str, Tensor],
+    least: Mapping[str, int],
+    limits: Limits,
+    multiple: int = 1,
+) -> Kept:
+    """Remove the units that bring the least for what they cost until the budget is met.
+
+    A unit brings its score (relative to the lowest of all where that is negative) and costs what
+    the network saves without it at the current widths: of the resources that are still above
+    their limits, as fractions of these. When all limits are met, units that still fit come back,
+    those of most worth per cost first: then no unit more fits into the budget.
+
+    Args:
+        graph: channel graph of the baseline.
+        scores: one score per widened unit by group; larger is better.
+        least: floor by group.
+        limits: what the network may cost.
+        multiple: round widths to a multiple, as far as the widened width allows.
+
+    Raises:
+        BudgetError: the floors alone cost more than the budget, or the widened network less.
+    """
+    names = [group.name for group in graph.groups]
+    full = {name: len(scores[name]) for name in names}
+    limits.check_reachable(full, least)
+    sack = _Knapsack(
+        limits,
+        [np.sort(scores[name].double().numpy())[::-1] for name in names],
+        np.array([least[name] for name in names], dtype=np.int64),
+    )
+    sack.empty()
+    sack.fill()
+    widths = dict(zip(names, (int(width) for width in sack.widths), strict=True))
+    if multiple > 1:
+        widths = rounded(widths, scores, least, limits, multiple)
+    return Kept(widths, None)
+
+
+class _Knapsack:
+    """The widths on their way from all units to those that the limits allow."""
+
+    def __init__(self, limits: Limits, scores: list[FloatArray], least: IntArray) -> None:
+        lowest = min(0.0, *(float(group[-1]) for group in scores))
+        self._worth = [group - lowest for group in scores]
+        self._limits = limits
+        self._least = least
+        self._most = np.array([len(group) for group in scores], dtype=np.int64)
+        self.widths = self._most.copy()
+
+    def empty(self) -> None:
+        """Remove units until all limits are met."""
+        excess = self._excess()
+        while excess:
+            saved = self._difference(-1)
+            cost = sum(saved[name] / self._limits.allowed[name] for name in excess)
+            assert not isinstance(cost, int)
+            owners, ratios = self._candidates(cost)
+            order = np.lexsort((-cost[owners], ratios))
+            owners = owners[order]
+            going = np.ones(len(owners), dtype=np.bool_)
+            for name, over in excess.items():
+                going &= np.cumsum(saved[name][owners]) <= STEP * over
+            count = max(1, int(going.sum()))
+            self.widths -= np.bincount(owners[:count], minlength=len(self.widths))
+            excess = self._excess()
+
+    def fill(self) -> None:
+        """Take units back as long as one fits."""
+        identity = np.eye(len(self.widths), dtype=np.int64)
+        while True:
+            wider = self.widths + identity
+            fitting = (self.widths < self._most) & self._limits.fits(wider)
+            if not fitting.any():
+                return
+            added = self._difference(1)
+            cost = sum(added[name] / limit for name, limit in self._limits.allowed.items())
+            worth = np.array(
+                [
+                    group[min(width, len(group) - 1)]
+                    for group, width in zip(self._worth, self.widths, strict=True)
+                ]
+            )
+            ratios = np.where(fitting, _ratio(worth, np.asarray(cost)), -np.inf)
+            self.widths[int(ratios.argmax())] += 1
+
+    def _excess(self) -> dict[str, float]:
+        """Return by how much each limit is exceeded that is."""
+        usage = self._limits.usage(self.widths[None])
+        over = {name: float(usage[name][0] - limit) for name, limit in self._limits.allowed.items()}
+        return {name: amount for name, amount in over.items() if amount > 0}
+
+    def _difference(self, sign: int) -> dict[str, FloatArray]:
+        """Return what a unit more or less of each group changes, (groups,) by resource."""
+        changed = self.widths + sign * np.eye(len(self.widths), dtype=np.int64)
+        now, then = self._limits.usage(self.widths[None]), self._limits.usage(changed)
+        return {
+            name: np.maximum(sign * (then[name] - now[name]), 0).astype(np.float64) for name in now
+        }
+
+    def _candidates(self, cost: FloatArray) -> tuple[IntArray, FloatArray]:
+        """Return the units that may go: the group of each, and its worth per cost."""
+        parts = [
+            worth[low:width]
+            for worth, low, width in zip(self._worth, self._least, self.widths, strict=True)
+        ]
+        owners = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
+        return owners, _ratio(np.concatenate(parts), cost[owners])
+
+
+def _ratio(worth: FloatArray, cost: FloatArray) -> FloatArray:
+    """Return worth per cost; what costs nothing is worth any amount."""
+    result: FloatArray = np.where(cost > 0, worth / np.where(cost > 0, cost, 1), np.inf)
+    return result
