@@ -74,3 +74,9 @@ def read_json(path: str | Path) -> Any:
         raise FileError(f"cannot read {path}: {error.strerror or error}") from error
     except ValueError as error:
         raise FileError(f"{path} is not a JSON file: {error}") from error
+
+
+def cache_folder() -> Path:
+    """Return where to keep what can be made again: ``$XDG_CACHE_HOME/lwdna``."""
+    base = os.environ.get("XDG_CACHE_HOME")
+    return (Path(base) if base else Path.home() / ".cache") / "lwdna"

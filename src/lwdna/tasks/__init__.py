@@ -8,7 +8,7 @@ from typing import Any
 
 from lwdna.engine import Task
 from lwdna.settings import Settings
-from lwdna.tasks import classification
+from lwdna.tasks import classification, restoration
 
 
 @dataclass(frozen=True)
@@ -23,5 +23,6 @@ class TaskKind:
 
 TASKS = {
     "classification": TaskKind(classification.DataSettings, classification.ClassificationTask),
+    "restoration": TaskKind(restoration.DataSettings, restoration.RestorationTask),
 }
 """The tasks by the name that recipes give them."""

@@ -25,6 +25,7 @@ class Stream(IntEnum):
     ERASE = 3
     COLOUR = 4
     MIX = 5
+    NOISE = 6
 
 
 def draw_seed(seed: int, epoch: int, index: int, stream: Stream) -> int:

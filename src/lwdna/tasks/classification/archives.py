@@ -10,7 +10,8 @@ from pathlib import Path, PurePosixPath
 import numpy as np
 
 from lwdna.errors import DataError
-from lwdna.tasks.classification.images import EXTENSIONS, Labels
+from lwdna.tasks.classification.images import Labels
+from lwdna.tasks.image_files import EXTENSIONS
 
 _MAX_BYTES = 64 * 2**20
 """Largest image; an entry that unpacks to more is taken for a trap."""

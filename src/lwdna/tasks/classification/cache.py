@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import time
 import zlib
 from collections.abc import Callable
@@ -14,7 +13,7 @@ from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
 from lwdna.errors import FileError
-from lwdna.files import atomic
+from lwdna.files import atomic, cache_folder
 
 Pixels = NDArray[np.uint8]
 MIN_SECONDS = 2.0
@@ -32,7 +31,7 @@ def cached(key: str | None, make: Callable[[], Pixels]) -> Pixels:
     """
     if key is None:
         return make()
-    path = _folder() / f"images-{key}.safetensors"
+    path = cache_folder() / f"images-{key}.safetensors"
     kept = _read(path)
     if kept is not None:
         return kept
@@ -41,11 +40,6 @@ def cached(key: str | None, make: Callable[[], Pixels]) -> Pixels:
     if time.monotonic() - start >= MIN_SECONDS:
         _write(path, pixels)
     return pixels
-
-
-def _folder() -> Path:
-    base = os.environ.get("XDG_CACHE_HOME")
-    return (Path(base) if base else Path.home() / ".cache") / "lwdna"
 
 
 def _read(path: Path) -> Pixels | None:

@@ -10,7 +10,8 @@ import numpy as np
 from torchvision.datasets.folder import make_dataset
 
 from lwdna.errors import DataError
-from lwdna.tasks.classification.images import EXTENSIONS, Labels
+from lwdna.tasks.classification.images import Labels
+from lwdna.tasks.image_files import EXTENSIONS
 
 Listing = tuple[list[str], Labels]
 

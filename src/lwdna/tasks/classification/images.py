@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import io
 import os
 import threading
 import zipfile
@@ -14,15 +13,11 @@ from typing import Any, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
-from PIL import Image, UnidentifiedImageError
+from PIL import Image
 
-from lwdna.errors import DataError
+from lwdna.tasks.image_files import damaged, open_content, open_file
 
 Labels = NDArray[np.int64]
-EXTENSIONS = (
-    ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff",
-)  # fmt: skip
-_FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF")
 
 
 class ImageSet(Protocol):
@@ -50,20 +45,6 @@ class ImageSet(Protocol):
         ...
 
 
-def decode(images: ImageSet, index: int, image: Image.Image, in_chans: int) -> Image.Image:
-    """Decode an opened image as RGB, or as grey if ``in_chans`` is 1.
-
-    Raises:
-        DataError: its data are damaged.
-    """
-    try:
-        return image.convert("RGB" if in_chans == 3 else "L")
-    except MemoryError:
-        raise
-    except Exception as error:  # a damaged file makes Pillow's readers raise nearly anything
-        raise _damaged(images.name(index), error) from error
-
-
 @dataclass(frozen=True)
 class FolderImages:
     """Image files below one folder.
@@ -83,16 +64,7 @@ class FolderImages:
         return str(self.root / os.fsdecode(bytes(self.names[index])))
 
     def open(self, index: int) -> Image.Image:
-        name = self.name(index)
-        try:
-            with open(name, "rb") as file:
-                content = file.read()
-        except OSError as error:
-            raise DataError(
-                f"cannot read the image {name}: {error.strerror or error}; restore it or remove "
-                "it from the data set"
-            ) from error
-        return _open(content, name)
+        return open_file(self.name(index))
 
     def fingerprint(self) -> str:
         digest = hashlib.sha256(os.fsencode(self.root.resolve()))
@@ -126,8 +98,8 @@ class ZipImages:
         except MemoryError:
             raise
         except Exception as error:  # damaged archives raise much more than BadZipFile
-            raise _damaged(self.name(index), error) from error
-        return _open(content, self.name(index))
+            raise damaged(self.name(index), error) from error
+        return open_content(content, self.name(index))
 
     def fingerprint(self) -> str:
         state = self.path.stat()
@@ -175,21 +147,3 @@ class ArrayImages:
 def as_names(names: Sequence[str]) -> NDArray[np.bytes_]:
     """Pack file names for :class:`FolderImages` and :class:`ZipImages`."""
     return np.array([os.fsencode(name) for name in names], dtype=np.bytes_)
-
-
-def _open(content: bytes, name: str) -> Image.Image:
-    try:
-        return Image.open(io.BytesIO(content), formats=_FORMATS)
-    except MemoryError:
-        raise
-    except Exception as error:  # see decode
-        raise _damaged(name, error) from error
-
-
-def _damaged(name: str, error: Exception) -> DataError:
-    why = "no known image format" if isinstance(error, UnidentifiedImageError) else str(error)
-    why = " ".join(why.split()) or type(error).__name__
-    return DataError(
-        f"the image {name} is damaged or is not an image ({why}); restore it or remove it from "
-        "the data set"
-    )

@@ -4,26 +4,24 @@ from __future__ import annotations
 
 import hashlib
 import os
-import sys
-import time
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
 from numpy.typing import NDArray
-from rich.console import Console
-from rich.progress import Progress
 from torch import Tensor
 from torchvision.transforms import InterpolationMode
 
 from lwdna.errors import DataError
 from lwdna.tasks.classification.cache import cached
 from lwdna.tasks.classification.geometry import crop_padded, crop_resized, draw_crops, draw_flips
-from lwdna.tasks.classification.images import ImageSet, decode
+from lwdna.tasks.classification.images import ImageSet
 from lwdna.tasks.classification.mapped import Order
 from lwdna.tasks.classification.settings import ResolvedData
 from lwdna.tasks.classification.transforms import EvalTransform, fit, to_array
+from lwdna.tasks.image_files import decode
+from lwdna.tasks.progress import follow
 
 Pixels = NDArray[np.uint8]
 Read = Callable[[ImageSet, int], Pixels]
@@ -31,8 +29,6 @@ _MAX_BYTES = 10**9
 _MAX_SIDE = 96
 """Larger images count as photographs of any size; looking at all of them would take minutes."""
 _CHUNK = 256
-_PATIENCE = 2.0
-"""Seconds of decoding before a progress bar appears."""
 
 
 class MixedSizes(DataError):
@@ -118,7 +114,7 @@ class _AsStored:
         self._in_chans = settings.in_chans
 
     def __call__(self, images: ImageSet, index: int) -> Pixels:
-        return to_array(decode(images, index, images.open(index), self._in_chans))
+        return to_array(decode(images.open(index), self._in_chans, images.name(index)))
 
 
 class _Fitted:
@@ -130,7 +126,7 @@ class _Fitted:
         self._mode = InterpolationMode(settings.interpolation)
 
     def __call__(self, images: ImageSet, index: int) -> Pixels:
-        image = decode(images, index, images.open(index), self._in_chans)
+        image = decode(images.open(index), self._in_chans, images.name(index))
         return to_array(fit(image, self._side, self._side, self._mode))
 
 
@@ -154,20 +150,8 @@ def _decode_all(images: ImageSet, read: Read) -> Pixels:
 
     with ThreadPoolExecutor(os.cpu_count()) as pool:
         try:
-            _follow(pool.map(work, range(0, count, _CHUNK)), count)
+            follow(pool.map(work, range(0, count, _CHUNK)), count)
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
     return pixels
-
-
-def _follow(done: Iterator[int], total: int) -> None:
-    """Wait for all work, with a progress bar in a terminal if it takes long."""
-    console = Console(file=sys.stderr)
-    start, finished = time.monotonic(), 0
-    with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("decoding images", total=total, visible=False)
-        for count in done:
-            finished += count
-            late = time.monotonic() - start > _PATIENCE
-            progress.update(task, completed=finished, visible=late)

@@ -12,9 +12,10 @@ from torchvision.transforms import InterpolationMode, v2
 from torchvision.transforms.v2 import functional as F
 
 from lwdna.tasks.classification.geometry import draw_crops, draw_flips
-from lwdna.tasks.classification.images import ImageSet, decode
+from lwdna.tasks.classification.images import ImageSet
 from lwdna.tasks.classification.settings import AugmentSettings, ResolvedData
 from lwdna.tasks.draws import Stream, draw_seed
+from lwdna.tasks.image_files import decode
 
 _CHUNK = 32
 """Images opened, but not yet decoded, at a time."""
@@ -44,7 +45,7 @@ class EvalTransform:
 
     def __call__(self, images: ImageSet, index: int) -> NDArray[np.uint8]:
         """Return one image, uint8, shape (image_size, image_size, in_chans)."""
-        image = decode(images, index, images.open(index), self.settings.in_chans)
+        image = decode(images.open(index), self.settings.in_chans, images.name(index))
         return to_array(fit(image, self.settings.resize, self.settings.image_size, self.mode))
 
 
@@ -78,7 +79,7 @@ class TrainTransform:
         flips = draw_flips(augment, seed, epoch, numbers).tolist()
         chunk = []
         for position, (index, box, flip) in enumerate(zip(indices, boxes, flips, strict=True)):
-            image = decode(images, index, opened[position], self.settings.in_chans)
+            image = decode(opened[position], self.settings.in_chans, images.name(index))
             opened[position] = image  # lets go of the encoded bytes
             image = self._cut(image, box)
             if flip:

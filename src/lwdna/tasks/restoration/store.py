@@ -1,0 +1,164 @@
+"""Decoded images of many sizes in one flat array, in memory or mapped from a file."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
+from pathlib import Path
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from lwdna.errors import DataError
+from lwdna.files import atomic, cache_folder
+from lwdna.tasks.image_files import decode, open_file
+from lwdna.tasks.progress import follow
+from lwdna.tasks.restoration.degrade import resize_bicubic
+from lwdna.tasks.restoration.layouts import Pair
+from lwdna.tasks.restoration.settings import DataSettings
+
+Pixels = NDArray[np.uint8]
+_MAX_BYTES = 2 * 10**9
+_FORMAT = 1
+
+
+class ImageStore:
+    """Images to restore and, for super-resolution, their low-resolution versions.
+
+    Targets are cut to a multiple of the scale. A file mapped into memory is kept in the cache
+    folder between runs; it is made again when an image has changed.
+
+    Args:
+        pairs: the images.
+        settings: scale, channels, and whether to hold them in memory.
+        least: height and width that every target must have.
+
+    Raises:
+        DataError: an image is missing, damaged or too small; low resolution does not fit.
+        FileError: the file to map cannot be written.
+    """
+
+    def __init__(self, pairs: Sequence[Pair], settings: DataSettings, least: int) -> None:
+        self._pairs = pairs
+        self._scale = settings.scale
+        self._channels = settings.in_chans
+        self._sizes = [self._size_of(pair, least) for pair in pairs]
+        counts = [self._channels * height * width for height, width in self._sizes]
+        smaller = [count // self._scale**2 if self._scale else 0 for count in counts]
+        self._starts = np.concatenate([[0], np.cumsum(counts)])
+        self._small_starts = self._starts[-1] + np.concatenate([[0], np.cumsum(smaller)])
+        total = int(self._small_starts[-1])
+        held = settings.in_memory
+        if held is True or (held == "auto" and total < _MAX_BYTES):
+            self._flat: Pixels = np.empty(total, dtype=np.uint8)
+            self._decode_all(self._flat)
+        else:
+            self._flat = self._mapped(total)
+
+    def __len__(self) -> int:
+        return len(self._pairs)
+
+    def name(self, number: int) -> str:
+        """Return the folder and the stem of an image's file."""
+        return self._pairs[number].name
+
+    def target(self, number: int) -> Pixels:
+        """Return an image to restore, shape (C, H, W); not to be written to."""
+        height, width = self._sizes[number]
+        flat = self._flat[self._starts[number] : self._starts[number + 1]]
+        return flat.reshape(self._channels, height, width)
+
+    def small(self, number: int) -> Pixels:
+        """Return its low-resolution version, shape (C, H / scale, W / scale)."""
+        assert self._scale is not None, "only super-resolution has low-resolution images"
+        height, width = self._sizes[number]
+        flat = self._flat[self._small_starts[number] : self._small_starts[number + 1]]
+        return flat.reshape(self._channels, height // self._scale, width // self._scale)
+
+    def _size_of(self, pair: Pair, least: int) -> tuple[int, int]:
+        """Return height and width of a target as it is used, from the header of its file."""
+        width, height = open_file(str(pair.target)).size
+        if min(width, height) < least:
+            raise DataError(
+                f"the image {pair.target} has {width}x{height} pixels, less than the {least}x"
+                f"{least} needed; remove it from the set, or lower data.patch_size if it is for "
+                "training"
+            )
+        factor = self._scale or 1
+        return height - height % factor, width - width % factor
+
+    def _mapped(self, total: int) -> Pixels:
+        path = cache_folder() / f"restoration-{self._key()}.bin"
+        if not path.is_file() or path.stat().st_size != total:
+            with atomic(path) as temporary:
+                flat = np.memmap(temporary, dtype=np.uint8, mode="w+", shape=(total,))
+                self._decode_all(flat)
+                flat.flush()
+                del flat
+        return np.memmap(path, dtype=np.uint8, mode="r", shape=(total,))
+
+    def _key(self) -> str:
+        """Return a digest of everything that the flat array depends on."""
+        digest = hashlib.sha256(f"{_FORMAT} {self._scale} {self._channels}".encode())
+        for pair in self._pairs:
+            for path in (pair.target, pair.small):
+                if path is not None:
+                    state = path.stat()
+                    digest.update(os.fsencode(path.resolve()))
+                    digest.update(f"\0{state.st_size}\0{state.st_mtime_ns}\0".encode())
+        return digest.hexdigest()[:32]
+
+    def _decode_all(self, flat: Pixels) -> None:
+        def work(number: int) -> int:
+            pair, (height, width) = self._pairs[number], self._sizes[number]
+            target = read_pixels(pair.target, self._channels)[:, :height, :width]
+            flat[self._starts[number] : self._starts[number + 1]] = target.reshape(-1)
+            if self._scale is not None:
+                small = self._small_of(pair, target, self._scale)
+                start, stop = self._small_starts[number : number + 2]
+                flat[start:stop] = small.reshape(-1)
+            return 1
+
+        with ThreadPoolExecutor(os.cpu_count()) as pool:
+            try:
+                follow(pool.map(work, range(len(self._pairs))), len(self._pairs))
+            except BaseException:
+                pool.shutdown(cancel_futures=True)
+                raise
+
+    def _small_of(self, pair: Pair, target: Pixels, scale: int) -> Pixels:
+        height, width = target.shape[1] // scale, target.shape[2] // scale
+        if pair.small is None:
+            values = torch.from_numpy(np.ascontiguousarray(target)).float().div(255)
+            return to_pixels(resize_bicubic(values[None], height, width)[0])
+        small = read_pixels(pair.small, self._channels)
+        # MATLAB rounds the size up, so that a row or column may be left over
+        if not (0 <= small.shape[1] - height <= 1 and 0 <= small.shape[2] - width <= 1):
+            raise DataError(
+                f"the image {pair.small} has {small.shape[2]}x{small.shape[1]} pixels, but a "
+                f"{scale}th of {pair.target} would have {width}x{height}; restore the set"
+            )
+        return small[:, :height, :width]
+
+
+def read_pixels(path: Path, in_chans: int) -> Pixels:
+    """Read an image file as RGB, or grey if ``in_chans`` is 1; shape (C, H, W).
+
+    Raises:
+        DataError: it is missing or damaged.
+    """
+    image = decode(open_file(str(path)), in_chans, str(path))
+    pixels = np.asarray(image)
+    if in_chans == 1:
+        return pixels[None]
+    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+
+
+def to_pixels(image: Tensor) -> Pixels:
+    """Turn values from 0 to 1 into the 256 levels of an image file; the shape stays."""
+    levels: Pixels = image.detach().mul(255).round().clamp(0, 255).byte().cpu().numpy()
+    return levels
