@@ -127,21 +127,46 @@ def test_a_knapsack_weighs_worth_against_cost():
     assert keep_by_knapsack(graph, scores, least, limits).widths == {"0": 1, "2": 2}
 
 
-@settings(deadline=None, max_examples=40)
-@given(seed=st.integers(0, 10**6), share=st.floats(0.2, 0.8), multiple=st.sampled_from([2, 4, 8]))
-def test_widths_are_rounded_to_multiples_and_repaired(seed, share, multiple):
-    graph = GRAPHS[1]
-    widened = widened_widths(graph, 4.0)
+@settings(deadline=None, max_examples=100)
+@given(
+    graph=st.sampled_from(GRAPHS),
+    seed=st.integers(0, 10**6),
+    factor=st.sampled_from([2.0, 4.0]),
+    shares=st.dictionaries(
+        st.sampled_from(["macs", "params", "memory"]), st.floats(0.1, 0.9), min_size=1
+    ),
+    multiple=st.sampled_from([2, 4, 8]),
+)
+def test_multiples_meet_a_budget_of_several_resources(graph, seed, factor, shares, multiple):
+    widened = {n: -(-w // multiple) * multiple for n, w in widened_widths(graph, factor).items()}
     scores = _random_scores(widened, seed, 1.0)
     least = floors(graph, widened, 0.1, 0.1)
-    allowed = {"macs": int(share * graph.cost(widened).macs)}
-    widths = keep_by_threshold(graph, scores, least, Limits(graph, allowed), multiple).widths
+    fewest = {name: -(-width // multiple) * multiple for name, width in least.items()}
+    needed = Limits(graph, shares)
+    low, high = needed.usage_of(fewest), needed.usage_of(widened)
+    limits = Limits(
+        graph, {what: int(low[what] + s * (high[what] - low[what])) for what, s in shares.items()}
+    )
+    widths = keep_by_threshold(graph, scores, least, limits, multiple).widths
     assert all(width % multiple == 0 for width in widths.values())
-    assert graph.cost(widths).macs <= allowed["macs"]
     assert all(widths[name] >= least[name] for name in least)
-    for name, width in widths.items():  # no room for one more multiple anywhere
-        if width + multiple <= widened[name]:
-            assert graph.cost({**widths, name: width + multiple}).macs > allowed["macs"]
+    assert graph.cost(widths).macs <= limits.allowed.get("macs", np.inf)
+    assert graph.cost(widths).params <= limits.allowed.get("params", np.inf)
+    assert graph.peak_memory([list(widths.values())])[0] <= limits.allowed.get("memory", np.inf)
+    larger = {name for name, width in widths.items() if width + multiple <= widened[name]}
+    for name in larger:  # no room for one more multiple anywhere
+        more = limits.usage_of({**widths, name: widths[name] + multiple})
+        assert any(more[what] > limit for what, limit in limits.allowed.items())
+
+
+def test_multiples_that_cannot_meet_a_budget_say_so():
+    graph = GRAPHS[1]
+    widened = widened_widths(graph, 2.0)
+    limits = Limits(graph, {"memory": graph.peak_memory([[7, 7, 7]])[0]})
+    with pytest.raises(BudgetError, match=r"multiples of 16 .* bytes of activations"):
+        keep_by_threshold(
+            graph, _random_scores(widened, 0, 1.0), floors(graph, widened, 0, 0), limits, 16
+        )
 
 
 def test_the_units_that_stay_are_the_best_and_of_equal_ones_the_first():

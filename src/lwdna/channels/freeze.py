@@ -7,6 +7,7 @@ from dataclasses import dataclass
 
 from lwdna.channels.call import Axes
 from lwdna.channels.graph import (
+    Activation,
     Attribute,
     AxisLayout,
     ChannelGraph,
@@ -122,6 +123,15 @@ def freeze(session: Session, followers: Sequence[Follower]) -> Draft:
             )
             for record in session.passes[False]
             for term in record.terms
+        ),
+        activations=tuple(
+            Activation(
+                tuple(write(layout) for layout in one.axes),
+                one.itemsize,
+                one.first,
+                session.operators if one.last is None else one.last,
+            )
+            for one in session.stored
         ),
         pinned=_pinned(session, [name for name in tensors if name in live & parameters]),
         attributes=tuple(

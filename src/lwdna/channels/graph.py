@@ -5,7 +5,7 @@ A :class:`ChannelGraph` is plain data: names, sizes and layouts, no tensors and 
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from typing import NamedTuple
@@ -16,6 +16,7 @@ import numpy.typing as npt
 from lwdna.channels import describe
 from lwdna.channels.edits import Edits
 from lwdna.channels.layout import Reason
+from lwdna.channels.memory import peak_memory
 from lwdna.errors import GraphError, nearest
 
 IntArray = npt.NDArray[np.int64]
@@ -84,6 +85,20 @@ class Operation:
 
 
 @dataclass(frozen=True)
+class Activation:
+    """Memory of a forward pass: bytes are ``itemsize`` times the product of the axes' lengths.
+
+    It is held from operator number ``first``, which allocates it (0: the caller did), through
+    operator number ``last``.
+    """
+
+    axes: tuple[AxisLayout, ...]
+    itemsize: int
+    first: int
+    last: int
+
+
+@dataclass(frozen=True)
 class Attribute:
     """An integer (or one of a sequence of integers) of a module that follows an axis' length."""
 
@@ -125,6 +140,7 @@ class ChannelGraph:
     """Layouts of every parameter and buffer, by name."""
     parameters: tuple[str, ...]
     operations: tuple[Operation, ...]
+    activations: tuple[Activation, ...] = ()
     pinned: tuple[Pinned, ...] = ()
     attributes: tuple[Attribute, ...] = ()
     unknown_ops: tuple[str, ...] = ()
@@ -184,6 +200,17 @@ class ChannelGraph:
         lengths = self._lengths(np.asarray(widths, dtype=np.int64))
         return macs.evaluate(lengths), params.evaluate(lengths)
 
+    def peak_memory(self, widths: npt.ArrayLike) -> IntArray:
+        """Return the most bytes of activations alive at once, (N,), at widths (N, groups).
+
+        Of one forward pass in evaluation mode without gradients: the network's inputs and every
+        result of an operator, from the operator that allocates it until Python lets go of it.
+        Views and in-place operators share memory; parameters, buffers and what a kernel needs for
+        itself are not counted.
+        """
+        lengths = self._lengths(np.asarray(widths, dtype=np.int64))
+        return self._peak_memory(lengths)
+
     def layers(self, widths: Mapping[str, int] | None = None) -> list[LayerCost]:
         """Return the cost of each module that has MACs or parameters, in execution order."""
         full = self.complete(widths)
@@ -213,6 +240,7 @@ class ChannelGraph:
     def _matrix(self) -> tuple[IntArray, IntArray, dict[AxisLayout, int]]:
         axes = {axis for operation in self.operations for axis in operation.axes}
         axes |= {axis for name in self.parameters for axis in self.tensors[name]}
+        axes |= {axis for activation in self.activations for axis in activation.axes}
         index = {axis: row for row, axis in enumerate(sorted(axes))}
         slopes = np.zeros((len(self.groups), len(index)), dtype=np.int64)
         offsets = np.zeros(len(index), dtype=np.int64)
@@ -230,6 +258,10 @@ class ChannelGraph:
         product = widths.astype(np.float64) @ slopes.astype(np.float64)
         lengths: IntArray = np.rint(product).astype(np.int64) + offsets
         return lengths
+
+    @cached_property
+    def _peak_memory(self) -> Callable[[IntArray], IntArray]:
+        return peak_memory(self.activations, self._matrix[2])
 
     @cached_property
     def _polynomials(self) -> tuple[_Polynomial, _Polynomial]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, MutableMapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from typing import Any
@@ -10,10 +10,12 @@ from typing import Any
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
+from torch.utils.weak import WeakTensorKeyDictionary
 
 from lwdna.channels.call import Axes, Call, Term
 from lwdna.channels.cuts import Cuts
 from lwdna.channels.layout import Layout, fixed, free, is_fixed
+from lwdna.channels.lifetimes import Lifetimes
 from lwdna.channels.rules import rule_of
 from lwdna.channels.shapes import run
 from lwdna.channels.watch import Watch
@@ -35,11 +37,11 @@ class Record:
 
 
 class ModuleStack:
-    """Knows which module's ``forward`` is running, and what those before have returned."""
+    """Knows which module's ``forward`` is running, and tells of what one returns."""
 
     def __init__(self) -> None:
         self.paths: list[str] = [""]
-        self.results: list[tuple[str, Any]] = []
+        self.returned: Callable[[str, Any], None] = lambda path, result: None
 
     @property
     def current(self) -> str:
@@ -66,46 +68,48 @@ class ModuleStack:
         return enter
 
     def _leave(self, module: nn.Module, args: Any, result: Any) -> None:
-        self.results.append((self.paths.pop(), result))
+        self.returned(self.paths.pop(), result)
 
 
 @dataclass(eq=False)
 class Recording(TorchDispatchMode):  # type: ignore[misc]
-    """Attaches layouts to tensors as operators run; ids stay valid as all tensors are kept."""
+    """Attaches layouts to tensors as operators run, without keeping the tensors alive."""
 
     stack: ModuleStack
     cuts: Cuts = field(default_factory=Cuts)
     records: list[Record] = field(default_factory=list)
     unknown: dict[str, None] = field(default_factory=dict)
     touched: set[int] = field(default_factory=set)
+    results: list[tuple[str, list[Axes]]] = field(default_factory=list)
+    """Paths of modules in the order in which they returned, and the layouts of what they did."""
 
     def __post_init__(self) -> None:
         super().__init__()
-        self._axes: dict[int, Axes] = {}
-        self._kept: list[Tensor] = []
+        self._axes: MutableMapping[Tensor, Axes] = WeakTensorKeyDictionary()
+        self.lifetimes = Lifetimes()
         self.watch = Watch(self._axes_of, self.scaled_by_width)
 
     def attach(self, tensor: Tensor, axes: Axes) -> None:
         """Give a tensor its layouts."""
-        self._axes[id(tensor)] = axes
-        self._kept.append(tensor)
+        self._axes[tensor] = axes
 
     def lookup(self, tensor: Tensor) -> Axes:
         """Return the layouts of a tensor; one never seen before is a constant."""
         self.touched.add(id(tensor))
-        axes = self._axes.get(id(tensor))
+        axes = self._axes.get(tensor)
         if axes is None:
             axes = tuple(fixed(size) for size in tensor.shape)
             self.attach(tensor, axes)
+            self.lifetimes.own(tensor)
         return axes
 
-    def known(self, value: Any) -> list[Axes]:
-        """Return the layouts of all tensors in a module's result."""
-        leaves = tree_flatten(value)[0]
-        return [self._axes[id(leaf)] for leaf in leaves if id(leaf) in self._axes]
+    def module_returned(self, path: str, value: Any) -> None:
+        """Note the layouts of all tensors in a module's result."""
+        leaves = [leaf for leaf in tree_flatten(value)[0] if isinstance(leaf, Tensor)]
+        self.results.append((path, [self._axes[leaf] for leaf in leaves if leaf in self._axes]))
 
     def _axes_of(self, tensor: Tensor) -> Axes:
-        return self._axes.get(id(tensor)) or tuple(fixed(size) for size in tensor.shape)
+        return self._axes.get(tensor) or tuple(fixed(size) for size in tensor.shape)
 
     def scaled_by_width(self, query: Tensor) -> None:
         """Note that the last axis of an attention's query sets the scale of its products."""
@@ -116,6 +120,7 @@ class Recording(TorchDispatchMode):  # type: ignore[misc]
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
+        self.lifetimes.next_operator()
         result = run(func, args, kwargs or {})
         outputs = [leaf for leaf in tree_flatten(result)[0] if isinstance(leaf, Tensor)]
         if not outputs:
@@ -127,6 +132,7 @@ class Recording(TorchDispatchMode):  # type: ignore[misc]
         axes = self._apply(func, name, call, inputs)
         for output, layouts in zip(outputs, axes, strict=True):
             self.attach(output, layouts)
+            self.lifetimes.see(output, layouts)
         if inputs and name not in SILENT:
             self.records.append(Record(name, call.module, inputs, axes, call.terms, call.produced))
         return result

@@ -11,6 +11,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from lwdna.channels.call import Axes
 from lwdna.channels.cuts import Cuts
 from lwdna.channels.layout import Unit
+from lwdna.channels.lifetimes import Stored
 from lwdna.channels.record import Record
 
 
@@ -28,6 +29,9 @@ class Session:
     """Records by mode: False for evaluation, True for training where that runs more modules."""
     results: dict[str, list[Axes]] = field(default_factory=dict)
     """What modules have returned, by their paths."""
+    stored: list[Stored] = field(default_factory=list)
+    """Memory of the pass in evaluation mode, and how many operators that pass ran."""
+    operators: int = 0
     touched: set[str] = field(default_factory=set)
     unknown: dict[str, None] = field(default_factory=dict)
     names: dict[Unit, str] = field(default_factory=dict)

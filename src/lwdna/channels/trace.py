@@ -123,13 +123,17 @@ def _record(session: Session, tensors: dict[str, Tensor], training: bool) -> Non
     session.skeleton.train(training)
     stack = ModuleStack()
     recording = Recording(stack, session.cuts)
+    stack.returned = recording.module_returned
     names = {}
     for name, tensor in tensors.items():
         recording.attach(tensor, session.axes[name])
+        recording.lifetimes.own(tensor)
         names[id(tensor)] = name
     for value in tree_flatten((session.args, session.kwargs))[0]:
         if isinstance(value, Tensor):
-            recording.attach(value, _input_axes(value))
+            axes = _input_axes(value)
+            recording.attach(value, axes)
+            recording.lifetimes.see(value, axes)
     recording.touched.clear()
     try:
         with (
@@ -154,8 +158,11 @@ def _record(session: Session, tensors: dict[str, Tensor], training: bool) -> Non
             for layout in recording.lookup(value):
                 pin(layout, OUTPUT)
     session.passes[training] = recording.records
-    for path, value in stack.results:
-        session.results.setdefault(path, []).extend(recording.known(value))
+    for path, results in recording.results:
+        session.results.setdefault(path, []).extend(results)
+    if not training:
+        session.stored = recording.lifetimes.stored
+        session.operators = recording.lifetimes.time
     session.touched |= {names[key] for key in recording.touched if key in names}
     session.unknown |= recording.unknown
 

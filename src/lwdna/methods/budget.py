@@ -21,11 +21,21 @@ Amounts = npt.NDArray[np.int64] | npt.NDArray[np.float64]
 Measure = Callable[[IntArray], Amounts]
 """Maps the widths of N candidates, (N, groups) in the graph's order, to what each needs, (N,)."""
 
-RESOURCES: dict[str, Callable[[ChannelGraph], Measure]] = {
-    "macs": lambda graph: lambda widths: graph.costs(widths)[0],
-    "params": lambda graph: lambda widths: graph.costs(widths)[1],
+
+@dataclass(frozen=True)
+class Resource:
+    """Something a network needs an amount of that follows from its widths."""
+
+    unit: str
+    measure: Callable[[ChannelGraph], Measure]
+
+
+RESOURCES = {
+    "macs": Resource("macs", lambda graph: lambda widths: graph.costs(widths)[0]),
+    "params": Resource("params", lambda graph: lambda widths: graph.costs(widths)[1]),
+    "memory": Resource("bytes of activations", lambda graph: graph.peak_memory),
 }
-"""How much of every resource a network needs, as a function of its widths."""
+"""What a budget can name."""
 
 
 @dataclass(frozen=True)
@@ -53,7 +63,7 @@ class Limits:
 
     @cached_property
     def _measures(self) -> dict[str, Measure]:
-        return {name: RESOURCES[name](self.graph) for name in self.allowed}
+        return {name: RESOURCES[name].measure(self.graph) for name in self.allowed}
 
     def usage(self, widths: npt.ArrayLike) -> dict[str, Amounts]:
         """Return what N candidates need of every limited resource, (N,) each.
@@ -105,4 +115,4 @@ class Limits:
 
 
 def _amounts(usage: Mapping[str, float]) -> str:
-    return " and ".join(f"{amount:,} {name}" for name, amount in usage.items())
+    return " and ".join(f"{amount:,} {RESOURCES[name].unit}" for name, amount in usage.items())

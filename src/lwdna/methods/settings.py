@@ -29,6 +29,8 @@ class Budget(Settings):
 
     macs: float | None = Field(default=None, gt=0)
     params: float | None = Field(default=None, gt=0)
+    memory: float | None = Field(default=None, gt=0)
+    """Peak activation memory of one input's forward pass."""
     of: Literal["baseline", "widened"] = "baseline"
 
     def fractions(self) -> dict[str, float]:
@@ -39,7 +41,9 @@ class Budget(Settings):
     @model_validator(mode="after")
     def _limits_something(self) -> Budget:
         if not self.fractions():
-            raise ValueError("a budget needs macs or params (or both), for example macs=0.92")
+            raise ValueError(
+                "a budget needs macs, params or memory (or several), for example macs=0.92"
+            )
         return self
 
 
