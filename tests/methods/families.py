@@ -5,6 +5,8 @@ from __future__ import annotations
 import timm
 import torch
 import torch.nn.functional as F
+import torchvision
+from timm.layers import ScaledStdConv2d
 from timm.models.densenet import DenseNet
 from torch import Tensor, nn
 
@@ -64,14 +66,29 @@ class Attention(nn.Module):
         return self.head((weights @ self.value(x)).mean(1))
 
 
+class Standardised(nn.Module):
+    """As in NFNet: weights are standardised as they are read, a branch begins with gain zero."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = ScaledStdConv2d(3, 6, 3, stride=2, padding=1)
+        self.down = ScaledStdConv2d(6, 9, 3, stride=2, padding=1)
+        self.up = ScaledStdConv2d(9, 6, 1)
+        self.gain = nn.Parameter(torch.zeros(()))
+        self.head = nn.Linear(6, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x).relu()
+        branch = F.interpolate(self.up(self.down(x).relu()), scale_factor=2.0)
+        return self.head((x + self.gain * branch).relu().mean((2, 3)))
+
+
 def _timm(name: str) -> nn.Module:
     return timm.create_model(name, num_classes=5)
 
 
 def _shuffle() -> nn.Module:
-    import torchvision
-
-    return torchvision.models.shufflenet_v2_x0_5(num_classes=5)
+    return torchvision.models.ShuffleNetV2([2, 2, 2], [8, 12, 20, 28, 36], num_classes=5)
 
 
 FAMILIES = {
@@ -82,7 +99,7 @@ FAMILIES = {
     "attention": Attention,
     "resnet": lambda: _timm("test_resnet"),
     "efficientnet": lambda: _timm("test_efficientnet"),
-    "weight-standardised": lambda: _timm("test_nfnet"),
+    "weight-standardised": Standardised,
     "layer-norm": lambda: _timm("test_convnext"),
     "densenet": lambda: DenseNet(growth_rate=5, block_config=(2, 3), num_classes=5),
     "shuffle": _shuffle,

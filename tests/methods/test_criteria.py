@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import sys
 from typing import get_args
 
 import pytest
@@ -46,7 +47,7 @@ def _problem(out: tuple[float, float] = (5.0, 7.0)) -> Problem:
         examples[:1],
         list(examples.split([1, 2])),
         lambda network, x: network(x).mean(),
-        ShrinkSettings(floor=0.0, linear_floor=0.0),
+        ShrinkSettings(floor=0.0, linear_floor=0.0, budget=lwdna.Budget(macs=0.5)),
         seed=0,
     )
 
@@ -61,6 +62,9 @@ BY_HAND = {
     "synflow-expectation": [1 / 0.5, 1 / 1.5],
     "weight-norm": [2, 3],
     "batchnorm-scale": [2, 3],  # no normalisation: the norms of the filters
+    "morphnet": [2, 3],  # the same, after another warm-up
+    # Half the MACs leave one unit: the second goes first (place 0), the first stays (rank 1 of 2).
+    "autoslim": [1 + 1 / 2, 0],
 }
 
 
@@ -77,6 +81,63 @@ def test_a_unit_that_nothing_reads_is_worth_nothing(criterion):
     assert scores[1] > scores[0]
 
 
+def test_greedy_slimming_takes_from_the_group_that_the_loss_misses_least():
+    """Two branches; the loss is the sum of the first one's units and 0.01 of the second one's."""
+
+    class Branches(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.one = nn.Conv2d(1, 5, 1, bias=False)
+            self.two = nn.Conv2d(1, 5, 1, bias=False)
+            self.head_one = nn.Conv2d(5, 1, 1, bias=False)
+            self.head_two = nn.Conv2d(5, 1, 1, bias=False)
+
+        def forward(self, x: Tensor) -> Tensor:
+            return self.head_one(self.one(x)) + 0.01 * self.head_two(self.two(x))
+
+    model, images = Branches(), torch.ones(2, 1, 1, 1)
+    for layer in model.children():
+        nn.init.ones_(layer.weight)
+    graph = lwdna.trace(model, images[:1])
+    problem = Problem(
+        model,
+        graph,
+        graph.widths,
+        images[:1],
+        [images],
+        lambda network, x: -network(x).mean(),
+        # 20 MACs, 2 for each unit; 7 units may stay: three go, all from the second branch
+        ShrinkSettings(floor=0.0, linear_floor=0.0, budget=lwdna.Budget(macs=0.7)),
+        seed=0,
+    )
+    scores = CRITERIA["autoslim"].score(problem)
+    assert scores["one"].tolist() == pytest.approx([3 + k / 5 for k in (5, 4, 3, 2, 1)])
+    assert scores["two"].tolist() == pytest.approx([3 + 2 / 5, 3 + 1 / 5, 2, 1, 0])
+
+
+def test_the_sandwich_rule_averages_over_the_widest_the_narrowest_and_random_networks():
+    problem = _problem()
+    objective = CRITERIA["autoslim"].objective
+    assert objective is not None
+    loss = objective(problem)
+    (images,) = torch.cat(list(problem.batches)).split(3)
+    both, first = (10 + 42 + 30) / 3, (10 + 0 + 30) / 3  # all units, the first one alone
+    seen = {round(float(loss(problem.wide, images).detach()), 4) for _ in range(40)}
+    expected = {(3 * first + both) / 4, (2 * first + 2 * both) / 4, (first + 3 * both) / 4}
+    assert seen == {round(value, 4) for value in expected}
+
+
+def test_the_penalty_weighs_scales_by_what_a_unit_costs():
+    problem = _problem()
+    objective = CRITERIA["morphnet"].objective
+    assert objective is not None
+    value = objective(problem)(problem.wide, problem.batches[0])
+    # the task's loss on the first example is 10; each of 2 units takes 2 of 4 MACs
+    assert float(value.detach()) == pytest.approx(10 + 1.0 * (2 / 4) * (2 + 3))
+    value.backward()  # the penalty's part of the gradient is 2 / 4 times the sign
+    assert problem.wide.one.weight.grad.flatten().tolist() == pytest.approx([5 + 0.5, 0 - 0.5])
+
+
 def test_the_recipes_choices_are_the_table():
     assert get_args(CriterionName) == tuple(CRITERIA)
     assert not set(CRITERIA) - set(BY_HAND) - {"latent-gradient", "latent-magnitude", *CONTROLS}
@@ -84,7 +145,7 @@ def test_the_recipes_choices_are_the_table():
 
 def _search(model, criterion, sizes=(3, 2), seed=0, **options):
     settings = {
-        "budget": lwdna.Budget(macs=0.6, of="widened"),
+        "budget": lwdna.Budget(macs=0.85, of="widened"),
         "floor": 0.1,
         "linear_floor": 0.1,
         **options,
@@ -106,17 +167,17 @@ def family(request):
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)
-def test_every_criterion_runs_on_every_kind_of_network(family, criterion):
+def test_every_criterion_runs_on_every_kind_of_network(family, criterion, monkeypatch):
+    monkeypatch.setattr(sys.modules["lwdna.methods.criteria.autoslim"], "PIECES", 2)
     found = _search(family, criterion)
     for name, scores in found.scores.items():
         assert scores.shape == (found.widened[name],)
         assert scores.isfinite().all()
         assert (scores >= 0).all()
-    assert any(len(scores.unique()) > 1 for scores in found.scores.values()) or (
-        criterion == "batchnorm-scale"
-    )
+    if criterion not in ("batchnorm-scale", "morphnet"):  # scales are 1 before a warm-up
+        assert any(len(scores.unique()) > 1 for scores in found.scores.values())
     widened = found.graph.cost(found.widened)
-    assert found.graph.cost(found.architecture.widths).macs <= 0.6 * widened.macs
+    assert found.graph.cost(found.architecture.widths).macs <= 0.85 * widened.macs
 
 
 @pytest.mark.parametrize("criterion", CRITERIA)

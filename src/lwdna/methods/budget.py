@@ -15,6 +15,7 @@ from lwdna.errors import BudgetError
 from lwdna.methods.settings import Budget
 
 BoolArray = npt.NDArray[np.bool_]
+FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
 Amounts = npt.NDArray[np.int64] | npt.NDArray[np.float64]
 
@@ -87,6 +88,23 @@ class Limits:
             [amounts <= self.allowed[name] for name, amounts in usage.items()]
         )
         return within
+
+    def differences(self, widths: npt.ArrayLike, sign: int) -> dict[str, FloatArray]:
+        """Return by how much one unit more (``sign`` 1) or less (-1) of each group changes usage.
+
+        Args:
+            widths: (groups,), in the order of ``graph.groups``.
+            sign: which way.
+
+        Returns:
+            By resource, (groups,), never negative.
+        """
+        here = np.asarray(widths, dtype=np.int64)
+        now = self.usage(here[None])
+        then = self.usage(here + sign * np.eye(len(here), dtype=np.int64))
+        return {
+            name: np.maximum(sign * (then[name] - now[name]), 0).astype(np.float64) for name in now
+        }
 
     def check_reachable(self, most: Mapping[str, int], least: Mapping[str, int]) -> None:
         """Make sure that the limits lie between what the floors and the widened network need.

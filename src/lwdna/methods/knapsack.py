@@ -79,7 +79,7 @@ class _Knapsack:
         """Remove units until all limits are met."""
         excess = self._excess()
         while excess:
-            saved = self._difference(-1)
+            saved = self._limits.differences(self.widths, -1)
             cost = sum(saved[name] / self._limits.allowed[name] for name in excess)
             assert not isinstance(cost, int)
             owners, ratios = self._candidates(cost)
@@ -100,7 +100,7 @@ class _Knapsack:
             fitting = (self.widths < self._most) & self._limits.fits(wider)
             if not fitting.any():
                 return
-            added = self._difference(1)
+            added = self._limits.differences(self.widths, 1)
             cost = sum(added[name] / limit for name, limit in self._limits.allowed.items())
             worth = np.array(
                 [
@@ -116,14 +116,6 @@ class _Knapsack:
         usage = self._limits.usage(self.widths[None])
         over = {name: float(usage[name][0] - limit) for name, limit in self._limits.allowed.items()}
         return {name: amount for name, amount in over.items() if amount > 0}
-
-    def _difference(self, sign: int) -> dict[str, FloatArray]:
-        """Return what a unit more or less of each group changes, (groups,) by resource."""
-        changed = self.widths + sign * np.eye(len(self.widths), dtype=np.int64)
-        now, then = self._limits.usage(self.widths[None]), self._limits.usage(changed)
-        return {
-            name: np.maximum(sign * (then[name] - now[name]), 0).astype(np.float64) for name in now
-        }
 
     def _candidates(self, cost: FloatArray) -> tuple[IntArray, FloatArray]:
         """Return the units that may go: the group of each, and its worth per cost."""

@@ -18,6 +18,8 @@ CriterionName = Literal[
     "synflow-expectation",
     "weight-norm",
     "batchnorm-scale",
+    "autoslim",
+    "morphnet",
     "uniform",
     "random",
 ]
@@ -54,6 +56,8 @@ class ShrinkSettings(Settings):
     """How many times wider every group is made before the search."""
     budget: Budget = Budget(macs=0.92, params=1.0)
     criterion: CriterionName = "latent-gradient"
+    resource_penalty: float = Field(default=1.0, ge=0)
+    """Weight of MorphNet's penalty in the warm-up's loss; at scales of 1 the penalty is about 2."""
     reverse: bool = False
     """Whether the worst units stay instead of the best: a control for the criterion."""
     normalize: Literal["none", "group-mean", "group-l2"] = "none"

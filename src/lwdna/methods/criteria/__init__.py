@@ -9,9 +9,11 @@ from __future__ import annotations
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from lwdna.methods.criteria.autoslim import autoslim, sandwich
 from lwdna.methods.criteria.controls import random_widths, uniform
 from lwdna.methods.criteria.fisher import fisher
 from lwdna.methods.criteria.latent import latent_gradient, latent_gradients, latent_magnitude
+from lwdna.methods.criteria.morphnet import penalised
 from lwdna.methods.criteria.problem import Loss, Problem, Scores, reset_norms
 from lwdna.methods.criteria.scales import batchnorm_scale, weight_norm
 from lwdna.methods.criteria.snip import snip
@@ -26,6 +28,8 @@ class Criterion:
     score: Callable[[Problem], Scores]
     summary: str
     paper: str
+    objective: Callable[[Problem], Loss] | None = None
+    """What the warm-up before it minimises instead of the task's loss."""
     draws_weights: bool = False
     """Whether it gives the network its weights itself, so that fresh ones need not be drawn."""
 
@@ -76,6 +80,18 @@ CRITERIA: dict[str, Criterion] = {
         batchnorm_scale,
         "size of each unit's scale in batch normalisation, after a warm-up",
         "Liu 2017, Network Slimming, arXiv 1708.06519",
+    ),
+    "autoslim": Criterion(
+        autoslim,
+        "order of removal by greedy slimming, after a slimmable warm-up",
+        "Yu 2019, AutoSlim, arXiv 1903.11728",
+        objective=sandwich,
+    ),
+    "morphnet": Criterion(
+        batchnorm_scale,
+        "size of each unit's scale, after a warm-up that penalises scales by cost",
+        "Gordon 2018, MorphNet, arXiv 1711.06798",
+        objective=penalised,
     ),
     "uniform": Criterion(uniform, "the same fraction of every group", "control"),
     "random": Criterion(random_widths, "a random fraction of every group", "control"),
