@@ -88,14 +88,6 @@ def test_families_on_which_others_fail(name):
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("name", ["fcn_resnet50", "lraspp_mobilenet_v3_large"])
-def test_segmentation(name):
-    model = torchvision.models.get_model(name, weights=None, weights_backbone=None, num_classes=5)
-    image = torch.randn(1, 3, 64, 64)
-    assert_resizes(model, image, trace(model, image), rounds=1)
-
-
-@pytest.mark.slow
 def test_vgg_with_its_flatten_to_linear():
     """7 x 7 positions of each of 512 channels feed a linear layer; 130 M parameters."""
     model = build("torchvision", "vgg11", {})

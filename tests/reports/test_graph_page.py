@@ -14,11 +14,12 @@ import torch
 from PIL import Image
 from torch import Tensor, nn
 
-from lwdna.channels import ChannelGraph, trace
+from lwdna.channels import ChannelGraph, Edits, trace
 from lwdna.errors import FileError
 from lwdna.models import create_model
 from lwdna.reports import write_graph_page
 from lwdna.reports.lanes import Lane, draw
+from tests.networks import Chain
 from tests.reports.browser import BROWSER, browse, driven
 
 # Colours of the style sheets: the page and the first lane.
@@ -340,3 +341,11 @@ def test_lanes_are_painted_in_light_and_dark(
         counts = {colour: n for n, colour in image.convert("RGB").getcolors(1 << 24) or []}
     assert max(counts, key=counts.__getitem__) == colours["page"]
     assert counts[colours["lane"]] > 500
+
+
+def test_the_page_says_what_was_decided_by_hand(tmp_path):
+    edits = Edits(pin=["three"], tie=[["one", "two"]])
+    graph = trace(Chain((12, 24, 16)), torch.zeros(1, 3, 8, 8), edits)
+    html = write_graph_page(graph, "net", tmp_path / "graph.html").read_text()
+    assert "By hand: pin three; tie one = two." in html
+    assert "pinned by hand (three)" in html

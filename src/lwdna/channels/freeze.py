@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lwdna.channels.call import Axes
@@ -86,21 +86,16 @@ def freeze(session: Session, followers: Sequence[Follower]) -> Draft:
 
     written: dict[int, AxisLayout] = {}  # by identity: operators share the layouts of tensors
 
-    def write(layout: Layout) -> AxisLayout:
+    def once(layout: Layout) -> AxisLayout:
         if id(layout) not in written:
-            written[id(layout)] = tuple(
-                Part(1, -1, part.size)
-                if part.unit is None or part.unit not in index
-                else Part(part.outer, index[part.unit], part.inner)
-                for part in resolve(layout)
-            )
+            written[id(layout)] = write(layout, index)
         return written[id(layout)]
 
     def write_all(many: Iterable[Axes]) -> tuple[tuple[AxisLayout, ...], ...]:
-        return tuple(tuple(write(layout) for layout in axes) for axes in many)
+        return tuple(tuple(once(layout) for layout in axes) for axes in many)
 
     tensors = {
-        name: tuple(write(layout) for layout in axes)
+        name: tuple(once(layout) for layout in axes)
         if name in live
         else tuple((Part(1, -1, size),) for size in _shape(axes))
         for name, axes in session.axes.items()
@@ -118,15 +113,15 @@ def freeze(session: Session, followers: Sequence[Follower]) -> Draft:
                 record.op,
                 record.module,
                 term.count,
-                tuple(write(layout) for layout in term.layouts),
-                tuple(write(layout) for layout in record.produced),
+                tuple(once(layout) for layout in term.layouts),
+                tuple(once(layout) for layout in record.produced),
             )
             for record in session.passes[False]
             for term in record.terms
         ),
         activations=tuple(
             Activation(
-                tuple(write(layout) for layout in one.axes),
+                tuple(once(layout) for layout in one.axes),
                 one.itemsize,
                 one.first,
                 session.operators if one.last is None else one.last,
@@ -135,9 +130,9 @@ def freeze(session: Session, followers: Sequence[Follower]) -> Draft:
         ),
         pinned=_pinned(session, [name for name in tensors if name in live & parameters]),
         attributes=tuple(
-            Attribute(f.module, f.name, f.index, write(f.layout))
+            Attribute(f.module, f.name, f.index, once(f.layout))
             for f in followers
-            if any(part.group >= 0 for part in write(f.layout))
+            if any(part.group >= 0 for part in once(f.layout))
         ),
         unknown_ops=tuple(session.unknown),
         remade=tuple(session.remade),
@@ -150,6 +145,16 @@ def freeze(session: Session, followers: Sequence[Follower]) -> Draft:
         for mode, part in session.passes.items()
     }
     return Draft(graph, units, steps)
+
+
+def write(layout: Layout, index: Mapping[Unit, int]) -> AxisLayout:
+    """Return an axis in terms of groups, given their positions by unit."""
+    return tuple(
+        Part(1, -1, part.size)
+        if part.unit is None or part.unit not in index
+        else Part(part.outer, index[part.unit], part.inner)
+        for part in resolve(layout)
+    )
 
 
 def _names(records: Sequence[Record], owned: set[Unit], session: Session) -> dict[Unit, str]:

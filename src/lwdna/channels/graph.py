@@ -108,6 +108,14 @@ class Attribute:
     axis: AxisLayout
 
 
+class Note(NamedTuple):
+    """A size that a module keeps for its users: attribute, then keys and indices inside it."""
+
+    module: str
+    path: tuple[str | int, ...]
+    axis: AxisLayout
+
+
 @dataclass(frozen=True)
 class Cost:
     """What a network costs: MACs of one forward pass on the traced inputs, and parameters.
@@ -144,6 +152,7 @@ class ChannelGraph:
     pinned: tuple[Pinned, ...] = ()
     attributes: tuple[Attribute, ...] = ()
     unknown_ops: tuple[str, ...] = ()
+    notes: tuple[Note, ...] = ()
     edits: Edits = field(default_factory=Edits)
     """What was decided by hand."""
     remade: tuple[str, ...] = ()

@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping
-from typing import Literal
+from collections.abc import Collection, Iterable, Mapping
+from typing import Any, Literal
 
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from lwdna.channels.graph import AxisLayout, ChannelGraph
+from lwdna.channels.graph import AxisLayout, ChannelGraph, Note
 from lwdna.channels.init import redraw
 from lwdna.channels.shapes import fake_like
 from lwdna.channels.skeleton import copy_with, empty_like, named_tensors, sync_attributes
@@ -68,6 +68,7 @@ def resize(
         )
         redraw(model, result, seed, skip=undefined)
     _set_attributes(result, graph, widths)
+    write_notes(result, graph.notes, graph, widths)
     return result
 
 
@@ -161,6 +162,22 @@ def _kept_units(graph: ChannelGraph, wanted: Widths, init: str) -> dict[str, Ten
             )
         kept[name] = units
     return kept
+
+
+def write_notes(
+    model: nn.Module, notes: Iterable[Note], graph: ChannelGraph, widths: Mapping[str, int]
+) -> None:
+    """Bring sizes that modules note down for their users in step with the widths."""
+    for note in notes:
+        place: Any = model.get_submodule(note.module)
+        *outer, last = note.path
+        for key in outer:
+            place = getattr(place, key) if isinstance(key, str) else place[key]
+        size = graph.length(note.axis, widths)
+        if isinstance(place, dict):
+            place[last] = size
+        else:
+            setattr(place, str(last), size)
 
 
 def _set_attributes(model: nn.Module, graph: ChannelGraph, widths: Mapping[str, int]) -> None:

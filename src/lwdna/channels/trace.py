@@ -26,6 +26,7 @@ from lwdna.channels.edits import Edits
 from lwdna.channels.freeze import Draft
 from lwdna.channels.graph import ChannelGraph
 from lwdna.channels.layout import Reason, fixed, free, pin
+from lwdna.channels.notes import notes, watched_features
 from lwdna.channels.record import ModuleStack, Recording, parameter_axes
 from lwdna.channels.session import Session
 from lwdna.channels.shapes import fake_like
@@ -63,7 +64,9 @@ def trace(model: nn.Module, example_inputs: Any, edits: Edits | None = None) -> 
     with _failures_are_answers():
         session = Session(fake, skeleton, args, kwargs)
         draft = _proven(session)
-        return _edited(session, draft, edits).graph if edits else draft.graph
+        if edits:
+            session, draft = _edited(session, draft, edits)
+        return replace(draft.graph, notes=notes(session, draft), edits=edits or Edits())
 
 
 def _proven(session: Session) -> Draft:
@@ -84,7 +87,7 @@ def _proven(session: Session) -> Draft:
     return verify.verified(session, attributes)
 
 
-def _edited(session: Session, draft: Draft, edits: Edits) -> Draft:
+def _edited(session: Session, draft: Draft, edits: Edits) -> tuple[Session, Draft]:
     """Carry out edits by hand: cuts in a run of their own, then ties and pins."""
     if edits.cut:
         before = draft.graph
@@ -96,7 +99,7 @@ def _edited(session: Session, draft: Draft, edits: Edits) -> Draft:
         hand.check_nothing_lost(before, draft.graph, edits)
     if edits.pin or edits.tie:
         draft = hand.tied_and_pinned(session, draft, edits)
-    return replace(draft, graph=replace(draft.graph, edits=edits))
+    return session, draft
 
 
 @contextmanager
@@ -138,6 +141,7 @@ def _record(session: Session, tensors: dict[str, Tensor], training: bool) -> Non
     try:
         with (
             stack.following(session.skeleton),
+            watched_features(session.skeleton, stack.returned),
             torch.no_grad(),
             session.fake,
             plain_attention(),

@@ -126,6 +126,7 @@ def write_graph_page(graph: ChannelGraph, title: str, out: Path) -> Path:
         undrawn=len(graph.groups) - len(drawing.lanes),
         pins=_pins(pin_lines(graph)),
         unknown=graph.unknown_ops,
+        edits=list(graph.edits.lines()),
     )
     write_text(out, html)
     return Path(out)
