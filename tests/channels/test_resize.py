@@ -84,6 +84,23 @@ def test_widening_doubles_every_group_and_quarters_come_back(chain, image):
     assert widened_widths(graph, 0.01) == {"a": 1, "b": 1}
 
 
+def test_groups_are_widened_by_patterns_of_their_names():
+    model = timm.create_model("test_resnet", num_classes=5)
+    graph = trace(model, torch.zeros(1, 3, 32, 32))
+    before = graph.widths
+    after = widened_widths(graph, {"*": 1.5, "layer3.*": 3, "conv1*": 1})
+    for name, width in before.items():
+        factor = 3 if name.startswith("layer3.") else 1 if name.startswith("conv1") else 1.5
+        assert after[name] == round(width * factor), name
+    wide = widen(model, graph, {"layer2*": 0.5}, seed=0)
+    halved = {n: w // 2 if n.startswith("layer2") else w for n, w in before.items()}
+    assert trace(wide, torch.zeros(1, 3, 32, 32)).widths == halved != before
+    with pytest.raises(GraphError, match=r"'layer3.0.conv9', which matches no group; did you mean"):
+        widen(model, graph, {"layer3.0.conv9": 2.0})
+    with pytest.raises(GraphError, match="positive"):
+        widened_widths(graph, {"layer3*": -1.0})
+
+
 def test_the_result_is_an_ordinary_module_on_its_own(chain, image):
     chain.a.weight.requires_grad_(False)
     graph = trace(chain, image)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterable, Mapping
+from fnmatch import fnmatchcase
 from typing import Any, Literal
 
 import torch
@@ -13,7 +14,7 @@ from lwdna.channels.graph import AxisLayout, ChannelGraph, Note
 from lwdna.channels.init import redraw
 from lwdna.channels.shapes import fake_like
 from lwdna.channels.skeleton import copy_with, empty_like, named_tensors, sync_attributes
-from lwdna.errors import GraphError
+from lwdna.errors import GraphError, nearest
 
 Widths = Mapping[str, int | Tensor]
 """By group name: a width, or a 1-D integer tensor of the units to keep."""
@@ -73,17 +74,41 @@ def resize(
 
 
 def widen(
-    model: nn.Module, graph: ChannelGraph, factor: float, seed: int | None = None
+    model: nn.Module,
+    graph: ChannelGraph,
+    factor: float | Mapping[str, float],
+    seed: int | None = None,
 ) -> nn.Module:
-    """Return a copy of ``model`` with every group ``factor`` times as wide and fresh weights."""
+    """Return a copy of ``model`` with groups ``factor`` times as wide and fresh weights.
+
+    Args:
+        model: the network ``graph`` was traced from; it stays as it is.
+        factor: of every group, or by shell patterns of groups' names, ``{"layer1*": 1.5}``. Of
+            several patterns that match a group the last counts; a group that none matches keeps
+            its width.
+        seed: makes the weights repeatable.
+
+    Raises:
+        GraphError: a factor is not positive, or a pattern matches no group.
+    """
     return resize(model, graph, widened_widths(graph, factor), init="fresh", seed=seed)
 
 
-def widened_widths(graph: ChannelGraph, factor: float) -> dict[str, int]:
+def widened_widths(graph: ChannelGraph, factor: float | Mapping[str, float]) -> dict[str, int]:
     """Return the widths of :func:`widen`: rounded, at least one."""
-    if not factor > 0:
-        raise GraphError(f"a network cannot be made {factor} times as wide; use a positive factor")
-    return {name: max(1, round(width * factor)) for name, width in graph.widths.items()}
+    widths = graph.widths
+    factors = dict.fromkeys(widths, 1.0)
+    for pattern, one in (factor if isinstance(factor, Mapping) else {"*": factor}).items():
+        if not one > 0:
+            raise GraphError(f"a network cannot be made {one} times as wide; use a positive factor")
+        matching = [name for name in widths if fnmatchcase(name, pattern)]
+        if not matching and pattern != "*":
+            raise GraphError(
+                f"width_mult names {pattern!r}, which matches no group{nearest(pattern, widths)}; "
+                "`lwdna inspect` lists the groups"
+            )
+        factors.update(dict.fromkeys(matching, one))
+    return {name: max(1, round(width * factors[name])) for name, width in widths.items()}
 
 
 def reshaped(

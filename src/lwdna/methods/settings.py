@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, model_validator
+from pydantic import Field, PositiveFloat, model_validator
 
 from lwdna.settings import Settings
 
@@ -52,8 +52,10 @@ class Budget(Settings):
 class ShrinkSettings(Settings):
     """The search of LW-DNA."""
 
-    width_mult: float = Field(default=2.0, gt=0)
-    """How many times wider every group is made before the search."""
+    width_mult: PositiveFloat | dict[str, PositiveFloat] = 2.0
+    """How many times wider groups are made before the search: all of them, or by shell patterns of
+    their names (of several that match the last counts; groups that none matches stay). 1 is none.
+    """
     budget: Budget = Budget(macs=0.92, params=1.0)
     criterion: CriterionName = "latent-gradient"
     resource_penalty: float = Field(default=1.0, ge=0)
