@@ -1,3 +1,4 @@
+import base64
 import json
 import re
 import shutil
@@ -197,7 +198,7 @@ def test_missing_pieces_leave_their_sections_out(job: Path) -> None:
         shutil.rmtree(job / name)
     html = write_report(job).read_text(encoding="utf-8")
     assert sections(html) == ["summary", "groups", "layers", "criterion", "provenance"]
-    assert "its accuracy is not known yet" in html
+    assert "its quality is not known yet" in html
 
 
 def test_a_search_alone(job: Path) -> None:
@@ -219,7 +220,7 @@ def test_a_training_run_alone_is_shown_as_what_it_is(job: Path) -> None:
     assert ">LW-DNA</th>" not in html
     html = write_report(job / "lwdna").read_text(encoding="utf-8")
     assert "fewer MACs" in html
-    assert "there is no trained baseline to compare its accuracy with" in html
+    assert "there is no trained baseline to compare it with" in html
 
 
 def test_results_of_the_job_stand_in_for_those_of_its_trainings(job: Path) -> None:
@@ -302,3 +303,25 @@ def test_damaged_files_are_named(job_of: Maker, name: str, text: str, message: s
     with pytest.raises(FileError, match=message) as caught:
         write_report(job)
     assert "\n" not in str(caught.value)
+
+
+def test_pictures_of_examples_stand_side_by_side(job: Path) -> None:
+    contents = {}
+    for run in ("baseline", "lwdna"):
+        (job / run / "examples").mkdir()
+        for name in ("a", "b-c"):
+            for kind in ("input", "output", "target"):
+                content = f"{name} {kind} {run if kind == 'output' else ''}".encode()
+                contents[name, kind, run] = base64.b64encode(content).decode()
+                (job / run / "examples" / f"{name}-{kind}.png").write_bytes(content)
+    (job / "lwdna" / "examples" / "b-c-output.png").unlink()
+    html = write_report(job).read_text(encoding="utf-8")
+    assert "examples" in sections(html)
+    part = html[html.index('<section id="examples">') : html.index('<section id="groups">')]
+    assert re.findall(r"<figcaption>(.*?)</figcaption>", part) == [
+        "input", "baseline", "LW-DNA", "ground truth", "input", "baseline", "ground truth",
+    ]  # fmt: skip
+    shown = re.findall(r'src="data:image/png;base64,([^"]*)"', part)
+    wanted = [("a", "input"), ("a", "output"), ("a", "output"), ("a", "target")]
+    runs = ["baseline", "baseline", "lwdna", "baseline"]
+    assert shown[:4] == [contents[(*one, run)] for one, run in zip(wanted, runs, strict=True)]

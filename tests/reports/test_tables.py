@@ -69,7 +69,7 @@ def test_a_run_folder_gives_the_same_rows(job: Path) -> None:
         (
             {"top1": None},
             "The LW-DNA network has 8 % fewer MACs and 5 % fewer parameters than the baseline; "
-            "its accuracy is not known yet.",
+            "its quality is not known yet.",
         ),
     ],
 )
@@ -90,3 +90,19 @@ def test_one_run_each_is_called_no_evidence() -> None:
     assert "(seed 0). One run is no evidence" in evidence(BASELINE, FOUND)
     assert "(seeds 0, 3)" in evidence(BASELINE, FOUND | {"seed": 3})
     assert evidence(BASELINE, None) == ""
+
+
+def test_restoration_is_judged_in_decibels() -> None:
+    before = {"psnr": 35.074, "ssim": 0.94331, "macs": 1000, "seed": 0}
+    after = {"psnr": 35.131, "ssim": 0.94411, "macs": 900, "seed": 0}
+    assert verdict(before, after) == (
+        "The LW-DNA network is 0.06 dB better than the baseline at 10 % fewer MACs."
+    )
+    assert verdict(after, before).startswith("The LW-DNA network is 0.06 dB worse than")
+    assert "as good as the baseline (within 0.005 dB)" in verdict(before, before)
+    assert verdict(before, None).startswith("The baseline reaches a PSNR of 35.07 dB;")
+    rows = {row.metric: row for row in comparison(before, after)}
+    assert rows["PSNR"].cells == ("PSNR", "35.07 dB", "35.13 dB", "+0.06 dB")
+    assert rows["SSIM"].cells == ("SSIM", "0.9433", "0.9441", "+0.0008")
+    assert rows["PSNR"].better is True
+    assert "One run is no evidence" in evidence(before, after)

@@ -21,6 +21,7 @@ from lwdna.reports import (
     format_bytes,
     format_change,
     format_count,
+    format_decibels,
     format_milliseconds,
     format_percent,
     format_seconds,
@@ -28,6 +29,8 @@ from lwdna.reports import (
 
 _FORMATS: dict[str, Callable[[float | None], str]] = {
     "top1": format_percent,
+    "psnr": format_decibels,
+    "input_psnr": format_decibels,
     "top5": format_percent,
     "macs": format_count,
     "params": format_count,

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 from lwdna.reports.axes import Axis, Tick, axis_around
 from lwdna.reports.formats import format_tick
 from lwdna.reports.run_files import EpochRecord, TrainingRun
+from lwdna.reports.scores import SCORES
 
 
 @dataclass(frozen=True)
@@ -40,9 +41,9 @@ class Panel:
 
 
 _FIGURES = (
-    ("train_loss", "training loss", "{:.3f}"),
-    ("val_loss", "validation loss", "{:.3f}"),
-    ("top1", "top-1 accuracy (%)", "{:.2f}"),
+    ("train_loss", "training loss", "{:.3g}"),
+    ("val_loss", "validation loss", "{:.3g}"),
+    *((score.key, score.axis, "{:.2f}") for score in SCORES),
 )
 
 

@@ -63,6 +63,28 @@ def format_points(before: float | None, after: float | None) -> str:
     return MISSING if difference is None else f"{_with_sign(difference, 2)} points"
 
 
+def format_decibels(value: float | None) -> str:
+    """Return a level in decibels, ``"35.07 dB"``."""
+    return MISSING if value is None or not math.isfinite(value) else f"{value:.2f} dB"
+
+
+def format_gain(before: float | None, after: float | None) -> str:
+    """Return the difference of two levels in decibels, ``"+0.06 dB"``."""
+    difference = _finite_difference(before, after)
+    return MISSING if difference is None else f"{_with_sign(difference, 2)} dB"
+
+
+def format_similarity(value: float | None) -> str:
+    """Return a structural similarity (at most 1), ``"0.9433"``."""
+    return MISSING if value is None or not math.isfinite(value) else _signed(f"{value:.4f}")
+
+
+def format_similarity_gain(before: float | None, after: float | None) -> str:
+    """Return the difference of two structural similarities, ``"+0.0012"``."""
+    difference = _finite_difference(before, after)
+    return MISSING if difference is None else _with_sign(difference, 4)
+
+
 def format_change(before: float | None, after: float | None, digits: int = 1) -> str:
     """Return the relative difference from ``before`` to ``after``, ``"−8.0 %"``."""
     difference = _finite_difference(before, after)

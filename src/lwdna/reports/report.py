@@ -11,6 +11,7 @@ from lwdna.reports.bars import group_table, groups_between, layer_table
 from lwdna.reports.criterion import criterion
 from lwdna.reports.curves import curves
 from lwdna.reports.pages import render
+from lwdna.reports.pictures import picture_rows
 from lwdna.reports.run_files import Cost, RunFiles, read_run
 from lwdna.reports.tables import ComparisonRow, Figures, comparison
 from lwdna.reports.verdict import evidence, verdict
@@ -92,6 +93,7 @@ def _render(run: RunFiles) -> str:
         criterion=criterion(groups, run.search.threshold) if run.search is not None else None,
         criterion_name=run.search.criterion if run.search is not None else "",
         panels=curves(run.baseline, run.found),
+        examples=picture_rows(run.baseline, run.found),
         facts=provenance.facts(run),
         commands=provenance.commands(run),
         recipes=provenance.recipes(run),

@@ -6,7 +6,8 @@ Files that are missing leave their part out; files that are damaged are errors t
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from collections.abc import Mapping
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -88,11 +89,13 @@ class ArchitectureRecord(_Record):
 
 
 class Results(_Record):
-    """``results.json`` of one training run; accuracies in percent."""
+    """``results.json`` of one training run; accuracies in percent, PSNR in dB."""
 
     name: str | None = None
     top1: float | None = None
     top5: float | None = None
+    psnr: float | None = None
+    ssim: float | None = None
     val_loss: float | None = None
     macs: int | None = None
     params: int | None = None
@@ -112,6 +115,7 @@ class EpochRecord(_Record):
     train_loss: float | None = None
     val_loss: float | None = None
     top1: float | None = None
+    psnr: float | None = None
 
 
 @dataclass(frozen=True)
@@ -123,6 +127,8 @@ class TrainingRun:
     epochs: tuple[EpochRecord, ...]
     architecture: ArchitectureRecord | None
     recipe: str | None
+    pictures: Mapping[str, bytes] = field(default_factory=dict)
+    """Image files of a few validation examples by name."""
 
 
 @dataclass(frozen=True)
@@ -221,7 +227,15 @@ def _read_training(folder: Path, name: str) -> TrainingRun | None:
         epochs=epochs,
         architecture=_read_architecture(folder),
         recipe=_read_text(folder / "recipe.yaml"),
+        pictures=_read_pictures(folder / "examples"),
     )
+
+
+def _read_pictures(folder: Path) -> dict[str, bytes]:
+    try:
+        return {path.name: path.read_bytes() for path in sorted(folder.glob("*.png"))}
+    except OSError as error:
+        raise FileError(f"cannot read the pictures in {folder}: {error}") from error
 
 
 def _read_text(path: Path) -> str | None:
@@ -267,9 +281,8 @@ def _fill_results(
     for name, run in (("baseline", baseline), ("lwdna", found)):
         if isinstance(job.get(name), dict) and (run is None or run.results is None):
             results = _parse(Results, job[name], f"{path}, {name},")
-            epochs = run.epochs if run else ()
-            architecture = run.architecture if run else None
-            run = TrainingRun(name, results, epochs, architecture, run.recipe if run else None)
+            blank = TrainingRun(name, None, (), None, None)
+            run = replace(run or blank, results=results)
         filled.append(run)
     return filled[0], filled[1]
 

@@ -14,7 +14,10 @@ from lwdna.reports.formats import (
     format_percent,
     format_points,
     format_seconds,
+    format_similarity,
+    format_similarity_gain,
 )
+from lwdna.reports.scores import SCORES
 
 Figures = Mapping[str, Any]
 """Figures of one network by the names of ``results.json``: ``top1``, ``macs``, ``params``, ..."""
@@ -53,7 +56,8 @@ class _Metric:
 
 
 _METRICS = (
-    _Metric("top1", "top-1 accuracy", format_percent, format_points, higher_is_better=True),
+    *(_Metric(s.key, s.title, s.text, s.difference, higher_is_better=True) for s in SCORES),
+    _Metric("ssim", "SSIM", format_similarity, format_similarity_gain, higher_is_better=True),
     _Metric("top5", "top-5 accuracy", format_percent, format_points, higher_is_better=True),
     _Metric("macs", "MACs", format_count),
     _Metric("params", "parameters", format_count),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from lwdna.reports.scores import SCORES
 from lwdna.reports.tables import Figures
 
 
@@ -14,22 +15,24 @@ def verdict(baseline: Figures | None, found: Figures | None) -> str:
     """
     before, after = baseline or {}, found or {}
     cost = _cost(before, after)
-    if before.get("top1") is not None and after.get("top1") is not None:
-        at = f" at {cost}" if cost else ""
-        return f"The LW-DNA network is {_accuracy(before['top1'], after['top1'])}{at}."
-    if after.get("top1") is not None:
-        than = f" with {cost} than the baseline" if cost else ""
-        return (
-            f"The LW-DNA network reaches {after['top1']:.1f} % top-1 accuracy{than}; "
-            "there is no trained baseline to compare its accuracy with."
-        )
-    if before.get("top1") is not None:
-        return (
-            f"The baseline reaches {before['top1']:.1f} % top-1 accuracy; "
-            "there is no trained LW-DNA network to compare it with."
-        )
+    for score in SCORES:
+        one, two = before.get(score.key), after.get(score.key)
+        if one is not None and two is not None:
+            at = f" at {cost}" if cost else ""
+            return f"The LW-DNA network is {score.compared(one, two)}{at}."
+        if two is not None:
+            than = f" with {cost} than the baseline" if cost else ""
+            return (
+                f"The LW-DNA network reaches {score.said(two)}{than}; there is no trained "
+                "baseline to compare it with."
+            )
+        if one is not None:
+            return (
+                f"The baseline reaches {score.said(one)}; there is no trained LW-DNA network to "
+                "compare it with."
+            )
     if cost:
-        return f"The LW-DNA network has {cost} than the baseline; its accuracy is not known yet."
+        return f"The LW-DNA network has {cost} than the baseline; its quality is not known yet."
     return "Neither network has been evaluated yet."
 
 
@@ -39,24 +42,16 @@ def evidence(baseline: Figures | None, found: Figures | None) -> str:
     A run trains each network once, so it cannot tell a better network from a luckier seed.
     """
     before, after = baseline or {}, found or {}
-    if before.get("top1") is None or after.get("top1") is None:
+    if not any(before.get(s.key) is not None and after.get(s.key) is not None for s in SCORES):
         return ""
     seeds = [figures.get("seed") for figures in (before, after)]
     said = ""
     if None not in seeds:
         said = f" (seed {seeds[0]})" if seeds[0] == seeds[1] else f" (seeds {seeds[0]}, {seeds[1]})"
     return (
-        f"Each network was trained once{said}. One run is no evidence: accuracies also differ "
+        f"Each network was trained once{said}. One run is no evidence: results also differ "
         "from seed to seed. Repeat with several seeds before you believe a difference."
     )
-
-
-def _accuracy(before: float, after: float) -> str:
-    points = round(after - before, 1)
-    if points == 0:
-        return "as accurate as the baseline (within 0.05 points)"
-    unit = "point" if abs(points) == 1 else "points"
-    return f"{abs(points):g} {unit} {'better' if points > 0 else 'worse'} than the baseline"
 
 
 def _cost(before: Figures, after: Figures) -> str:
