@@ -15,6 +15,7 @@ import typer
 from typer.core import TyperGroup
 
 from lwdna.cli.output import error, say, working
+from lwdna.cli.restore import restore
 from lwdna.errors import LwdnaError, RecipeError
 
 
@@ -204,6 +205,10 @@ def evaluate(
     weights: Annotated[Path, typer.Argument(help="A run's folder, or a .safetensors file.")],
     arguments: RecipeArgs = None,
     data: Data = None,
+    out: Annotated[
+        Path | None,
+        typer.Option(help="Folder for the figures and for restored images [RUN/evaluation]."),
+    ] = None,
     json_: Json = False,
     trust_code: Trust = False,
 ) -> None:
@@ -225,7 +230,7 @@ def evaluate(
         raise RecipeError(f"which data? name the recipe: lwdna evaluate {weights} RECIPE")
     _, recipe = options.read_recipe(arguments, None, data, default)
     with working("evaluating"):
-        metrics = evaluate_run(file, recipe, trust_code=trust_code)
+        metrics = evaluate_run(file, recipe, out, trust_code=trust_code)
     if json_:
         say(json.dumps(metrics))
     else:
@@ -309,7 +314,8 @@ def report(
 @app.command("import")
 def import_(
     kind: Annotated[
-        str, typer.Argument(help="original (checkpoint of the LW-DNA project) or state-dict.")
+        str,
+        typer.Argument(help="original (of the LW-DNA project), edsr or state-dict."),
     ],
     checkpoint: Annotated[Path, typer.Argument(help="A .pt, .pth or .safetensors file.")],
     out: Annotated[Path, typer.Option(help="File to write, with the architecture inside.")],
@@ -317,7 +323,10 @@ def import_(
         str | None, typer.Option("--model", help="Network at its default widths, for state-dict.")
     ] = None,
     classes: Annotated[int, typer.Option(help="Number of classes, for state-dict.")] = 1000,
-    size: Annotated[int, typer.Option(help="Side of the input image in pixels.")] = 224,
+    size: Annotated[
+        int | None,
+        typer.Option(min=1, help="Side of the input in pixels.", show_default="224, edsr: 48"),
+    ] = None,
 ) -> None:
     """Turn weights of another project into an architecture and safetensors.
 
@@ -328,14 +337,19 @@ def import_(
 
       lwdna import original resnet50_lwdna.pt --out resnet50.safetensors
 
+      lwdna import edsr edsr_baseline_x2-1bc95232.pt --out edsr.safetensors
+
       lwdna import state-dict pruned.pth --model torchvision:resnet18 --out pruned.safetensors
     """
     from lwdna.architecture import save
-    from lwdna.interop import import_original, import_state_dict, read_state_dict
+    from lwdna.interop import import_edsr, import_original, import_state_dict, read_state_dict
 
-    input_size = (3, size, size)
+    side = size or (48 if kind == "edsr" else 224)
+    input_size = (3, side, side)
     if kind == "original":
         network, architecture = import_original(checkpoint, input_size)
+    elif kind == "edsr":
+        network, architecture = import_edsr(checkpoint, input_size)
     elif kind == "state-dict":
         if model is None:
             raise RecipeError("name the network: --model torchvision:resnet18, for example")
@@ -347,11 +361,14 @@ def import_(
             origin=str(checkpoint),
         )
     else:
-        raise RecipeError(f"cannot import {kind!r}; use original or state-dict")
+        raise RecipeError(f"cannot import {kind!r}; use original, edsr or state-dict")
     save(network, architecture, out)
     cost = architecture.cost
     say(f"{cost.macs:,} MACs, {cost.params:,} parameters")
     say(f"weights: {out}")
+
+
+app.command()(restore)
 
 
 @app.command("list")

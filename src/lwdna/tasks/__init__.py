@@ -19,10 +19,14 @@ class TaskKind:
     """What a recipe may say about the data."""
     make: Callable[[Any], Task]
     """Open the data set that such settings describe."""
+    makes_images: bool = False
+    """Whether an evaluation leaves images that a user wants to see."""
 
 
 TASKS = {
     "classification": TaskKind(classification.DataSettings, classification.ClassificationTask),
-    "restoration": TaskKind(restoration.DataSettings, restoration.RestorationTask),
+    "restoration": TaskKind(
+        restoration.DataSettings, restoration.RestorationTask, makes_images=True
+    ),
 }
 """The tasks by the name that recipes give them."""

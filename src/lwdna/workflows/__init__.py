@@ -4,6 +4,7 @@ from lwdna.workflows.evaluation import evaluate_run, find_weights
 from lwdna.workflows.files import ARCHITECTURE
 from lwdna.workflows.inspection import trace_network
 from lwdna.workflows.quickstart import run_job
+from lwdna.workflows.restoration import restore_images
 from lwdna.workflows.search import run_search
 from lwdna.workflows.training import run_training
 
@@ -11,6 +12,7 @@ __all__ = [
     "ARCHITECTURE",
     "evaluate_run",
     "find_weights",
+    "restore_images",
     "run_job",
     "run_search",
     "run_training",

@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from accelerate import PartialState
+
 from lwdna.architecture import load
 from lwdna.engine import evaluate
 from lwdna.errors import CheckpointError
+from lwdna.files import write_json
 from lwdna.recipe import Recipe
-from lwdna.workflows.files import WEIGHTS
+from lwdna.tasks import TASKS
+from lwdna.workflows.files import RESULTS, WEIGHTS
 from lwdna.workflows.setup import check_fits_data, make_task
 
 
@@ -34,22 +38,36 @@ def find_weights(path: str | Path) -> Path:
 
 
 def evaluate_run(
-    weights: str | Path, recipe: Recipe, *, trust_code: bool = False
+    weights: Path, recipe: Recipe, out: Path | None = None, *, trust_code: bool = False
 ) -> dict[str, float]:
     """Return the metrics of the network in a ``.safetensors`` file.
+
+    Args:
+        weights: the file.
+        recipe: names the data.
+        out: gets ``results.json`` and, from tasks that make images, ``images/``. By default such
+            tasks write into ``evaluation/`` beside the weights, and others nothing.
+        trust_code: allow a baseline whose source imports Python code.
 
     Raises:
         CheckpointError: the file does not hold a network.
         ArchitectureError: the network is not for this data set.
+        FileError: the results cannot be written.
     """
     task = make_task(recipe)
     model, architecture = load(weights, trust_code=trust_code)
     check_fits_data(architecture, task, str(weights))
     train = recipe.train
-    return evaluate(
+    if out is None and TASKS[recipe.task].makes_images:
+        out = weights.parent / "evaluation"
+    metrics = evaluate(
         model,
         task,
         train.eval_batch_size or train.batch_size,
         mixed_precision=train.mixed_precision,
         channels_last=train.channels_last,
+        outputs=out / "images" if out else None,
     )
+    if out and PartialState().is_main_process:
+        write_json(out / RESULTS, {"weights": str(weights), **metrics})
+    return metrics

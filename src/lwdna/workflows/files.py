@@ -10,6 +10,8 @@ from lwdna.errors import CheckpointError
 from lwdna.recipe import Recipe, load_recipe
 
 ARCHITECTURE = "architecture.lwdna.json"
+EXAMPLES = "examples"
+"""Pictures of what the network makes of a few validation examples."""
 OUTCOMES = "outcomes.safetensors"
 """The primary metric of every validation example, as one tensor under the metric's name."""
 RECIPE = "recipe.yaml"
@@ -21,6 +23,7 @@ _MAY_CHANGE = {
     "data.root",
     "data.workers",
     "data.in_memory",
+    "data.tile",
     "train.eval_batch_size",
     "train.eval_every",
     "train.checkpoint_every",

@@ -17,6 +17,7 @@ from lwdna.recipe import Recipe
 from lwdna.weights import save_weights
 from lwdna.workflows.files import (
     ARCHITECTURE,
+    EXAMPLES,
     OUTCOMES,
     RECIPE,
     RESULTS,
@@ -39,8 +40,8 @@ def run_training(
     """Train one network with the recipe's protocol and return its results.
 
     Writes into ``run_dir``: ``recipe.yaml``, ``architecture.lwdna.json``, ``metrics.jsonl``,
-    ``tensorboard/``, ``checkpoints/``, ``model.safetensors``, ``outcomes.safetensors`` and
-    ``results.json``.
+    ``tensorboard/``, ``checkpoints/``, ``model.safetensors``, ``outcomes.safetensors``,
+    ``results.json`` and, from some tasks, pictures in ``examples/``.
 
     Args:
         recipe: data, protocol and seed.
@@ -88,6 +89,8 @@ def run_training(
     if PartialState().is_main_process:
         weights = run_dir / WEIGHTS
         save(trained.model, architecture, weights)
+        device = next(trained.model.parameters()).device
+        task.show(trained.model, run_dir / EXAMPLES, device)
         save_weights(run_dir / OUTCOMES, {task.metric: trained.outcomes}, {})
         results |= {
             "file_bytes": weights.stat().st_size,

@@ -149,10 +149,15 @@ def read_pixels(path: Path, in_chans: int) -> Pixels:
     """Read an image file as RGB, or grey if ``in_chans`` is 1; shape (C, H, W).
 
     Raises:
-        DataError: it is missing or damaged.
+        DataError: it is missing, damaged, or has more than 8 bits per value.
     """
-    image = decode(open_file(str(path)), in_chans, str(path))
-    pixels = np.asarray(image)
+    opened = open_file(str(path))
+    if opened.mode.startswith(("I", "F")):  # Pillow would cut them off at 255
+        raise DataError(
+            f"the image {path} has more than 8 bits per value (mode {opened.mode}); convert it "
+            "to 8 bits"
+        )
+    pixels = np.asarray(decode(opened, in_chans, str(path)))
     if in_chans == 1:
         return pixels[None]
     return np.ascontiguousarray(pixels.transpose(2, 0, 1))

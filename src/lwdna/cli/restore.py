@@ -1,0 +1,49 @@
+"""``lwdna restore``; :mod:`lwdna.cli.app` puts it among the commands."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lwdna.cli.output import say, working
+
+
+def restore(
+    images: Annotated[list[Path], typer.Argument(help="Images, or folders of images.")],
+    weights: Annotated[
+        Path, typer.Option(help="A run's folder, or a .safetensors file of a network.")
+    ],
+    out: Annotated[Path, typer.Option(help="Folder for the results.")] = Path("restored"),
+    tile: Annotated[
+        int, typer.Option(min=32, help="Larger images are restored in tiles of this side.")
+    ] = 512,
+    ensemble: Annotated[
+        bool, typer.Option("--ensemble", help="Average over eight mirrored and turned images.")
+    ] = False,
+    trust_code: Annotated[
+        bool, typer.Option("--trust-code", help="Allow a network that imports Python code.")
+    ] = False,
+) -> None:
+    """Enlarge or denoise images with a trained network; write them as PNG.
+
+    Examples:
+
+      lwdna restore photo.jpg --weights runs/edsr/lwdna
+
+      lwdna restore scans/ --weights dncnn.safetensors --out clean/
+    """
+    from lwdna.workflows import find_weights, restore_images
+
+    file = find_weights(weights)
+    with working("restoring"):
+        restore_images(
+            file,
+            images,
+            out,
+            tile=tile,
+            ensemble=ensemble,
+            trust_code=trust_code,
+            done=lambda path: say(str(path)),
+        )

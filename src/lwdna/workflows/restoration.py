@@ -1,0 +1,56 @@
+"""``lwdna restore``: restore images with a trained network."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from pathlib import Path
+
+from lwdna.architecture import load
+from lwdna.engine.device import make_accelerator
+from lwdna.tasks.restoration.files import plan_outputs, restore_files
+
+
+def restore_images(
+    weights: Path,
+    images: Sequence[Path],
+    out: Path,
+    *,
+    tile: int = 512,
+    ensemble: bool = False,
+    trust_code: bool = False,
+    done: Callable[[Path], None] = lambda _: None,
+) -> list[Path]:
+    """Write restored images as ``out/STEM.png``.
+
+    Args:
+        weights: a ``.safetensors`` file of a super-resolution or denoising network.
+        images: files, or folders of images.
+        out: folder for the results.
+        tile: larger images are restored in overlapping tiles of this side.
+        ensemble: average over the eight mirrored and turned images.
+        trust_code: allow a baseline whose source imports Python code.
+        done: told of every file written.
+
+    Returns:
+        The files written.
+
+    Raises:
+        CheckpointError: the file does not hold a network.
+        ModelError: the network does not make images out of images.
+        DataError: an image is missing or damaged, or would be overwritten.
+        FileError: a result cannot be written.
+    """
+    planned = plan_outputs(images, out)
+    model, architecture = load(weights, trust_code=trust_code)
+    written = []
+    for path in restore_files(
+        model,
+        architecture.input_size[0],
+        planned,
+        device=make_accelerator("no").device,
+        tile=tile,
+        ensemble=ensemble,
+    ):
+        written.append(path)
+        done(path)
+    return written

@@ -1,0 +1,200 @@
+"""The whole way for restoration: search, train, compare, evaluate, restore, import."""
+
+from __future__ import annotations
+
+import json
+import re
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from PIL import Image
+
+from lwdna.architecture import Architecture, load
+from lwdna.models import create_model
+
+from .command import done, fault
+
+SMALL = (
+    "model.args={blocks: 2, width: 8}",
+    "data.patch_size=24",
+    "data.patches=24",
+    "shrink.batch_size=4",
+    "shrink.budget={macs: 0.9}",
+    "train.epochs=2",
+    "train.batch_size=8",
+)
+
+
+def photo(seed: int, width: int, height: int, mode: str = "RGB") -> Image.Image:
+    coarse = np.random.default_rng(seed).integers(0, 256, (7, 9, 3), dtype=np.uint8)
+    return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC).convert(mode)
+
+
+def image_sets(root: Path) -> Path:
+    for half, start in (("train", 0), ("val", 10)):
+        (root / half).mkdir(parents=True)
+        for number in range(3):
+            photo(start + number, 40 + 2 * number, 34).save(root / half / f"{number}.png")
+    return root
+
+
+@pytest.fixture(scope="module")
+def enlarging(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished job of super-resolution; tests must not change it."""
+    folder = tmp_path_factory.mktemp("job")
+    data = image_sets(folder / "data")
+    recipe = folder / "recipe.yaml"
+    recipe.write_text(
+        "task: restoration\n"
+        "model: {name: edsr_baseline}\n"
+        "data: {scale: 2}\n"
+        "train: {optimizer: adam, lr: 1.0e-3, weight_decay: 0}\n"
+    )
+    done("quickstart", recipe, *SMALL, "--data", data, "--out", folder / "run")
+    return folder / "run"
+
+
+def test_a_job_ends_with_a_comparison_and_pictures(enlarging: Path) -> None:
+    results = json.loads((enlarging / "results.json").read_text())
+    for name in ("baseline", "lwdna"):
+        assert results[name]["metric"] == "psnr"
+        assert results[name]["psnr"] > 5
+        assert 0 < results[name]["ssim"] <= 1
+        pictures = {path.name for path in (enlarging / name / "examples").iterdir()}
+        assert pictures == {
+            f"val-{number}-{kind}.png"
+            for number in range(3)
+            for kind in ("input", "output", "target")
+        }
+        for path in (enlarging / name / "examples").iterdir():
+            assert Image.open(path).height == 34
+    assert results["lwdna"]["macs"] <= 0.9 * results["baseline"]["macs"]
+    html = (enlarging / "report.html").read_text()
+    assert re.findall(r"<figcaption>(.*?)</figcaption>", html)[:4] == [
+        "input",
+        "baseline",
+        "LW-DNA",
+        "ground truth",
+    ]
+    assert " dB" in html
+
+
+def test_evaluating_writes_restored_images_beside_the_figures(enlarging: Path) -> None:
+    found = json.loads(done("evaluate", enlarging / "lwdna", "--out", "here", "--json"))
+    written = json.loads(Path("here/results.json").read_text())
+    trained = json.loads((enlarging / "lwdna" / "results.json").read_text())
+    assert written["psnr"] == found["psnr"] == pytest.approx(trained["psnr"], abs=1e-4)
+    model, _ = load(enlarging / "lwdna" / "model.safetensors")
+    for number in range(3):
+        image = Image.open(f"here/images/val/{number}.png")
+        assert image.size == (40 + 2 * number, 34)
+    target = torch.from_numpy(np.asarray(photo(10, 40, 34)).copy()).permute(2, 0, 1)[None]
+    small = torch.nn.functional.interpolate(
+        target.float(), size=(17, 20), mode="bicubic", antialias=True
+    )
+    with torch.no_grad():
+        restored = model.eval()(small.round().clamp(0, 255) / 255)[0]
+    expected = restored.mul(255).round().clamp(0, 255).byte().permute(1, 2, 0).numpy()
+    assert np.abs(np.asarray(Image.open("here/images/val/0.png")) - expected.astype(int)).max() <= 1
+    ensemble = json.loads(
+        done("evaluate", enlarging / "lwdna", "data.self_ensemble=true", "--out", "x8", "--json")
+    )
+    assert ensemble["psnr"] != found["psnr"]
+
+
+def test_images_are_enlarged(enlarging: Path) -> None:
+    photo(3, 50, 23).save("photo.jpg")
+    photo(4, 21, 20, "L").save("grey.png")
+    photo(5, 15, 18, "RGBA").save("clear.png")
+    weights = enlarging / "lwdna"
+    said = done(
+        "restore", "photo.jpg", "grey.png", "clear.png", "--weights", weights, "--out", "out"
+    )
+    assert said.split() == ["out/photo.png", "out/grey.png", "out/clear.png"]
+    sizes = {path.name: Image.open(path).size for path in Path("out").iterdir()}
+    assert sizes == {"photo.png": (100, 46), "grey.png": (42, 40), "clear.png": (30, 36)}
+    whole = np.asarray(Image.open("out/photo.png")).astype(int)
+    done("restore", "photo.jpg", "--weights", weights, "--out", "tiles", "--tile", 32)
+    assert np.abs(np.asarray(Image.open("tiles/photo.png")) - whole).max() <= 1
+    done("restore", "photo.jpg", "--weights", weights, "--out", "x8", "--ensemble")
+    assert not np.array_equal(np.asarray(Image.open("x8/photo.png")), whole)
+
+
+def test_noise_is_removed_from_grey_images_and_from_each_colour(tmp_path: Path) -> None:
+    data = image_sets(tmp_path / "data")
+    arguments = (
+        "restoration/dncnn-25-short",
+        *SMALL,
+        "model.args={depth: 3, width: 6}",
+        "data.train=[train]",
+        "data.val=[val]",
+        "--data",
+        data,
+    )
+    done("shrink", *arguments, "--out", "search")
+    done("train", *arguments, "--architecture", "search/architecture.lwdna.json", "--out", "run")
+    assert Image.open("run/examples/val-0-output.png").mode == "L"
+    done("evaluate", "run")
+    assert Path("run/evaluation/images/val/1.png").is_file()
+    colour = photo(3, 30, 28)
+    colour.save("colour.png")
+    done("restore", "colour.png", "--weights", "run")
+    restored = np.asarray(Image.open("restored/colour.png"))
+    for channel in range(3):
+        Image.fromarray(np.asarray(colour)[:, :, channel]).save("channel.png")
+        done("restore", "channel.png", "--weights", "run")
+        alone = np.asarray(Image.open("restored/channel.png"))
+        assert np.abs(alone.astype(int) - restored[:, :, channel]).max() <= 1
+
+
+def test_restoring_the_wrong_thing(enlarging: Path, job: Path) -> None:
+    weights = enlarging / "lwdna"
+    photo(0, 20, 20).save("a.png")
+    assert "no run or file nowhere" in fault("restore", "a.png", "--weights", "nowhere")
+    assert "cannot read the image b.png" in fault("restore", "b.png", "--weights", weights)
+    Path("text.png").write_text("hello")
+    assert "text.png is damaged" in fault("restore", "text.png", "--weights", weights)
+    assert "would be overwritten" in fault("restore", "a.png", "--weights", weights, "--out", ".")
+    photo(0, 20, 20).save("a.jpg")
+    assert "would both be written" in fault("restore", "a.png", "a.jpg", "--weights", weights)
+    Path("empty").mkdir()
+    assert "there are no images" in fault("restore", "empty", "--weights", weights)
+    Image.fromarray(np.full((20, 20), 40_000, dtype=np.uint16)).save("deep.png")
+    assert "more than 8 bits" in fault("restore", "deep.png", "--weights", weights)
+    message = fault("restore", "a.png", "--weights", job / "baseline")
+    assert "does not make images out of images" in message
+    assert "enlarges 2 times" in fault("evaluate", weights, "data.scale=3")
+
+
+def test_a_network_of_another_scale_is_refused(tmp_path: Path) -> None:
+    data = image_sets(tmp_path / "data")
+    message = fault(
+        "train",
+        "restoration/edsr-x2-short",
+        *SMALL,
+        "model.args={blocks: 1, width: 4, scale: 3}",
+        "data.train=[train]",
+        "data.val=[val]",
+        "--data",
+        data,
+    )
+    assert "enlarges 3 times, the recipe asks for 2" in message
+
+
+def test_an_edsr_checkpoint_is_imported_evaluated_and_used(enlarging: Path, tmp_path: Path) -> None:
+    model = create_model("edsr_baseline", scale=2, blocks=1, width=4)
+    tensors = {name: value for name, value in model.state_dict().items() if "mean" not in name}
+    for name in ("sub_mean", "add_mean"):
+        tensors[f"{name}.weight"] = torch.eye(3).reshape(3, 3, 1, 1)
+        tensors[f"{name}.bias"] = model.get_buffer(f"{name}.shift").flatten()
+    torch.save(tensors, "edsr.pt")
+    done("import", "edsr", "edsr.pt", "--out", "edsr.safetensors")
+    assert Architecture.load("edsr.safetensors").input_size == (3, 48, 48)
+    photo(0, 20, 22).save("a.png")
+    done("restore", "a.png", "--weights", "edsr.safetensors")
+    assert Image.open("restored/a.png").size == (40, 44)
+    recipe = enlarging / "recipe.yaml"
+    found = json.loads(done("evaluate", "edsr.safetensors", recipe, "--json", "--out", "e"))
+    assert found["psnr"] > 0
