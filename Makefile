@@ -1,6 +1,7 @@
 # make demo   train a small network and the one found for it; prints a table and the report's path
+# make demo-restoration   the same for enlarging photographs
 # make test   style, types and tests
-# Both set up .venv first: PYTHON names the interpreter to use (3.11 or newer).
+# All set up .venv first: PYTHON names the interpreter to use (3.11 or newer).
 
 PYTHON ?= python3
 VENV := .venv
@@ -8,7 +9,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint format clean
+.PHONY: help setup demo demo-restoration test lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -27,6 +28,9 @@ $(INSTALLED): pyproject.toml constraints.txt
 
 demo: $(INSTALLED)
 	$(BIN)/lwdna quickstart
+
+demo-restoration: $(INSTALLED)
+	$(BIN)/lwdna quickstart restoration/photos
 
 # Two processes with one thread each, which also adds numbers up in the same order everywhere.
 test: export OMP_NUM_THREADS := 1
