@@ -225,3 +225,28 @@ def test_recipes_hold_edits(tmp_path):
         load_recipe(path, ["graph.pin=layer1"])
     with pytest.raises(lwdna.LwdnaError, match=r"graph.pins is no known key; did you mean graph.p"):
         load_recipe(path, ["graph.pins=[a]"])
+
+
+class FarApart(nn.Module):
+    """The sum of the first and the twelfth of 22 convolutions, all of 4 channels."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.convs = nn.ModuleList(nn.Conv2d(3 if i == 0 else 4, 4, 1) for i in range(22))
+        self.head = nn.Conv2d(4, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        first = x = self.convs[0](x)
+        for conv in self.convs[1:12]:
+            x = conv(x.relu())
+        x = first + x
+        for conv in self.convs[12:]:
+            x = conv(x.relu())
+        return self.head(x)
+
+
+def test_groups_beside_a_cut_are_moved_alone():
+    """Groups 0, 11 and 22 (the sum) move alike in the second run: a wrong cut would look right."""
+    assert len(trace(FarApart(), IMAGE).groups) == 21
+    with pytest.raises(EditError, match="does not run with these edits"):
+        trace(FarApart(), IMAGE, Edits(cut=[":add"]))
