@@ -1,6 +1,7 @@
 """Latent vectors per group of channels and the generator of a network's weights."""
 
-from lwdna.hypernet.generator import Generator, attach, bake
+from lwdna.hypernet.generator import Generator, formula
+from lwdna.hypernet.hypernetwork import Hypernetwork
 from lwdna.hypernet.latents import (
     Latents,
     draw_factors,
@@ -11,10 +12,10 @@ from lwdna.hypernet.latents import (
 
 __all__ = [
     "Generator",
+    "Hypernetwork",
     "Latents",
-    "attach",
-    "bake",
     "draw_factors",
+    "formula",
     "generated_weights",
     "rows_at_a_time",
     "sum_by_unit",

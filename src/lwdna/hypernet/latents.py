@@ -31,10 +31,8 @@ class Latents(nn.Module):
             nn.Parameter(torch.randn(widths[name], generator=generator)) for name in self.names
         )
 
-    def along(self, axis: AxisLayout) -> Tensor | None:
-        """Return the latents spread along an axis; fixed runs count 1; None for a fixed axis."""
-        if all(part.group < 0 for part in axis):
-            return None
+    def along(self, axis: AxisLayout) -> Tensor:
+        """Return the latents spread along an axis; a fixed run's entries count 1."""
         pieces = []
         for outer, group, inner in axis:
             if group < 0:
@@ -42,15 +40,7 @@ class Latents(nn.Module):
             else:
                 vector = self.vectors[group]
                 pieces.append(vector[None, :, None].expand(outer, -1, inner).reshape(-1))
-        return torch.cat(pieces)
-
-    def outer(self, axes: tuple[AxisLayout, ...]) -> Tensor:
-        """Return z_a[o] * z_b[i], shape (O, I), (O, 1) or (1, I), a missing factor left out."""
-        first, second = self.along(axes[0]), self.along(axes[1])
-        if first is None:
-            assert second is not None
-            return second[None, :]
-        return first[:, None] if second is None else first[:, None] * second[None, :]
+        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
 
 
 def generated_weights(model: nn.Module, graph: ChannelGraph) -> dict[str, _ConvNd | nn.Linear]:

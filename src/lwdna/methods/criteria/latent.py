@@ -6,12 +6,13 @@ Li et al., "The Heterogeneity Hypothesis", CVPR 2021 (arXiv 2006.16242), section
 from __future__ import annotations
 
 from collections.abc import Mapping
+from functools import reduce
 
 import torch
 from torch import Tensor, nn
 
 from lwdna.channels import ChannelGraph
-from lwdna.hypernet import Latents, attach, draw_factors, generated_weights
+from lwdna.hypernet import Hypernetwork, Latents, draw_factors, generated_weights
 from lwdna.methods.criteria.connections import sums_over_both_sides, weight_times_gradient
 from lwdna.methods.criteria.problem import Problem, Scores
 
@@ -56,8 +57,8 @@ def latent_gradients(problem: Problem) -> Scores:
     wide, graph, settings = problem.wide, problem.graph, problem.settings
     latents = problem.latents
     if latents is None:
-        make = attach if settings.hypernetwork else _draw_weights
-        latents = make(wide, graph, problem.widths, settings.embedding_dim, problem.seed)
+        given = (wide, graph, problem.widths, settings.embedding_dim, problem.seed)
+        latents = Hypernetwork(*given).latents if settings.hypernetwork else _draw_weights(*given)
     problem.backward()
     if settings.hypernetwork or problem.latents is not None:
         found = [v.grad if v.grad is not None else torch.zeros_like(v) for v in latents.vectors]
@@ -75,15 +76,17 @@ def _draw_weights(
 ) -> Latents:
     """Give ``wide`` the weights its hypernetwork would generate, without building it."""
     generator = torch.Generator().manual_seed(seed)
-    latents = Latents(graph, widths, generator)
+    latents = Latents(graph, widths, generator).to(next(wide.parameters()).dtype)
     with torch.no_grad():
         for name, layer in generated_weights(wide, graph).items():
-            scale = latents.outer(graph.tensors[name][:2])[..., None]
+            z_a, z_b = (latents.along(axis) for axis in graph.tensors[name][:2])
             start = 0
             for first, second in draw_factors(layer.weight.shape, embedding_dim, generator):
                 rows = slice(start, start + len(first))
-                first *= scale[rows] if len(scale) > 1 else scale
-                piece = second.mul_(first[:, :, None, :]).sum(-1)
+                embedding = first * (z_a[rows, None] * z_b)[..., None]
+                emitted = second * embedding[:, :, None, :]
+                # slice by slice: a sum over so short an axis takes several times as long
+                piece = reduce(torch.add, emitted.unbind(-1))
                 layer.weight[rows] = piece.reshape(layer.weight[rows].shape)
                 start = rows.stop
     return latents
@@ -94,6 +97,6 @@ def _closed_form(problem: Problem, latents: Latents) -> list[Tensor]:
         problem.wide, problem.graph, problem.widths, weight_times_gradient
     )
     return [
-        (total / vector.detach().cpu().double()).float()
+        (total / vector.detach().cpu().double()).to(vector.dtype)
         for total, vector in zip(totals, latents.vectors, strict=True)
     ]
