@@ -13,7 +13,7 @@ from torch import nn
 from lwdna.channels import resize, trace, widened_widths
 from lwdna.hypernet import Hypernetwork, formula, generator
 from lwdna.methods import ShrinkSettings
-from lwdna.methods.criteria import Problem, latent_gradients
+from lwdna.methods.criteria import Problem, latent_gradients, reset_norms
 from lwdna.weights import load_weights, save_weights
 from networks import Branches, Chain
 
@@ -52,6 +52,7 @@ def test_closed_form_gradients_equal_autograd_through_the_hypernetwork(build, em
     found = []
     for hypernetwork in (False, True):
         wide = resize(model, graph, widths, seed=1)
+        reset_norms(wide)
         given = (wide, graph, widths, batches[0][0][:1], batches, _loss, settings[hypernetwork])
         found.append(latent_gradients(Problem(*given, seed=7)))
     closed, through = found
