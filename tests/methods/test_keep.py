@@ -81,32 +81,33 @@ def test_the_budget_is_met_within_one_unit(graph, seed, factor, spread, floor, s
     spread=st.sampled_from([0.0, 1.0, 4.0]),
     floor=st.floats(0, 0.5),
     share=st.floats(0.02, 0.98),
-    by=st.sampled_from(["macs", "params", "both"]),
+    resources=st.sets(st.sampled_from(["macs", "params", "memory"]), min_size=1),
     negative=st.booleans(),
 )
 def test_a_knapsack_is_full_and_never_too_heavy(
-    graph, seed, factor, spread, floor, share, by, negative
+    graph, seed, factor, spread, floor, share, resources, negative
 ):
     widened = widened_widths(graph, factor)
     scores = _random_scores(widened, seed, spread)
     if negative:
         scores = {name: -values for name, values in scores.items()}
     least = floors(graph, widened, floor, floor)
-    low, high = graph.cost(least), graph.cost(widened)
-    allowed = {
-        what: int(getattr(low, what) + share * (getattr(high, what) - getattr(low, what)))
-        for what in (["macs", "params"] if by == "both" else [by])
-    }
-    if all(getattr(high, what) <= limit for what, limit in allowed.items()):
+    every = Limits(graph, dict.fromkeys(sorted(resources), 0.0))
+    low, high = every.usage_of(least), every.usage_of(widened)
+    allowed = {what: int(low[what] + share * (high[what] - low[what])) for what in low}
+    limits = Limits(graph, allowed)
+
+    def fits(widths):
+        return all(used <= allowed[what] for what, used in limits.usage_of(widths).items())
+
+    if fits(widened):
         return
-    widths = keep_by_knapsack(graph, scores, least, Limits(graph, allowed)).widths
-    cost = graph.cost(widths)
-    assert all(getattr(cost, what) <= limit for what, limit in allowed.items())
+    widths = keep_by_knapsack(graph, scores, least, limits).widths
+    assert fits(widths)
     for name, width in widths.items():
         assert least[name] <= width <= widened[name]
-        if width < widened[name]:  # no unit more fits
-            more = graph.cost({**widths, name: width + 1})
-            assert any(getattr(more, what) > limit for what, limit in allowed.items())
+        if width < widened[name]:
+            assert not fits({**widths, name: width + 1})  # no unit more fits
 
 
 def test_a_knapsack_weighs_worth_against_cost():

@@ -80,16 +80,18 @@ class _Knapsack:
         excess = self._excess()
         while excess:
             saved = self._limits.differences(self.widths, -1)
-            cost = sum(saved[name] / self._limits.allowed[name] for name in excess)
-            assert not isinstance(cost, int)
+            cost = np.sum([saved[name] / self._limits.allowed[name] for name in excess], axis=0)
             owners, ratios = self._candidates(cost)
-            order = np.lexsort((-cost[owners], ratios))
+            order = np.lexsort((-cost[owners], ratios))[: int(np.isfinite(ratios).sum())]
             owners = owners[order]
             going = np.ones(len(owners), dtype=np.bool_)
             for name, over in excess.items():
                 going &= np.cumsum(saved[name][owners]) <= STEP * over
-            count = max(1, int(going.sum()))
-            self.widths -= np.bincount(owners[:count], minlength=len(self.widths))
+            if len(owners):
+                count = max(1, int(going.sum()))
+                self.widths -= np.bincount(owners[:count], minlength=len(self.widths))
+            else:  # no unit alone saves anything: several places tie for a peak
+                self.widths -= self.widths > self._least
             excess = self._excess()
 
     def fill(self) -> None:
