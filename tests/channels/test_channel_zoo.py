@@ -87,6 +87,29 @@ def test_families_on_which_others_fail(name):
     assert_slices(model, image, graph)
 
 
+# Hybrids and transformers: name, side, arguments, and what else but input and output is pinned.
+HYBRID = [
+    ("vit_tiny_patch16_224", 32, {"img_size": 32, "depth": 2}, {"meets a fixed axis"}),
+    ("xcit_nano_12_p16_224", 32, {"depth": 2}, {"meets a fixed axis"}),
+    ("efficientvit_b0", 64, {}, set()),
+]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(("name", "side", "arguments", "pins"), HYBRID, ids=lambda v: str(v)[:30])
+def test_attention_with_a_given_number_of_heads(name, side, arguments, pins):
+    """Every multiply-accumulate moves: embedding, queries, keys, values and hidden layers."""
+    model = build("timm", name, arguments)
+    image = torch.randn(1, 3, side, side)
+    graph = trace(model, image)
+    assert graph.unknown_ops == ()
+    reasons = {reason.why for pinned in graph.pinned for reason in pinned.reasons}
+    assert reasons - {"network input", "network output"} == pins
+    assert all(any(p.group >= 0 for axis in o.axes for p in axis) for o in graph.operations)
+    assert_resizes(model, image, graph, rounds=1)
+    assert_slices(model, image, graph, double=False)
+
+
 @pytest.mark.slow
 def test_vgg_with_its_flatten_to_linear():
     """7 x 7 positions of each of 512 channels feed a linear layer; 130 M parameters."""

@@ -9,8 +9,7 @@ from typing import Any
 from torch import nn
 
 from lwdna.channels.freeze import Follower
-from lwdna.channels.layout import free
-from lwdna.channels.lengths import Length
+from lwdna.channels.lengths import Length, setting
 from lwdna.channels.skeleton import MODULE_SIZES
 
 
@@ -37,7 +36,7 @@ def lengths_in_place(model: nn.Module) -> list[Follower]:
     def length(value: Any, path: str, name: str, index: int | None = None) -> Any:
         if type(value) is not int or value < 2:
             return value
-        found.append(Follower(path, name, index, free(value)))
+        found.append(Follower(path, name, index, setting(value)))
         return Length.of(found[-1].layout)
 
     for path, module in model.named_modules():

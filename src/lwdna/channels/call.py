@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import os
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -15,11 +12,10 @@ from torch import Tensor
 from lwdna.channels import layout as algebra
 from lwdna.channels.layout import Layout, Reason, fixed
 from lwdna.channels.lengths import Length, tie
+from lwdna.channels.source import user_line
 
 Axes = tuple[Layout, ...]
 """One layout per axis of a tensor."""
-
-_LIBRARY_FOLDERS = tuple(f"{Path(file).parent}{os.sep}" for file in (torch.__file__, __file__))
 
 
 @dataclass
@@ -77,7 +73,7 @@ class Call:
         return self.lookup(tensor)
 
     def blame(self, why: str) -> Reason:
-        return Reason(why, self.op, self.module, _user_line())
+        return Reason(why, self.op, self.module, user_line())
 
     def unify(self, left: Layout, right: Layout) -> None:
         algebra.unify(left, right, self.blame)
@@ -117,17 +113,6 @@ class Call:
     def plain(self) -> list[Axes]:
         """Return axes of fixed length for every output."""
         return [tuple(fixed(size) for size in output.shape) for output in self.outputs]
-
-
-def _user_line() -> str:
-    """Return ``file.py:line`` of the innermost frame outside torch and this package."""
-    frame = sys._getframe(1)
-    while frame is not None:
-        name = frame.f_code.co_filename
-        if not name.startswith(_LIBRARY_FOLDERS) and not name.startswith("<"):
-            return f"{Path(name).name}:{frame.f_lineno}"
-        frame = frame.f_back  # type: ignore[assignment]
-    return ""
 
 
 def broadcast(call: Call, tensors: Sequence[Tensor]) -> Axes:

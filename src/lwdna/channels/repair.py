@@ -25,8 +25,10 @@ MAX_TRIALS = 32
 class Failure:
     """Where the second run left the path of the first."""
 
-    def __init__(self, mode: bool, position: int, steps: list[Step], module: str) -> None:
-        self.mode, self.position, self.module = mode, position, module
+    def __init__(
+        self, mode: bool, position: int, steps: list[Step], module: str, line: str = ""
+    ) -> None:
+        self.mode, self.position, self.module, self.line = mode, position, module, line
         self.step = steps[position] if position < len(steps) else None
         self.near = steps[max(0, position - 1) : position + 1]
 

@@ -25,6 +25,10 @@ from lwdna.channels.repair import Failure, Repairs
 from lwdna.channels.resize import reshaped
 from lwdna.channels.session import Session
 from lwdna.channels.shapes import run
+from lwdna.channels.source import line_of
+
+MAX_REPLAYS = 64
+"""Runs spent on finding the groups to blame for one failure; then whole sets are pinned."""
 
 
 class _Differs(Exception):
@@ -98,7 +102,7 @@ def followers(draft: Draft) -> list[Follower]:
 def reason(failure: Failure) -> Reason:
     """Return why a group that makes the second run fail is pinned."""
     op, module = (failure.step.op, failure.step.module) if failure.step else ("", failure.module)
-    return Reason("a size is written into the network's code", op, module)
+    return Reason("a size is written into the network's code", op, module, failure.line)
 
 
 def _frozen(session: Session, draft: Draft, failure: Failure) -> Draft:
@@ -128,8 +132,8 @@ def replay(session: Session, draft: Draft, moving: Iterable[int] | None = None) 
                 rerun,
             ):
                 model(*session.args, **session.kwargs)
-        except Exception:  # whatever the network raises means that these widths do not run
-            return Failure(mode, rerun.position, steps, stack.current)
+        except Exception as error:  # whatever the network raises: these widths do not run
+            return Failure(mode, rerun.position, steps, stack.current, line_of(error))
         if rerun.position != len(steps):
             return Failure(mode, rerun.position, steps, stack.current)
     return None
@@ -141,14 +145,24 @@ def _other_width(width: int, group: int) -> int:
 
 
 def _culprits(session: Session, draft: Draft, failure: Failure) -> list[int]:
-    """Return the groups that make the run fail there when they alone move."""
+    """Return groups without which the run gets further, found by halving sets of suspects."""
+    replays = 0
+
+    def fails(moving: Sequence[int]) -> bool:
+        nonlocal replays
+        replays += 1
+        again = replay(session, draft, moving)
+        return again is not None and again.progress <= failure.progress
+
+    def guilty(suspects: Sequence[int], beside: Sequence[int] = ()) -> Sequence[int]:
+        if not suspects or not fails([*beside, *suspects]):
+            return []
+        if len(suspects) == 1 or replays > MAX_REPLAYS:
+            return suspects
+        left, right = suspects[: len(suspects) // 2], suspects[len(suspects) // 2 :]
+        alone = [*guilty(left, beside), *guilty(right, beside)]
+        return alone or guilty(right, [*beside, *left])  # the halves only fail together
+
     suspects = sorted(set().union(*(step.groups for step in failure.near)))
-    for candidates in (suspects, range(len(draft.units))):
-        guilty = []
-        for group in candidates:
-            alone = replay(session, draft, [group])
-            if alone is not None and alone.progress <= failure.progress:
-                guilty.append(group)
-        if guilty:
-            return guilty
-    return suspects or list(range(len(draft.units)))
+    everyone = list(range(len(draft.units)))
+    return list(guilty(suspects) or guilty(everyone)) or everyone

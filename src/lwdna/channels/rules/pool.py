@@ -2,8 +2,19 @@
 
 from __future__ import annotations
 
+from math import prod
+
 from lwdna.channels.call import Axes, Call
-from lwdna.channels.layout import Layout, cut, fixed, free, is_fixed
+from lwdna.channels.layout import (
+    Layout,
+    Segment,
+    cut,
+    divide_inner,
+    fixed,
+    free,
+    is_fixed,
+    resolve,
+)
 from lwdna.channels.rules import register_rule
 
 
@@ -48,6 +59,33 @@ def spatial(call: Call) -> list[Axes]:
     return [
         (*axes[:-rank], *(fixed(size) for size in output.shape[-rank:])) for output in call.outputs
     ]
+
+
+@register_rule("im2col")
+def im2col(call: Call) -> Axes:
+    """(.., C, H, W) to (.., C k k, positions): the k k offsets are the fast part of a channel."""
+    *rest, channels, _, _ = call.axes(call["self"])
+    factor = prod(call["kernel_size"])
+    wide = tuple(Segment(o, u, i * factor) for o, u, i in resolve(channels))
+    return (*rest, wide, fixed(call.shape[-1]))
+
+
+@register_rule("col2im")
+def col2im(call: Call) -> Axes:
+    """(.., C k k, positions) to (.., C, H, W)."""
+    *rest, wide, _ = call.axes(call["self"])
+    channels = divide_inner(resolve(wide), prod(call["kernel_size"]), call.blame)
+    return (*rest, channels, fixed(call.shape[-2]), fixed(call.shape[-1]))
+
+
+@register_rule("unfold")
+def unfold(call: Call) -> Axes:
+    """Windows along one axis, their entries in a new last axis."""
+    axes = list(call.axes(call["self"]))
+    dim = call.dim(call["dimension"], len(axes))
+    call.pin(axes[dim], "windows slide along the channels")
+    axes[dim] = fixed(call.shape[dim])
+    return (*axes, fixed(call.shape[-1]))
 
 
 @register_rule("constant_pad_nd")

@@ -24,7 +24,7 @@ def view(call: Call) -> Axes:
 def _likely_to_vary(size: int) -> int:
     """Rank a size asked for: what torch works out and what follows a width, then plain numbers."""
     if isinstance(size, Length):
-        return 1 if size.moves else -1
+        return size.vary
     return 2 if size == -1 else 0
 
 
