@@ -15,67 +15,6 @@ from lwdna.errors import GraphError
 from . import small
 
 
-def state_of(model: nn.Module) -> dict[str, object]:
-    return {
-        "tensors": {
-            key: (id(value), value.detach().clone())
-            for key, value in model.state_dict(keep_vars=True).items()
-        },
-        "grads": {
-            key: None if p.grad is None else p.grad.clone() for key, p in model.named_parameters()
-        },
-        "requires": {key: p.requires_grad for key, p in model.named_parameters()},
-        "modes": {key: module.training for key, module in model.named_modules()},
-        "hooks": {
-            key: (list(m._forward_hooks), list(m._forward_pre_hooks), list(m._backward_hooks))
-            for key, m in model.named_modules()
-        },
-        "attributes": {key: sorted(vars(module)) for key, module in model.named_modules()},
-    }  # fmt: skip
-
-
-def assert_same(before: dict, after: dict) -> None:
-    for key, (identity, tensor) in before["tensors"].items():
-        assert after["tensors"][key][0] == identity
-        assert torch.equal(after["tensors"][key][1], tensor), key
-    for key, grad in before["grads"].items():
-        other = after["grads"][key]
-        assert (grad is None and other is None) or torch.equal(grad, other)
-    for key in ("requires", "modes", "hooks", "attributes"):
-        assert before[key] == after[key]
-
-
-def test_the_network_comes_back_untouched():
-    torch.manual_seed(0)
-    model = small.SplitRejoin()
-    model.norm = nn.BatchNorm2d(11)
-    model.b.eval()
-    model.c.weight.requires_grad_(False)
-    called = []
-    model.a.register_forward_hook(lambda *_: called.append("hook"))
-    image = torch.randn(2, 3, 6, 8)
-    model(image).sum().backward()
-    before, random_state, image_before = state_of(model), torch.get_rng_state(), image.clone()
-    called.clear()
-    trace(model, image)
-    assert_same(before, state_of(model))
-    assert torch.equal(torch.get_rng_state(), random_state)
-    assert torch.equal(image, image_before)
-    assert torch.is_grad_enabled()
-    model(image)
-    assert called[-1:] == ["hook"]
-
-
-def test_tracing_a_large_network_leaves_it_untouched_in_training_mode():
-    model = timm.create_model("mobilenetv3_small_050")
-    model.train()
-    image = torch.randn(1, 3, 64, 64)
-    before, random_state = state_of(model), torch.get_rng_state()
-    trace(model, image)
-    assert_same(before, state_of(model))
-    assert torch.equal(torch.get_rng_state(), random_state)
-
-
 def test_two_traces_of_two_copies_are_equal():
     model = timm.create_model("regnetx_002")
     image = torch.randn(1, 3, 64, 64)

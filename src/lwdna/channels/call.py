@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -56,13 +56,7 @@ class Call:
     @property
     def tensors(self) -> list[Tensor]:
         """All tensor arguments in order, those in lists included."""
-        found: list[Tensor] = []
-        for value in self.arguments.values():
-            if isinstance(value, Tensor):
-                found.append(value)
-            elif isinstance(value, list | tuple):
-                found.extend(item for item in value if isinstance(item, Tensor))
-        return found
+        return tensors_of(self.arguments.values())
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -113,6 +107,17 @@ class Call:
     def plain(self) -> list[Axes]:
         """Return axes of fixed length for every output."""
         return [tuple(fixed(size) for size in output.shape) for output in self.outputs]
+
+
+def tensors_of(values: Iterable[Any]) -> list[Tensor]:
+    """Return the tensors among an operator's arguments or results, and in lists of them."""
+    found: list[Tensor] = []
+    for value in values:
+        if isinstance(value, Tensor):
+            found.append(value)
+        elif isinstance(value, list | tuple):
+            found.extend(item for item in value if isinstance(item, Tensor))
+    return found
 
 
 def broadcast(call: Call, tensors: Sequence[Tensor]) -> Axes:

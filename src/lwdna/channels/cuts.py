@@ -32,8 +32,10 @@ class Cuts:
         varies with the inputs. Units on neither side can be matched with those of the other, so
         only widths stay free. Operators with MACs keep their rule, as their cost follows widths.
         """
+        if not self.patterns:
+            return None
         moving = [a for tensor in call.tensors for a in call.axes(tensor) if not is_fixed(a)]
-        if not self.patterns or not moving:
+        if not moving:
             return None
         self._places[f"{call.module}:{call.op}"] = None
         matching = [p for p in self.patterns if _matches(p, call.module, call.op)]

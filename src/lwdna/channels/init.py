@@ -43,7 +43,7 @@ def redraw(
     owners = {
         f"{path}.{name}" if path else name: module
         for path, module in source.named_modules()
-        for name, _ in module.named_parameters(recurse=False)
+        for name in module._parameters
     }
     rules = _scaling_rules(old, owners)
     with torch.no_grad():

@@ -2,17 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, MutableMapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
+from weakref import ref
 
 from torch import Tensor, nn
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
-from torch.utils.weak import WeakTensorKeyDictionary
 
-from lwdna.channels.call import Axes, Call, Term
+from lwdna.channels.call import Axes, Call, Term, tensors_of
 from lwdna.channels.cuts import Cuts
 from lwdna.channels.layout import Layout, fixed, free, is_fixed
 from lwdna.channels.lifetimes import Lifetimes
@@ -40,35 +40,33 @@ class ModuleStack:
     """Knows which module's ``forward`` is running, and tells of what one returns."""
 
     def __init__(self) -> None:
-        self.paths: list[str] = [""]
-        self.returned: Callable[[str, Any], None] = lambda path, result: None
+        self.restart()
 
     @property
     def current(self) -> str:
         return self.paths[-1]
 
-    @contextmanager
-    def following(self, model: nn.Module) -> Iterator[ModuleStack]:
-        """Follow the calls of ``model``'s submodules inside the block."""
-        handles = []
+    def follow(self, model: nn.Module) -> None:
+        """Follow the calls of the submodules of ``model``, and of its copies, from now on.
+
+        The hooks are functions, as copies of bound methods would report to copies of the stack.
+        """
+
+        def enter(path: str) -> Callable[..., None]:
+            return lambda *_: self.paths.append(path)
+
+        def leave(module: nn.Module, args: Any, result: Any) -> None:
+            self.returned(self.paths.pop(), result)
+
         for path, module in model.named_modules():
             if path:
-                handles.append(module.register_forward_pre_hook(self._enter(path), prepend=True))
-                handles.append(module.register_forward_hook(self._leave))
-        try:
-            yield self
-        finally:
-            for handle in handles:
-                handle.remove()
+                module.register_forward_pre_hook(enter(path), prepend=True)
+                module.register_forward_hook(leave)
 
-    def _enter(self, path: str) -> Any:
-        def enter(*_: Any) -> None:
-            self.paths.append(path)
-
-        return enter
-
-    def _leave(self, module: nn.Module, args: Any, result: Any) -> None:
-        self.returned(self.paths.pop(), result)
+    def restart(self, returned: Callable[[str, Any], None] = lambda path, result: None) -> None:
+        """Begin a run, after one that may have failed half-way."""
+        self.paths = [""]
+        self.returned = returned
 
 
 @dataclass(eq=False)
@@ -76,6 +74,7 @@ class Recording(TorchDispatchMode):  # type: ignore[misc]
     """Attaches layouts to tensors as operators run, without keeping the tensors alive."""
 
     stack: ModuleStack
+    fake: FakeTensorMode
     cuts: Cuts = field(default_factory=Cuts)
     records: list[Record] = field(default_factory=list)
     unknown: dict[str, None] = field(default_factory=dict)
@@ -85,18 +84,23 @@ class Recording(TorchDispatchMode):  # type: ignore[misc]
 
     def __post_init__(self) -> None:
         super().__init__()
-        self._axes: MutableMapping[Tensor, Axes] = WeakTensorKeyDictionary()
+        self._axes: dict[int, tuple[ref[Tensor], Axes]] = {}
+        """By identity, which a later tensor may share: only the tensor referred to counts."""
         self.lifetimes = Lifetimes()
         self.watch = Watch(self._axes_of, self.scaled_by_width)
 
     def attach(self, tensor: Tensor, axes: Axes) -> None:
         """Give a tensor its layouts."""
-        self._axes[tensor] = axes
+        self._axes[id(tensor)] = ref(tensor), axes
+
+    def _known(self, tensor: Tensor) -> Axes | None:
+        found = self._axes.get(id(tensor))
+        return found[1] if found is not None and found[0]() is tensor else None
 
     def lookup(self, tensor: Tensor) -> Axes:
         """Return the layouts of a tensor; one never seen before is a constant."""
         self.touched.add(id(tensor))
-        axes = self._axes.get(tensor)
+        axes = self._known(tensor)
         if axes is None:
             axes = tuple(fixed(size) for size in tensor.shape)
             self.attach(tensor, axes)
@@ -106,10 +110,11 @@ class Recording(TorchDispatchMode):  # type: ignore[misc]
     def module_returned(self, path: str, value: Any) -> None:
         """Note the layouts of all tensors in a module's result."""
         leaves = [leaf for leaf in tree_flatten(value)[0] if isinstance(leaf, Tensor)]
-        self.results.append((path, [self._axes[leaf] for leaf in leaves if leaf in self._axes]))
+        known = map(self._known, leaves)
+        self.results.append((path, [axes for axes in known if axes is not None]))
 
     def _axes_of(self, tensor: Tensor) -> Axes:
-        return self._axes.get(tensor) or tuple(fixed(size) for size in tensor.shape)
+        return self._known(tensor) or tuple(fixed(size) for size in tensor.shape)
 
     def scaled_by_width(self, query: Tensor) -> None:
         """Note that the last axis of an attention's query sets the scale of its products."""
@@ -121,8 +126,8 @@ class Recording(TorchDispatchMode):  # type: ignore[misc]
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         self.lifetimes.next_operator()
-        result = run(func, args, kwargs or {})
-        outputs = [leaf for leaf in tree_flatten(result)[0] if isinstance(leaf, Tensor)]
+        result = run(self.fake, func, args, kwargs or {})
+        outputs = tensors_of((result,))
         if not outputs:
             return result
         arguments = _by_name(func, args, kwargs or {})

@@ -12,7 +12,7 @@ from lwdna.channels.call import Axes
 from lwdna.channels.cuts import Cuts
 from lwdna.channels.layout import Unit
 from lwdna.channels.lifetimes import Stored
-from lwdna.channels.record import Record
+from lwdna.channels.record import ModuleStack, Record
 
 
 @dataclass
@@ -23,6 +23,7 @@ class Session:
     skeleton: nn.Module
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
+    stack: ModuleStack = field(default_factory=ModuleStack)
     cuts: Cuts = field(default_factory=Cuts)
     axes: dict[str, Axes] = field(default_factory=dict)
     passes: dict[bool, list[Record]] = field(default_factory=dict)

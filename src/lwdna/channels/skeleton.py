@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import copy
+from collections import OrderedDict
 from collections.abc import Callable, Iterator
+from types import FunctionType, NoneType
+from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -23,8 +26,19 @@ MODULE_SIZES: dict[type, tuple[str, ...]] = {
 
 def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
     """Yield every parameter and buffer once, with its first name."""
-    yield from model.named_parameters()
-    yield from model.named_buffers()
+    seen: set[int] = set()
+    buffers = []
+    for path, module in model.named_modules():  # torch's own iterators would walk it twice
+        prefix = path and f"{path}."
+        buffers += [(prefix + name, tensor) for name, tensor in module._buffers.items()]
+        for name, tensor in module._parameters.items():
+            if tensor is not None and id(tensor) not in seen:
+                seen.add(id(tensor))
+                yield prefix + name, tensor
+    for name, tensor in buffers:
+        if tensor is not None and id(tensor) not in seen:
+            seen.add(id(tensor))
+            yield name, tensor
 
 
 def copy_with(model: nn.Module, replace: Callable[[str, Tensor], Tensor]) -> nn.Module:
@@ -32,8 +46,9 @@ def copy_with(model: nn.Module, replace: Callable[[str, Tensor], Tensor]) -> nn.
 
     No tensor of the model is copied on the way; tensors shared by several modules stay shared.
     """
-    memo: dict[int, object] = {}
-    for module in model.modules():
+    memo: dict[int, Any] = {}
+    modules = list(model.modules())
+    for module in modules:
         for value in vars(module).values():
             if isinstance(value, Tensor):  # neither parameter nor buffer, perhaps not a leaf
                 memo[id(value)] = value.detach()
@@ -42,7 +57,49 @@ def copy_with(model: nn.Module, replace: Callable[[str, Tensor], Tensor]) -> nn.
         if isinstance(tensor, nn.Parameter) and not isinstance(new, FakeTensor):
             new = nn.Parameter(new, requires_grad=tensor.requires_grad)
         memo[id(tensor)] = new
+    kinds = {kind for kind in set(map(type, modules)) if _copies_plainly(kind)}
+    plain = [module for module in modules if type(module) in kinds]
+    for module in plain:
+        memo[id(module)] = object.__new__(type(module))
+    for module in reversed(plain):  # children first, as deepcopy has it
+        state = {key: _copied(value, memo) for key, value in module.__getstate__().items()}
+        memo[id(module)].__setstate__(state)
     return copy.deepcopy(model, memo)
+
+
+def _copies_plainly(cls: Any) -> bool:
+    """Tell whether deepcopy would do nothing with its instances but copy their attributes."""
+    return (
+        not any(
+            hasattr(cls, name) for name in ("__deepcopy__", "__getnewargs__", "__getnewargs_ex__")
+        )
+        and not any(vars(base).get("__slots__") for base in cls.__mro__)
+        and cls.__getstate__ in (nn.Module.__getstate__, object.__getstate__)
+        and cls.__new__ is object.__new__
+        and cls.__reduce__ is object.__reduce__
+        and cls.__reduce_ex__ is object.__reduce_ex__
+    )
+
+
+_ATOMS = frozenset({NoneType, bool, float, int, str, FunctionType})
+
+
+def _copied(value: Any, memo: dict[int, Any]) -> Any:
+    """Do as deepcopy does, quicker for what attributes of modules mostly are."""
+    kind = type(value)
+    if kind in _ATOMS or (kind is tuple and all(type(item) in _ATOMS for item in value)):
+        return value
+    if id(value) in memo:
+        return memo[id(value)]
+    if kind is dict or kind is OrderedDict:
+        result: dict[Any, Any] = kind()
+        memo[id(value)] = result
+        for key, item in value.items():
+            result[_copied(key, memo)] = _copied(item, memo)
+        return result
+    if kind is set and not value:
+        return memo.setdefault(id(value), set())
+    return copy.deepcopy(value, memo)
 
 
 def sync_attributes(model: nn.Module) -> None:

@@ -27,7 +27,7 @@ from lwdna.channels.freeze import Draft
 from lwdna.channels.graph import ChannelGraph
 from lwdna.channels.layout import Reason, fixed, free, pin
 from lwdna.channels.notes import notes, watched_features
-from lwdna.channels.record import ModuleStack, Recording, parameter_axes
+from lwdna.channels.record import Recording, parameter_axes
 from lwdna.channels.session import Session
 from lwdna.channels.shapes import fake_like
 from lwdna.channels.skeleton import copy_with, named_tensors
@@ -63,6 +63,7 @@ def trace(model: nn.Module, example_inputs: Any, edits: Edits | None = None) -> 
     )
     with _failures_are_answers():
         session = Session(fake, skeleton, args, kwargs)
+        session.stack.follow(skeleton)
         draft = _proven(session)
         if edits:
             session, draft = _edited(session, draft, edits)
@@ -92,7 +93,7 @@ def _edited(session: Session, draft: Draft, edits: Edits) -> tuple[Session, Draf
     if edits.cut:
         before = draft.graph
         old = session
-        session = Session(old.fake, old.skeleton, old.args, old.kwargs, Cuts(edits.cut))
+        session = Session(old.fake, old.skeleton, old.args, old.kwargs, old.stack, Cuts(edits.cut))
         draft = _proven(session)
         session.cuts.check()
         draft = hand.prove_cuts(session, draft)
@@ -124,9 +125,8 @@ def _arguments(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
 def _record(session: Session, tensors: dict[str, Tensor], training: bool) -> None:
     """Run the skeleton once and keep what was recorded under its mode."""
     session.skeleton.train(training)
-    stack = ModuleStack()
-    recording = Recording(stack, session.cuts)
-    stack.returned = recording.module_returned
+    recording = Recording(session.stack, session.fake, session.cuts)
+    session.stack.restart(recording.module_returned)
     names = {}
     for name, tensor in tensors.items():
         recording.attach(tensor, session.axes[name])
@@ -140,8 +140,7 @@ def _record(session: Session, tensors: dict[str, Tensor], training: bool) -> Non
     recording.touched.clear()
     try:
         with (
-            stack.following(session.skeleton),
-            watched_features(session.skeleton, stack.returned),
+            watched_features(session.skeleton, recording.module_returned),
             torch.no_grad(),
             session.fake,
             plain_attention(),
@@ -155,7 +154,7 @@ def _record(session: Session, tensors: dict[str, Tensor], training: bool) -> Non
         shapes = [tuple(v.shape) for v in tree_flatten((session.args, session.kwargs))[0]]
         raise GraphError(
             f"the network does not run on inputs of shape {shapes}: {_first_line(error)} "
-            f"(in module {stack.current!r})"
+            f"(in module {session.stack.current!r})"
         ) from error
     for value in tree_flatten(result)[0]:
         if isinstance(value, Tensor):

@@ -12,15 +12,15 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch import Tensor
+from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten
 
 from lwdna.channels.attention import plain_attention
+from lwdna.channels.call import tensors_of
 from lwdna.channels.freeze import Draft, Follower, Step, freeze
 from lwdna.channels.graph import ChannelGraph
 from lwdna.channels.layout import Reason
-from lwdna.channels.record import SILENT, ModuleStack
+from lwdna.channels.record import SILENT
 from lwdna.channels.repair import Failure, Repairs
 from lwdna.channels.resize import reshaped
 from lwdna.channels.session import Session
@@ -38,19 +38,24 @@ class _Differs(Exception):
 class _Replay(TorchDispatchMode):  # type: ignore[misc]
     """Compares operators and their results' shapes with the steps of the first run."""
 
-    def __init__(self, steps: Sequence[Step], graph: ChannelGraph, widths: Mapping[str, int]):
+    def __init__(
+        self,
+        fake: FakeTensorMode,
+        steps: Sequence[Step],
+        graph: ChannelGraph,
+        widths: Mapping[str, int],
+    ):
         super().__init__()
-        self.steps, self.graph, self.widths = steps, graph, widths
+        self.fake, self.steps, self.graph, self.widths = fake, steps, graph, widths
         self.position = 0
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        result = run(func, args, kwargs or {})
-        outputs = [leaf for leaf in tree_flatten(result)[0] if isinstance(leaf, Tensor)]
-        leaves = tree_flatten((args, kwargs))[0]
+        result = run(self.fake, func, args, kwargs or {})
+        outputs = tensors_of((result,))
         name = func._schema.name.partition("::")[2]
-        if not outputs or name in SILENT or not any(isinstance(leaf, Tensor) for leaf in leaves):
+        if not outputs or name in SILENT or not tensors_of((*args, *(kwargs or {}).values())):
             return result
         if self.position >= len(self.steps):
             raise _Differs
@@ -121,11 +126,10 @@ def replay(session: Session, draft: Draft, moving: Iterable[int] | None = None) 
     model = reshaped(session.skeleton, draft.graph, widths, session.fake)
     for mode, steps in draft.steps.items():
         model.train(mode)
-        stack = ModuleStack()
-        rerun = _Replay(steps, draft.graph, widths)
+        session.stack.restart()
+        rerun = _Replay(session.fake, steps, draft.graph, widths)
         try:
             with (
-                stack.following(model),
                 torch.no_grad(),
                 session.fake,
                 plain_attention(),
@@ -133,9 +137,9 @@ def replay(session: Session, draft: Draft, moving: Iterable[int] | None = None) 
             ):
                 model(*session.args, **session.kwargs)
         except Exception as error:  # whatever the network raises: these widths do not run
-            return Failure(mode, rerun.position, steps, stack.current, line_of(error))
+            return Failure(mode, rerun.position, steps, session.stack.current, line_of(error))
         if rerun.position != len(steps):
-            return Failure(mode, rerun.position, steps, stack.current)
+            return Failure(mode, rerun.position, steps, session.stack.current)
     return None
 
 
