@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -12,6 +12,7 @@ from typing import Any
 import yaml
 from pydantic import BaseModel, Field, JsonValue, SerializeAsAny, ValidationError, create_model
 
+from lwdna.arms import CompareSettings
 from lwdna.channels.edits import Edits
 from lwdna.engine import TrainSettings
 from lwdna.errors import RecipeError, nearest
@@ -40,11 +41,16 @@ class Recipe(Settings):
     data: SerializeAsAny[Settings]
     shrink: ShrinkSettings = ShrinkSettings()
     train: TrainSettings = TrainSettings()
+    compare: CompareSettings = CompareSettings()
     seed: int = Field(default=0, ge=0)
 
     def to_yaml(self) -> str:
         """Return the recipe with every default filled in; loading it gives the recipe again."""
         return yaml.safe_dump(self.model_dump(mode="json"), sort_keys=False, allow_unicode=True)
+
+    def flat(self) -> dict[str, Any]:
+        """Return all values by their keys, as ``{"train.epochs": 30}``."""
+        return dict(_flat(self.model_dump(mode="json")))
 
 
 def load_recipe(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
@@ -63,11 +69,41 @@ def load_recipe(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Reci
     values = _parse(_read(path_or_name), str(path_or_name))
     for override in overrides:
         _override(values, override)
-    kind = _recipe_of(values.get("task", "classification"), str(path_or_name))
+    return _checked(values, str(path_or_name))
+
+
+def change_recipe(recipe: Recipe, changes: Mapping[str, Any], title: str) -> Recipe:
+    """Return a recipe with other values, checked as a whole.
+
+    Args:
+        recipe: stays as it is.
+        changes: values by key, as ``{"shrink.floor": 0.2}``; sections replace only the values
+            that they hold.
+        title: what to call the result in an error message.
+
+    Raises:
+        RecipeError: unknown keys or values that are not allowed.
+    """
+    values = recipe.model_dump(mode="json")
+    for key, value in _flat(changes):
+        _set(values, key, value)
+    return _checked(values, title)
+
+
+def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+    for key, value in values.items():
+        if isinstance(value, Mapping) and value:
+            yield from _flat(value, f"{prefix}{key}.")
+        else:
+            yield prefix + key, value
+
+
+def _checked(values: Mapping[str, Any], source: str) -> Recipe:
+    kind = _recipe_of(values.get("task", "classification"), source)
     try:
         return kind.model_validate(values)
     except ValidationError as error:
-        raise RecipeError(f"{path_or_name}: {_explain(error, kind)}") from error
+        raise RecipeError(f"{source}: {_explain(error, kind)}") from error
 
 
 def _recipe_of(task: Any, source: str) -> type[Recipe]:
@@ -121,6 +157,10 @@ def _override(values: dict[str, Any], override: str) -> None:
         value = yaml.safe_load(text)
     except yaml.YAMLError as error:
         raise RecipeError(f"the value of {key} is not YAML: {_one_line(error)}") from error
+    _set(values, key, value)
+
+
+def _set(values: dict[str, Any], key: str, value: Any) -> None:
     *sections, last = key.split(".")
     for section in sections:
         inner = values.get(section)

@@ -1,5 +1,6 @@
 """The command line: one command per verb."""
 
+import lwdna.cli.compare  # noqa: F401 (registers its command)
 from lwdna.cli.app import main
 
 __all__ = ["main"]

@@ -68,6 +68,18 @@ def saved_recipe(out: Path | None, resume: bool) -> Path | None:
     return recipe if recipe.is_file() else None
 
 
+def read_shard(text: str) -> tuple[int, int]:
+    """Return ``(i, n)`` from ``"i/n"``.
+
+    Raises:
+        RecipeError: it is not of that form, or i is not one of 1 to n.
+    """
+    number, _, count = text.partition("/")
+    if number.isdecimal() and count.isdecimal() and 1 <= int(number) <= int(count):
+        return int(number), int(count)
+    raise RecipeError(f"cannot read --shard {text}: write I/N with I from 1 to N, for example 2/4")
+
+
 def run_folder(out: Path | None, name: str) -> Path:
     """Return ``out``, or a folder in ``runs/`` that does not exist yet.
 

@@ -14,10 +14,13 @@ from rich.table import Table
 from lwdna.channels import ChannelGraph
 from lwdna.channels.describe import macs_by_group
 from lwdna.cli.output import console, say
+from lwdna.files import read_json
 from lwdna.methods import Search
 from lwdna.reports import (
     COMPARISON_COLUMNS,
+    STUDY_COLUMNS,
     compare_run,
+    comparison_lines,
     format_bytes,
     format_change,
     format_count,
@@ -58,6 +61,17 @@ def comparison(job: Path) -> None:
         style = {True: "green", False: "red", None: ""}[row.better]
         table.add_row(*row.cells[:3], f"[{style}]{row.difference}[/]" if style else row.difference)
     console().print(table)
+
+
+def study(folder: Path) -> None:
+    """Print what the arms of a comparison reached, and what that proves."""
+    results = read_json(folder / "results.json")
+    table = _table("arm", *STUDY_COLUMNS[:4])
+    for line in comparison_lines(results):
+        table.add_row(*map(escape, line))
+    console().print(table)
+    for verdict in results["halves"]["whole"]["verdicts"]:
+        say(verdict)
 
 
 def search(found: Search) -> None:

@@ -1,5 +1,6 @@
 """Reports: results and pictures from the files of a run."""
 
+from lwdna.reports.cells import cell_folder, is_comparison
 from lwdna.reports.formats import (
     format_bytes,
     format_change,
@@ -12,14 +13,18 @@ from lwdna.reports.formats import (
 )
 from lwdna.reports.graph_page import write_graph_page
 from lwdna.reports.report import compare_run, write_report
+from lwdna.reports.study_page import STUDY_COLUMNS, comparison_lines, write_comparison
 from lwdna.reports.tables import COMPARISON_COLUMNS, ComparisonRow, comparison
 from lwdna.reports.verdict import evidence, verdict
 
 __all__ = [
     "COMPARISON_COLUMNS",
+    "STUDY_COLUMNS",
     "ComparisonRow",
+    "cell_folder",
     "compare_run",
     "comparison",
+    "comparison_lines",
     "evidence",
     "format_bytes",
     "format_change",
@@ -29,7 +34,9 @@ __all__ = [
     "format_percent",
     "format_points",
     "format_seconds",
+    "is_comparison",
     "verdict",
+    "write_comparison",
     "write_graph_page",
     "write_report",
 ]

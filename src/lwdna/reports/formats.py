@@ -57,6 +57,20 @@ def format_percent(value: float | None, digits: int = 2) -> str:
     return MISSING if value is None or not math.isfinite(value) else f"{value:.{digits}f} %"
 
 
+def format_value(value: float, unit: str, *, points: bool = False) -> str:
+    """Return a metric with its unit, ``"76.15 %"``; with ``points``, as a size of difference."""
+    return f"{_signed(f'{value:.2f}')} {_unit_of_difference(unit) if points else unit}".rstrip()
+
+
+def format_difference(value: float, unit: str) -> str:
+    """Return a difference of two metrics, ``"+0.80 points"`` for percentages, ``"+0.21 dB"``."""
+    return f"{_with_sign(value, 2)} {_unit_of_difference(unit)}".rstrip()
+
+
+def _unit_of_difference(unit: str) -> str:
+    return "points" if unit == "%" else unit
+
+
 def format_points(before: float | None, after: float | None) -> str:
     """Return the difference of two percentages in percentage points, ``"+0.80 points"``."""
     difference = _finite_difference(before, after)

@@ -5,27 +5,34 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any
 
+from lwdna.errors import RecipeError
 from lwdna.files import write_text
 from lwdna.reports import provenance
 from lwdna.reports.bars import group_table, groups_between, layer_table
+from lwdna.reports.cells import is_comparison
 from lwdna.reports.criterion import criterion
 from lwdna.reports.curves import curves
 from lwdna.reports.pages import render
 from lwdna.reports.pictures import picture_rows
 from lwdna.reports.run_files import Cost, RunFiles, read_run
+from lwdna.reports.statistics import HALVES
+from lwdna.reports.study_page import write_comparison
 from lwdna.reports.tables import ComparisonRow, Figures, comparison
 from lwdna.reports.verdict import evidence, verdict
 
 
-def write_report(run_dir: Path, out: Path | None = None) -> Path:
+def write_report(run_dir: Path, out: Path | None = None, half: str = "whole") -> Path:
     """Write the report of a run as one HTML file without outside parts.
 
     The same files give the same bytes.
 
     Args:
         run_dir: the folder of a whole job (``search/``, ``baseline/``, ``lwdna/``), of a search
-            or of a training run. Sections whose files are missing are left out.
+            or of a training run. Sections whose files are missing are left out. Of a comparison,
+            all finished cells are merged.
         out: the file to write, ``run_dir/report.html`` by default.
+        half: the part of the validation set that a comparison is reported on: one of
+            :data:`lwdna.reports.statistics.HALVES`.
 
     Returns:
         The path of the report.
@@ -33,8 +40,13 @@ def write_report(run_dir: Path, out: Path | None = None) -> Path:
     Raises:
         FileError: the folder holds no files of a run, one of them is damaged, or the report
             cannot be written.
+        RecipeError: there is no such half.
     """
     run_dir = Path(run_dir)
+    if half not in HALVES:
+        raise RecipeError(f"there is no half {half!r}; choose one of {', '.join(HALVES)}")
+    if is_comparison(run_dir):
+        return write_comparison(run_dir, out, half)
     html = _render(read_run(run_dir))
     path = run_dir / "report.html" if out is None else Path(out)
     write_text(path, html)

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from lwdna.reports.formats import format_difference, format_value
 from lwdna.reports.scores import SCORES
+from lwdna.reports.statistics import Difference
 from lwdna.reports.tables import Figures
 
 
@@ -51,6 +53,37 @@ def evidence(baseline: Figures | None, found: Figures | None) -> str:
     return (
         f"Each network was trained once{said}. One run is no evidence: results also differ "
         "from seed to seed. Repeat with several seeds before you believe a difference."
+    )
+
+
+def study_verdict(
+    arm: str, other: str, found: Difference, unit: str, costs: tuple[Figures, Figures]
+) -> str:
+    """Return one sentence that says what a comparison shows of one arm.
+
+    Args:
+        arm: the arm's name.
+        other: what it is compared with.
+        found: the arm minus the other.
+        unit: of the metric.
+        costs: MACs and parameters of the other and of the arm.
+    """
+    cost = _cost(*costs)
+    at = f" at {cost}" if cost else ""
+    if not any(found.values):
+        return f"{arm} and {other} are equal with every seed{at}."
+    by = format_difference(found.mean, unit)
+    if found.interval is None:
+        return f"No evidence about {arm} and {other}: {by}{at}, and one seed tells nothing."
+    low, high = (format_difference(end, unit).partition(" ")[0] for end in found.interval)
+    sure = f"95 % interval {low} to {high}, {len(found.values)} seeds"
+    if found.sign:
+        word = "better" if found.sign > 0 else "worse"
+        return f"{arm} is {word} than {other}: {by}{at} ({sure})."
+    least = format_value(found.detectable or 0.0, unit, points=True)
+    return (
+        f"No evidence that {arm} differs from {other}: {by}{at} ({sure}); "
+        f"a true difference of {least} would have been seen in four of five such comparisons."
     )
 
 

@@ -1,5 +1,6 @@
 """What the command line does, as functions: one file per verb."""
 
+from lwdna.workflows.compare import run_comparison
 from lwdna.workflows.evaluation import evaluate_run, find_weights
 from lwdna.workflows.files import ARCHITECTURE
 from lwdna.workflows.inspection import trace_network
@@ -13,6 +14,7 @@ __all__ = [
     "evaluate_run",
     "find_weights",
     "restore_images",
+    "run_comparison",
     "run_job",
     "run_search",
     "run_training",

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
 from pathlib import Path
-from typing import Any
 
 from lwdna.errors import CheckpointError
 from lwdna.recipe import Recipe, load_recipe
@@ -38,8 +36,8 @@ def check_same_recipe(folder: Path, recipe: Recipe) -> None:
         CheckpointError: it was not; the settings that differ are named.
         RecipeError: the recipe in the folder is damaged.
     """
-    saved = dict(_flat(load_recipe(folder / RECIPE).model_dump(mode="json")))
-    now = dict(_flat(recipe.model_dump(mode="json")))
+    saved = load_recipe(folder / RECIPE).flat()
+    now = recipe.flat()
     changed = [
         f"{key} was {saved.get(key)} and is now {now.get(key)}"
         for key in dict.fromkeys([*saved, *now])
@@ -52,11 +50,3 @@ def check_same_recipe(folder: Path, recipe: Recipe) -> None:
             f"{'; '.join(changed[:3])}{more}; name no recipe to resume with its own, or start a "
             "new run in another folder"
         )
-
-
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
-    for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{key}.")
-        else:
-            yield prefix + key, value

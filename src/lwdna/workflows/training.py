@@ -82,6 +82,7 @@ def run_training(
     results: dict[str, Any] = {
         "name": name,
         "metric": task.metric,
+        "unit": task.unit,
         **trained.metrics,
         "macs": architecture.cost.macs,
         "params": architecture.cost.params,

@@ -1,0 +1,134 @@
+"""What the cells of a comparison say together: ``results.json`` and ``timings.json``."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lwdna.arms import BASELINE
+from lwdna.reports.cells import Cell, Cells
+from lwdna.reports.statistics import HALVES, Difference, Half, compare, examples_of, spread
+from lwdna.reports.verdict import study_verdict
+
+METHOD = "lwdna"
+"""The arm that is also compared with every other arm, not with the baseline alone."""
+
+
+@dataclass(frozen=True)
+class Part:
+    """What a part of the validation set says."""
+
+    values: dict[str, list[float]]
+    """The primary metric by arm, one per seed."""
+    differences: dict[tuple[str, str], Pair]
+    """By (arm, what it is compared with)."""
+    verdicts: list[str]
+    """One sentence per difference."""
+
+
+@dataclass(frozen=True)
+class Pair:
+    """Two arms compared."""
+
+    seeds: list[int]
+    """Those that both have."""
+    found: Difference
+
+
+def judge(cells: Cells) -> dict[Half, Part]:
+    """Compare each arm with the baseline, and the method with each arm, on every part."""
+    count = len(cells.any.outcomes)
+    parts = {half: examples_of(half, count) for half in HALVES}
+    return {half: _part(cells, chosen) for half, chosen in parts.items() if len(chosen)}
+
+
+def _part(cells: Cells, chosen: NDArray[np.int64]) -> Part:
+    values = {
+        arm: cells.outcomes(arm, list(by_seed))[:, chosen].mean(axis=1).tolist()
+        for arm, by_seed in cells.arms.items()
+    }
+    names = [(arm, BASELINE) for arm in cells.arms if arm != BASELINE]
+    names += [(METHOD, arm) for arm in cells.arms if arm not in (METHOD, BASELINE)]
+    pairs = {}
+    for arm, other in names:
+        seeds = cells.seeds(arm, other)
+        if seeds:
+            first, second = (cells.outcomes(name, seeds)[:, chosen] for name in (other, arm))
+            pairs[arm, other] = Pair(seeds, compare(first, second))
+    verdicts = [
+        study_verdict(arm, other, pair.found, cells.unit, (cells.cost(other), cells.cost(arm)))
+        for (arm, other), pair in pairs.items()
+    ]
+    return Part(values, pairs, verdicts)
+
+
+def results(cells: Cells, parts: Mapping[Half, Part]) -> dict[str, Any]:
+    """Return everything that does not depend on when and where the cells were made."""
+    said: dict[str, Any] = _rounded(
+        {
+            "metric": cells.metric,
+            "unit": cells.unit,
+            "examples": len(cells.any.outcomes),
+            "arms": {name: _arm(cells, name, by_seed) for name, by_seed in cells.arms.items()},
+            "halves": {half: _half(part) for half, part in parts.items()},
+        }
+    )
+    return said
+
+
+def _half(part: Part) -> dict[str, Any]:
+    return {
+        "verdicts": part.verdicts,
+        "arms": {
+            arm: {**asdict(spread(np.array(values))), "values": values}
+            for arm, values in part.values.items()
+        },
+        "differences": [
+            {"arm": arm, "to": other, "seeds": pair.seeds, **_record(pair.found)}
+            for (arm, other), pair in part.differences.items()
+        ],
+    }
+
+
+def timings(cells: Cells) -> dict[str, Any]:
+    """Return what was measured in time, by arm and seed, with the machines it was measured on."""
+    keys = ("latency_ms", "train_seconds", "machine", "versions")
+    return {
+        name: {
+            str(seed): {
+                "search_seconds": cell.search_seconds,
+                **{key: cell.results.get(key) for key in keys},
+            }
+            for seed, cell in by_seed.items()
+        }
+        for name, by_seed in cells.arms.items()
+    }
+
+
+def _arm(cells: Cells, name: str, by_seed: dict[int, Cell]) -> dict[str, Any]:
+    costs = [cell.architecture.cost for cell in by_seed.values()]
+    return {
+        "changes": cells.recipe.compare.arms[name],
+        "seeds": list(by_seed),
+        "macs": [cost.macs for cost in costs],
+        "params": [cost.params for cost in costs],
+    }
+
+
+def _record(difference: Difference) -> dict[str, Any]:
+    return {**asdict(difference), "interval": difference.interval, "sign": difference.sign}
+
+
+def _rounded(value: Any) -> Any:
+    """Round to what the machine's last bits cannot change."""
+    if isinstance(value, float):
+        return round(value, 6) + 0.0  # no negative zero
+    if isinstance(value, dict):
+        return {key: _rounded(item) for key, item in value.items()}
+    if isinstance(value, list | tuple):
+        return [_rounded(item) for item in value]
+    return value

@@ -1,0 +1,258 @@
+"""The page of a comparison: what each arm reached, how sure that is, which widths it has."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from statistics import fmean
+from typing import Any
+
+import numpy as np
+
+from lwdna.arms import BASELINE
+from lwdna.errors import FileError
+from lwdna.files import write_json, write_text
+from lwdna.reports import study
+from lwdna.reports.axes import Axis, Tick, axis_around, axis_from_zero
+from lwdna.reports.cells import Cell, Cells, read_cells
+from lwdna.reports.formats import (
+    MISSING,
+    format_change,
+    format_count,
+    format_difference,
+    format_milliseconds,
+    format_seconds,
+    format_tick,
+    format_value,
+)
+from lwdna.reports.pages import render
+from lwdna.reports.statistics import Half, Spread, detectable, spread
+
+_SEEDS = (3, 5, 8, 12, 20)
+"""Numbers of seeds for which the smallest detectable difference is shown."""
+
+
+STUDY_COLUMNS = (
+    "seeds", "mean ± sd", "difference", "95 % interval", "MACs", "parameters", "latency", "search",
+    "training",
+)  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Row:
+    """One arm: texts for the table, places between 0 and 1 for the pictures."""
+
+    name: str
+    texts: tuple[str, ...]
+    sign: int
+    dots: list[tuple[float, str]]
+    mean: float
+    differences: list[tuple[float, str]]
+    difference: float | None
+    interval: tuple[float, float] | None
+    power: tuple[str, ...]
+
+
+@dataclass(frozen=True)
+class Widths:
+    """One group: by arm, its width relative to the baseline's as a place and as a text."""
+
+    name: str
+    baseline: int
+    bars: list[tuple[float, str]]
+
+
+def write_comparison(folder: Path, out: Path | None = None, half: Half = "whole") -> Path:
+    """Merge all finished cells into ``results.json``, ``timings.json`` and a page.
+
+    Args:
+        folder: the folder of a comparison.
+        out: the page to write, ``folder/report.html`` by default.
+        half: the part of the validation set whose figures the page gives.
+
+    Returns:
+        The path of the page.
+
+    Raises:
+        FileError: no cell is finished, a file is damaged, or the page cannot be written.
+    """
+    cells = read_cells(folder)
+    path = folder / "report.html" if out is None else out
+    parts = study.judge(cells)
+    write_json(folder / "results.json", study.results(cells, parts))
+    write_json(folder / "timings.json", study.timings(cells))
+    write_text(path, _render(cells, parts, half))
+    return path
+
+
+def _render(cells: Cells, parts: Mapping[Half, study.Part], half: Half) -> str:
+    if half not in parts:
+        raise FileError(f"one validation example has no halves; report on the whole, not {half!r}")
+    part = parts[half]
+    rows, value_ticks, difference_ticks, zero = _rows(cells, part)
+    seconds = [
+        cell.search_seconds + (cell.results.get("train_seconds") or 0.0)
+        for by_seed in cells.arms.values()
+        for cell in by_seed.values()
+    ]
+    model = cells.recipe.model
+    return render(
+        "study.html.j2",
+        styles=("report.css", "study.css"),
+        script="report.js",
+        network=model.name,
+        verdicts=part.verdicts,
+        half=half,
+        metric=cells.metric,
+        unit=cells.unit,
+        examples=len(cells.any.outcomes),
+        columns=STUDY_COLUMNS,
+        rows=rows,
+        value_ticks=value_ticks,
+        difference_ticks=difference_ticks,
+        zero=zero,
+        seeds_planned=_SEEDS,
+        widths=_widths(cells),
+        arms=[name for name in cells.arms if name != BASELINE],
+        missing=_missing(cells),
+        trainings=len(seconds),
+        total=format_seconds(sum(seconds)),
+        changes={name: cells.recipe.compare.arms[name] for name in cells.arms},
+        recipe=cells.recipe.to_yaml().strip(),
+        versions=cells.any.results.get("versions", {}),
+    )
+
+
+def _rows(cells: Cells, part: study.Part) -> tuple[list[Row], list[Tick], list[Tick], float]:
+    """Return the rows, the ticks of both axes, and where no difference is on the second."""
+    axis = axis_around([value for values in part.values.values() for value in values])
+    pairs = {arm: pair for (arm, other), pair in part.differences.items() if other == BASELINE}
+    ends = [0.0]
+    for pair in pairs.values():
+        ends += [*pair.found.values, *(pair.found.interval or ())]
+    shift = axis_around(ends)
+    rows = [
+        _row(cells, arm, values, pairs.get(arm), axis, shift) for arm, values in part.values.items()
+    ]
+    return rows, axis.ticks(format_tick, 4), shift.ticks(format_tick, 4), shift.position(0.0)
+
+
+def _row(
+    cells: Cells,
+    arm: str,
+    values: list[float],
+    pair: study.Pair | None,
+    axis: Axis,
+    shift: Axis,
+) -> Row:
+    by_seed, unit = cells.arms[arm], cells.unit
+    found = pair.found if pair else None
+    interval = found.interval if found else None
+    sd = found.sd if found else None
+    return Row(
+        name=arm,
+        texts=(
+            str(len(by_seed)),
+            _spread_text(spread(np.array(values)), unit),
+            format_difference(found.mean, unit) if found else MISSING,
+            _interval_text(interval, unit),
+            *_cost_texts(cells, arm),
+            format_milliseconds(_mean(by_seed, "latency_ms")),
+            format_seconds(fmean(cell.search_seconds for cell in by_seed.values())),
+            format_seconds(_mean(by_seed, "train_seconds")),
+        ),
+        sign=found.sign if found else 0,
+        dots=[
+            (axis.position(value), f"seed {seed}: {format_value(value, unit)}")
+            for seed, value in zip(by_seed, values, strict=True)
+        ],
+        mean=axis.position(fmean(values)),
+        differences=[
+            (shift.position(value), f"seed {seed}: {format_difference(value, unit)}")
+            for seed, value in (zip(pair.seeds, pair.found.values, strict=True) if pair else ())
+        ],
+        difference=shift.position(found.mean) if found else None,
+        interval=(shift.position(interval[0]), shift.position(interval[1])) if interval else None,
+        power=tuple(
+            MISSING if sd is None else format_value(detectable(sd, count), unit, points=True)
+            for count in _SEEDS
+        ),
+    )
+
+
+def _spread_text(found: Spread, unit: str) -> str:
+    """Return mean and standard deviation, ``"76.15 ± 0.31 %"``."""
+    number, _, rest = format_value(found.mean, unit).partition(" ")
+    sd = "" if found.sd is None else f"± {found.sd:.2f}"
+    return " ".join(part for part in (number, sd, rest) if part)
+
+
+def _interval_text(interval: Sequence[float] | None, unit: str) -> str:
+    if interval is None:
+        return MISSING
+    return " to ".join(format_difference(end, unit).partition(" ")[0] for end in interval)
+
+
+def _cost_texts(cells: Cells, arm: str) -> tuple[str, str]:
+    costs = cells.cost(arm)
+    texts = {what: format_count(cost) for what, cost in costs.items()}
+    if arm != BASELINE and BASELINE in cells.arms:
+        before = cells.cost(BASELINE)
+        texts = {w: f"{t} ({format_change(before[w], costs[w])})" for w, t in texts.items()}
+    return texts["macs"], texts["params"]
+
+
+def comparison_lines(results: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Return arms, seeds, means, differences and intervals of a ``results.json`` as texts."""
+    part, unit = results["halves"]["whole"], results["unit"]
+    pairs = {pair["arm"]: pair for pair in part["differences"] if pair["to"] == BASELINE}
+    return [
+        (
+            arm,
+            str(len(figures["values"])),
+            _spread_text(Spread(figures["mean"], figures["sd"]), unit),
+            format_difference(pairs[arm]["mean"], unit) if arm in pairs else MISSING,
+            _interval_text(pairs[arm]["interval"] if arm in pairs else None, unit),
+        )
+        for arm, figures in part["arms"].items()
+    ]
+
+
+def _mean(by_seed: dict[int, Cell], key: str) -> float | None:
+    known: list[Any] = [cell.results.get(key) for cell in by_seed.values()]
+    return None if None in known else fmean(known)
+
+
+def _widths(cells: Cells) -> list[Widths]:
+    """Return mean widths by group, relative to the baseline's; a full bar is twice its width."""
+    if BASELINE not in cells.arms:
+        return []
+    baseline = next(iter(cells.arms[BASELINE].values())).architecture.widths
+    means = {
+        arm: {
+            group: fmean(cell.architecture.widths[group] for cell in by_seed.values())
+            for group in baseline
+        }
+        for arm, by_seed in cells.arms.items()
+        if arm != BASELINE
+    }
+    axis = axis_from_zero(
+        max((m[g] / max(baseline[g], 1) for m in means.values() for g in m), default=1.0)
+    )
+    return [
+        Widths(
+            name=group,
+            baseline=width,
+            bars=[
+                (axis.position(mean[group] / max(width, 1)), f"{mean[group]:.4g}")
+                for mean in means.values()
+            ],
+        )
+        for group, width in baseline.items()
+    ]
+
+
+def _missing(cells: Cells) -> int:
+    planned = cells.recipe.compare.seeds * len(cells.recipe.compare.arms)
+    return planned - sum(len(by_seed) for by_seed in cells.arms.values())

@@ -1,0 +1,208 @@
+"""A comparison: the same protocol for all arms, whatever happens to the processes that run it."""
+
+from __future__ import annotations
+
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pytest
+from filelock import FileLock
+
+from lwdna.files import read_json
+from lwdna.recipe import load_recipe
+from lwdna.tasks.classification import ClassificationTask
+from lwdna.workflows import compare as workflow
+
+from .command import DIGITS, at_call, done, fault
+
+ARMS = ("--arms", "baseline,lwdna,random", "--seeds", 2)
+CELLS = 6
+LOSSES = CELLS * 4 * 2 + 2
+"""Steps of all trainings, and one batch for each search that looks at data."""
+
+
+@pytest.fixture(scope="module")
+def study(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished comparison; tests must not change it."""
+    folder = tmp_path_factory.mktemp("study") / "digits"
+    done("compare", *DIGITS, *ARMS, "--out", folder)
+    return folder
+
+
+class Killed(BaseException):
+    """Stands for a process that ends without a chance to clean up."""
+
+
+def kill() -> None:
+    raise Killed
+
+
+def same_results(folder: Path, study: Path) -> bool:
+    return (folder / "results.json").read_bytes() == (study / "results.json").read_bytes()
+
+
+def count_losses(monkeypatch: pytest.MonkeyPatch) -> list[None]:
+    calls: list[None] = []
+    loss = ClassificationTask.loss
+
+    def counted(*args: Any) -> Any:
+        calls.append(None)
+        return loss(*args)
+
+    monkeypatch.setattr(ClassificationTask, "loss", counted)
+    return calls
+
+
+def test_all_arms_follow_one_protocol(study: Path) -> None:
+    recipe = load_recipe(study / "recipe.yaml")
+    for cell in sorted(study.glob("cells/*/seed*")):
+        own = load_recipe(cell / "training" / "recipe.yaml")
+        plain = own.model_copy(update={"compare": recipe.compare, "shrink": recipe.shrink})
+        assert plain.model_copy(update={"seed": recipe.seed}) == recipe
+        assert cell.name == f"seed{own.seed}"
+        assert (own.shrink == recipe.shrink) == (cell.parent.name != "random")
+        assert (cell / "search").exists() == (cell.parent.name != "baseline")
+    assert len(list(study.glob("cells/*/seed*"))) == CELLS
+
+
+def test_results_are_those_of_the_runs(study: Path) -> None:
+    results = read_json(study / "results.json")
+    assert (results["metric"], results["unit"], results["examples"]) == ("top1", "%", 64)
+    whole = results["halves"]["whole"]
+    for arm, figures in whole["arms"].items():
+        runs = [read_json(study / f"cells/{arm}/seed{i}/training/results.json") for i in (0, 1)]
+        assert figures["values"] == pytest.approx([run["top1"] for run in runs])
+        assert results["arms"][arm]["macs"] == [run["macs"] for run in runs]
+    found = {(pair["arm"], pair["to"]): pair for pair in whole["differences"]}
+    assert list(found) == [("lwdna", "baseline"), ("random", "baseline"), ("lwdna", "random")]
+    values = {arm: figures["values"] for arm, figures in whole["arms"].items()}
+    for (arm, other), pair in found.items():
+        assert pair["values"] == [a - b for a, b in zip(values[arm], values[other], strict=True)]
+    halves = results["halves"]
+    for arm, figures in whole["arms"].items():
+        parts = [halves[half]["arms"][arm]["mean"] for half in ("choose", "report")]
+        assert figures["mean"] == pytest.approx(sum(parts) / 2), "64 examples: equal halves"
+
+
+@pytest.mark.parametrize("luck", [0, 1])
+def test_killed_twice_at_random_moments(
+    study: Path, monkeypatch: pytest.MonkeyPatch, luck: int
+) -> None:
+    generator = random.Random(luck)
+    for _ in range(2):
+        with monkeypatch.context() as patched:
+            moment = generator.randint(1, LOSSES // 3)
+            loss = at_call(moment, ClassificationTask.loss, kill)
+            patched.setattr(ClassificationTask, "loss", loss)
+            with pytest.raises(Killed):
+                done("compare", *DIGITS, *ARMS, "--out", "stopped")
+    assert not Path("stopped/results.json").exists()
+    printed = done("compare", "--resume", "--out", "stopped")
+    assert "report: stopped/report.html" in printed
+    assert same_results(Path("stopped"), study)
+
+
+def test_finished_cells_are_not_repeated(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    with monkeypatch.context() as patched:
+        patched.setattr(workflow, "train_once", at_call(4, workflow.train_once, kill))
+        with pytest.raises(Killed):
+            done("compare", *DIGITS, *ARMS, "--out", "stopped")
+    calls = count_losses(monkeypatch)
+    done("compare", *DIGITS, *ARMS, "--out", "stopped")
+    assert len(calls) == 3 * 8 + 1, "three trainings and one search that looks at data"
+    assert same_results(Path("stopped"), study)
+    done("compare", "--resume", "--out", "stopped")
+    assert len(calls) == 3 * 8 + 1
+
+
+def test_shards_make_up_the_whole(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = count_losses(monkeypatch)
+    for shard in ("2/4", "1/4", "4/4"):
+        done("compare", *DIGITS, *ARMS, "--out", "parts", "--shard", shard)
+    assert len(list(Path("parts/cells").glob("*/*/training/results.json"))) == 5
+    assert "1 of 6 cells are not finished" in Path("parts/report.html").read_text()
+    done("compare", "--resume", "--out", "parts", "--shard", "3/4")
+    assert len(calls) == LOSSES, "nothing is done twice"
+    assert same_results(Path("parts"), study)
+
+
+def test_a_cell_belongs_to_one_process(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(workflow, "_PATIENCE", 0.0)
+    held = Path("shared/cells/lwdna/seed1")
+    held.mkdir(parents=True)
+    with FileLock(held / "claim.lock"):
+        (Path("shared") / "recipe.yaml").write_text((study / "recipe.yaml").read_text())
+        printed = done("compare", "--resume", "--out", "shared")
+        assert "other processes are at work on lwdna seed 1" in printed
+        assert list(held.iterdir()) == [held / "claim.lock"]
+    assert len(read_json("shared/results.json")["arms"]["lwdna"]["seeds"]) == 1
+    done("compare", "--resume", "--out", "shared")
+    assert same_results(Path("shared"), study)
+
+
+def test_arms_and_seeds_may_be_added(study: Path) -> None:
+    done("compare", *DIGITS, "--arms", "baseline,random", "--seeds", 1, "--out", "grown")
+    done("compare", *DIGITS, *ARMS, "--out", "grown")
+    grown, whole = (read_json(folder / "results.json") for folder in (Path("grown"), study))
+    assert grown["arms"] == whole["arms"]
+    described = "tight=shrink.floor=0.2,shrink.budget.macs=0.5"
+    done("compare", *DIGITS, "--arms", "tight", "--arm", described, "--seeds", 1, "--out", "grown")
+    results = read_json("grown/results.json")
+    assert results["arms"]["tight"]["seeds"] == [0]
+    assert results["arms"]["tight"]["changes"] == {"floor": 0.2, "budget.macs": 0.5}
+    baseline = results["arms"]["baseline"]["macs"][0]
+    assert 0.2 * baseline < results["arms"]["tight"]["macs"][0] <= 0.5 * baseline
+    other = "tight=shrink.floor=0.3"
+    line = fault("compare", *DIGITS, "--arms", "tight", "--arm", other, "--out", "grown")
+    assert "another name" in line
+
+
+@pytest.mark.parametrize("half", ["choose", "report"])
+def test_reports_on_one_half(study: Path, tmp_path: Path, half: str) -> None:
+    page = tmp_path / "page.html"
+    done("report", study, "--half", half, "--out", page)
+    html = page.read_text()
+    verdicts = read_json(study / "results.json")["halves"][half]["verdicts"]
+    assert verdicts[0].partition(":")[0] in html
+    assert f"for {half[:-1] if half == 'choose' else half}ing" in html
+
+
+def test_faults(study: Path, tmp_path: Path) -> None:
+    assert "did you mean uniform?" in fault("compare", *DIGITS, "--arms", "unifrom")
+    assert "write NAME=shrink" in fault("compare", *DIGITS, "--arm", "a=train.lr=1")
+    assert "shrink.criterion" in fault("compare", *DIGITS, "--arm", "a=shrink.criterion=none")
+    assert "shrink.flor" in fault("compare", *DIGITS, "--arm", "a=shrink.flor=1")
+    assert "needs a name" in fault("compare", *DIGITS, "--arm", "../a=shrink.floor=1")
+    assert "write I/N" in fault("compare", *DIGITS, "--shard", "0/3")
+    assert "another recipe" in fault("compare", *DIGITS, "train.lr=0.5", "--out", study)
+    assert "no half" in fault("report", study, "--half", "left")
+    (tmp_path / "used").mkdir()
+    (tmp_path / "used" / "file").touch()
+    assert "not an empty folder" in fault("compare", *DIGITS, "--out", tmp_path / "used")
+
+
+@pytest.mark.slow
+def test_killed_by_the_system(study: Path) -> None:
+    """Whatever the process held is free again: nothing has to be cleaned up by hand."""
+    command = [sys.executable, "-m", "lwdna", "compare", *DIGITS, *map(str, ARMS)]
+    process = subprocess.Popen(
+        [*command, "--out", "stopped"],
+        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
+        stdout=subprocess.DEVNULL,
+        stderr=subprocess.DEVNULL,
+    )
+    deadline = time.monotonic() + 200
+    while len(list(Path("stopped").glob("cells/*/*/training/metrics.jsonl"))) < 3:
+        assert time.monotonic() < deadline
+        time.sleep(0.02)
+    process.send_signal(signal.SIGKILL)
+    process.wait()
+    assert not Path("stopped/results.json").exists()
+    done("compare", "--resume", "--out", "stopped")
+    assert same_results(Path("stopped"), study)
