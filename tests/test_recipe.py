@@ -159,3 +159,18 @@ def test_a_task_that_does_not_exist() -> None:
     message = fault("digits", "task=clasification")
     assert "there is no task 'clasification'; did you mean classification" in message
     assert "there is no task [1]" in fault("digits", "task=[1]")
+
+
+CLASSES = {"imagenet": 1000, "tiny-imagenet": 200, "tiny-imagenet20": 20, "cifar10": 10}
+
+
+@pytest.mark.parametrize(
+    "name", [name for name in list_recipes() if name.startswith(("cifar", "imagenet", "tiny"))]
+)
+def test_networks_of_shipped_recipes_fit_their_images(name: str) -> None:
+    recipe = load_recipe(name)
+    classes = CLASSES.get(name.partition("/")[0], 100)
+    size = recipe.data.image_size
+    with torch.device("meta"):
+        model = create_model(recipe.model.name, num_classes=classes, **recipe.model.args).eval()
+        assert model(torch.empty(2, 3, size, size)).shape == (2, classes)
