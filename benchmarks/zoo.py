@@ -1,13 +1,16 @@
 """The channel graph over a zoo of networks, next to Torch-Pruning on the same ones.
 
-    python benchmarks/zoo.py [--models 'timm:resnet*'] [--only ours|theirs] [--resume]
+    python benchmarks/zoo.py [--models 'timm:resnet*' ...] [--kind convolutional]
+                             [--only ours|theirs] [--resume]
                              [--out benchmarks/results/zoo.json] [--table docs/zoo.md]
 
 Every network is built outside the timing, in a worker process with one thread; the two libraries
 take turns at going first. Ours: trace, proof by a second run, resize to half of every width.
 Theirs: build the graph, group, one step of pruning half the channels. Each may take 90 processor
 seconds; so may the checks after it. Results are appended to a JSONL file beside ``--out`` as they
-come, so that ``--resume`` goes on after a kill; Ctrl-C writes the table of what there is.
+come, so that ``--resume`` goes on after a kill; Ctrl-C writes the table of what there is. Every
+row names the code that it measured. ``--resume`` keeps rows of this code only, and of those the
+ones that have all sides: two sides of a row are never of two runs.
 The networks: ``benchmarks/zoo_models.py``.
 Needs ``pip install lwdna[bench]``.
 """
@@ -22,7 +25,9 @@ import json
 import multiprocessing
 import os
 import signal
+import subprocess
 import sys
+import time
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -34,9 +39,10 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from rich.progress import BarColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+from rich.progress import BarColumn, Progress, TextColumn
 from torch import Tensor, nn
 
+import lwdna
 from lwdna.engine import machine, versions
 from lwdna.files import write_json, write_text
 from zoo_models import KINDS, Entry, build, zoo
@@ -162,8 +168,27 @@ class Worker:
             self.process = None
 
 
+def code_version() -> str:
+    """Return the last commit that changed this library, ``-dirty`` if its files differ from it."""
+
+    def git(*words: str) -> subprocess.CompletedProcess[str]:
+        folder = Path(lwdna.__file__).parent
+        command = ["git", *words, "--", "."]
+        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
+
+    commit = git("log", "-1", "--format=%h", "--abbrev=12").stdout.strip()
+    if not commit:
+        return f"lwdna {version('lwdna')}"
+    return commit + "-dirty" * bool(git("status", "--porcelain").stdout)
+
+
+def whole(row: dict[str, Any], sides: list[str], code: str) -> bool:
+    """Tell whether a row need not be measured again: all sides, and by the code that runs now."""
+    return row.get("code") == code and all(side in row for side in sides)
+
+
 def read_rows(path: Path) -> dict[str, dict[str, Any]]:
-    """Return the results so far by network; a line cut off by a kill is left out."""
+    """Return the last results by network; a line cut off by a kill is left out."""
     rows = {}
     if path.exists():
         for line in path.read_text(encoding="utf-8").splitlines():
@@ -175,46 +200,78 @@ def read_rows(path: Path) -> dict[str, dict[str, Any]]:
     return rows
 
 
-def measure(entries: list[Entry], sides: list[str], log: Path, done: dict[str, Any]) -> None:
+def guess(entry: Entry, before: dict[str, float]) -> float:
+    """Return about how many seconds a network will take: as last time, or by its parameters."""
+    return before.get(entry.name, 15 + entry.params / 1e6)
+
+
+def measure(
+    entries: list[Entry],
+    sides: list[str],
+    log: Path,
+    done: dict[str, Any],
+    before: dict[str, float],
+    code: str,
+) -> None:
     """Run what has not been run yet, adding a line per network to ``log``."""
-    columns = (TextColumn("{task.description}"), BarColumn(), MofNCompleteColumn())
-    worker = Worker()
-    with Progress(*columns, TimeRemainingColumn()) as progress, log.open("a") as file:
-        task = progress.add_task("", total=len(entries))
-        for position, entry in enumerate(entries):
-            progress.update(task, description=f"{entry.name:32}")
-            row = {**asdict(entry), **done.get(entry.name, {})}
-            todo = [side for side in sides if side not in row]
-            for side in todo if position % 2 else reversed(todo):
+    todo = [entry for entry in entries if entry.name not in done]
+    worker, start = Worker(), time.monotonic()
+    columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]}"))
+    guessed = [guess(entry, before) for entry in todo]
+    with Progress(*columns) as progress, log.open("a") as file:
+        task = progress.add_task("", total=sum(guessed), left="")
+        for position, entry in enumerate(todo):
+            progress.update(task, description=f"{position + 1}/{len(todo)} {entry.name:32}")
+            began = time.monotonic()
+            row: dict[str, Any] = {**asdict(entry), "code": code}
+            for side in sides if position % 2 else reversed(sides):
                 row[side] = worker.run(side, entry)
-            if todo:
-                done[entry.name] = row
-                file.write(json.dumps(row) + "\n")
-                file.flush()
-            progress.advance(task)
+            if code_version() != code:
+                print(f"{entry.name} left out: the library's files changed; run with --resume")
+                break
+            row["took_seconds"] = time.monotonic() - began
+            done[entry.name] = row
+            file.write(json.dumps(row) + "\n")
+            file.flush()
+            pace = (time.monotonic() - start) / sum(guessed[: position + 1])
+            left = f"about {pace * sum(guessed[position + 1 :]) / 60:.0f} min left"
+            progress.update(task, advance=guessed[position], left=left)
+            if not progress.console.is_terminal:
+                print(f"{position + 1}/{len(todo)} {entry.name}: {left}", flush=True)
     worker.stop()
 
 
 def main() -> None:
     """Measure, write JSON and a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--models", default="*", help="pattern of names with prefix")
+    parser.add_argument("--models", nargs="+", default=["*"], help="patterns of names with prefix")
+    parser.add_argument("--kind", choices=KINDS, help="only these networks (default: all)")
     parser.add_argument("--only", choices=list(SIDES))
     parser.add_argument("--resume", action="store_true", help="go on with what is in the JSONL")
     parser.add_argument("--out", type=Path, default=Path(__file__).parent / "results/zoo.json")
     parser.add_argument("--table", type=Path, help="also write a Markdown table here")
     arguments = parser.parse_args()
-    entries = [entry for entry in zoo() if fnmatch.fnmatch(entry.name, arguments.models)]
+    entries = [
+        entry
+        for entry in zoo()
+        if any(fnmatch.fnmatch(entry.name, pattern) for pattern in arguments.models)
+        and arguments.kind in (None, entry.kind)
+    ]
     if not entries:
-        parser.error(f"no network of the zoo is called {arguments.models!r}")
+        parser.error(f"no network of the zoo is called {' or '.join(arguments.models)}")
     arguments.out.parent.mkdir(parents=True, exist_ok=True)
     log = arguments.out.with_suffix(".jsonl")
+    sides = [arguments.only] if arguments.only else list(SIDES)
+    found, code = read_rows(log), code_version()
     if not arguments.resume:
         log.unlink(missing_ok=True)
-    done = read_rows(log)
+    before = {name: row["took_seconds"] for name, row in found.items() if "took_seconds" in row}
+    done = {
+        name: row for name, row in found.items() if arguments.resume and whole(row, sides, code)
+    }
     torch.set_num_threads(1)
     try:
-        measure(entries, [arguments.only] if arguments.only else list(SIDES), log, done)
+        measure(entries, sides, log, done, before, code)
     except KeyboardInterrupt:
         print("interrupted; what was measured so far:")
     rows = [done[entry.name] for entry in entries if entry.name in done]

@@ -114,8 +114,10 @@ MEANING = """\
   channels (`BasePruner`, group magnitude importance, layers that make the output ignored, heads
   given as in its examples). One run each, one thread, in one process, taking turns at going
   first, after a small network to warm up; processor time of the process, because other programs
-  may run beside it (wall-clock times are in the JSON). A time with `>` ended at the limit, one in
-  brackets ended with an error.
+  may run beside it (wall-clock times are in the JSON). Each network's two times are of one run and
+  of one state of the code; after an interruption only whole rows are kept. Neither library may take
+  more than 90 s: a time with `>` ended there, and counts as 90 s; one in brackets ended with an
+  error. Our checks have a limit of their own and are in nobody's time.
 - *Theirs did*: `all`: finished, runs with the shapes kept, and the width of every layer changed;
   `k/n`: runs, and k of n layers changed; `breaks`: finished, but the network no longer runs or
   returns another shape; `fails`: the step did not finish; `time`: not finished in 90 s."""
@@ -125,8 +127,10 @@ def _setting(result: dict[str, Any]) -> str:
     """Return versions and machine in a line."""
     versions, machine = result["versions"], result["machine"]
     names = ("python", "torch", "timm", "torchvision", "torch-pruning", "lwdna")
+    code = sorted({row["code"] for row in result["networks"] if "code" in row})
     return (
         ", ".join(f"{name} {versions[name]}" for name in names if name in versions)
+        + f" ({', '.join(code) or 'commit not noted'})"
         + f"; {machine['cpu']}, {machine['cores']} cores, one thread; seed {result['seed']}."
     )
 
