@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import copy
 import math
+from typing import Literal
 
 import pytest
 import timm
@@ -102,8 +103,8 @@ def test_groups_are_widened_by_patterns_of_their_names():
 
 
 def test_the_result_is_an_ordinary_module_on_its_own(chain, image):
-    chain.a.weight.requires_grad_(False)
     graph = trace(chain, image)
+    chain.a.weight.requires_grad_(False)
     other = resize(chain, graph, {"a": 3}, init="slice")
     assert type(other) is small.Chain
     assert not other.a.weight.requires_grad
@@ -239,3 +240,40 @@ def test_costs_of_many_candidates_at_once():
     for row, m, p in zip(table, macs, params, strict=True):
         cost = graph.cost(dict(zip(graph.widths, row.tolist(), strict=True)))
         assert (cost.macs, cost.params) == (m, p)
+
+
+class Shifted(nn.Module):
+    """A mean colour as EDSR's PyTorch code has it, in a frozen 1x1 convolution."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shift = nn.Conv2d(3, 3, 1).requires_grad_(False)
+        with torch.no_grad():
+            self.shift.weight.copy_(torch.eye(3)[:, :, None, None])
+            self.shift.bias.copy_(torch.tensor([2.0, 3.0, 5.0]))
+        self.conv = nn.Conv2d(3, 7, 3)
+        self.last = nn.Conv2d(7, 2, 1)
+
+    def forward(self, x: torch.Tensor) -> torch.Tensor:
+        return self.last(self.conv(self.shift(x)))
+
+
+@pytest.mark.parametrize("init", ["fresh", "slice"])
+def test_frozen_parameters_are_constants_of_the_network(init: Literal["fresh", "slice"]) -> None:
+    model, x = Shifted(), torch.rand(1, 3, 5, 5)
+    graph = trace(model, x)
+    assert [group.name for group in graph.groups] == ["conv"]
+    assert "frozen parameter" in {reason.why for pin in graph.pinned for reason in pin.reasons}
+    other = resize(model, graph, {"conv": 4}, init=init)
+    assert torch.equal(other.shift.weight, model.shift.weight)
+    assert torch.equal(other.shift.bias, model.shift.bias)
+    assert not other.shift.weight.requires_grad
+    assert other.conv.weight.shape == (4, 3, 3, 3)
+    if init == "fresh":
+        assert not torch.equal(other.conv.weight, model.conv.weight[:4])
+
+
+def test_a_network_frozen_as_a_whole_is_traced_like_any_other() -> None:
+    model = Shifted().requires_grad_(False)
+    graph = trace(model, torch.rand(1, 3, 5, 5))
+    assert [group.name for group in graph.groups] == ["shift", "conv"]

@@ -13,7 +13,13 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from lwdna.channels.graph import AxisLayout, ChannelGraph, Note
 from lwdna.channels.init import redraw
 from lwdna.channels.shapes import fake_like
-from lwdna.channels.skeleton import copy_with, empty_like, named_tensors, sync_attributes
+from lwdna.channels.skeleton import (
+    copy_with,
+    empty_like,
+    frozen_parameters,
+    named_tensors,
+    sync_attributes,
+)
 from lwdna.errors import GraphError, nearest
 
 Widths = Mapping[str, int | Tensor]
@@ -36,7 +42,8 @@ def resize(
         init: ``"slice"`` keeps the weights of the units kept (a width keeps the first ones), which
             computes what the whole network computes with the other units silenced; ``"fresh"``
             draws new weights from the distributions of the model's own, scaled to the new fan
-            (see :func:`lwdna.channels.init.redraw`), also for units beyond the old width.
+            (see :func:`lwdna.channels.init.redraw`), also for units beyond the old width; frozen
+            parameters stay as they are.
         seed: makes fresh weights repeatable; None draws from torch's global generator.
         undefined: parameters that get no fresh weights because the caller will fill them.
 
@@ -58,7 +65,12 @@ def resize(
     if init == "slice":
         result = copy_with(model, replace)
     else:
-        parameters = set(graph.parameters)
+        frozen = {  # tracing has pinned them, unless they were frozen since
+            name
+            for name in frozen_parameters(model)
+            if graph.shape(name, widths) == graph.shape(name, graph.widths)
+        }
+        parameters = set(graph.parameters) - frozen
         result = copy_with(
             model,
             lambda name, tensor: (
@@ -67,7 +79,7 @@ def resize(
                 else replace(name, tensor)
             ),
         )
-        redraw(model, result, seed, skip=undefined)
+        redraw(model, result, seed, skip={*undefined, *frozen})
     _set_attributes(result, graph, widths)
     write_notes(result, graph.notes, graph, widths)
     return result

@@ -24,6 +24,8 @@ class Session:
     args: tuple[Any, ...]
     kwargs: dict[str, Any]
     stack: ModuleStack = field(default_factory=ModuleStack)
+    frozen: set[str] = field(default_factory=set)
+    """Parameters that are constants of the network."""
     cuts: Cuts = field(default_factory=Cuts)
     axes: dict[str, Axes] = field(default_factory=dict)
     passes: dict[bool, list[Record]] = field(default_factory=dict)

@@ -141,3 +141,15 @@ def _sync_convolution(module: _ConvNd) -> None:
 def empty_like(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:
     """Return an uninitialised tensor of another shape, otherwise alike."""
     return torch.empty(shape, dtype=tensor.dtype, device=tensor.device)
+
+
+def frozen_parameters(module: nn.Module) -> set[str]:
+    """Return the names of parameters that are not trained although others are.
+
+    They are constants of the network, such as a mean colour. Where nothing at all is trained, the
+    network was merely made ready for inference.
+    """
+    parameters = dict(module.named_parameters())
+    if not any(parameter.requires_grad for parameter in parameters.values()):
+        return set()
+    return {name for name, parameter in parameters.items() if not parameter.requires_grad}

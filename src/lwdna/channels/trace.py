@@ -30,12 +30,13 @@ from lwdna.channels.notes import notes, watched_features
 from lwdna.channels.record import Recording, parameter_axes
 from lwdna.channels.session import Session
 from lwdna.channels.shapes import fake_like
-from lwdna.channels.skeleton import copy_with, named_tensors
+from lwdna.channels.skeleton import copy_with, frozen_parameters, named_tensors
 from lwdna.errors import GraphError
 
 OUTPUT = Reason("network output")
 INPUT = Reason("network input")
 REMADE = Reason("made anew while the network runs")
+FROZEN = Reason("frozen parameter")
 
 
 def trace(model: nn.Module, example_inputs: Any, edits: Edits | None = None) -> ChannelGraph:
@@ -62,7 +63,7 @@ def trace(model: nn.Module, example_inputs: Any, edits: Edits | None = None) -> 
         (args, kwargs),
     )
     with _failures_are_answers():
-        session = Session(fake, skeleton, args, kwargs)
+        session = Session(fake, skeleton, args, kwargs, frozen=frozen_parameters(model))
         session.stack.follow(skeleton)
         draft = _proven(session)
         if edits:
@@ -85,6 +86,9 @@ def _proven(session: Session) -> Draft:
     for name in session.remade:
         for layout in session.axes[name]:
             pin(layout, REMADE)
+    for name in session.frozen:
+        for layout in session.axes[name]:
+            pin(layout, FROZEN)
     return verify.verified(session, attributes)
 
 
@@ -93,7 +97,9 @@ def _edited(session: Session, draft: Draft, edits: Edits) -> tuple[Session, Draf
     if edits.cut:
         before = draft.graph
         old = session
-        session = Session(old.fake, old.skeleton, old.args, old.kwargs, old.stack, Cuts(edits.cut))
+        session = Session(
+            old.fake, old.skeleton, old.args, old.kwargs, old.stack, old.frozen, Cuts(edits.cut)
+        )
         draft = _proven(session)
         session.cuts.check()
         draft = hand.prove_cuts(session, draft)
