@@ -47,7 +47,9 @@ def _problem(out: tuple[float, float] = (5.0, 7.0)) -> Problem:
         examples[:1],
         list(examples.split([1, 2])),
         lambda network, x: network(x).mean(),
-        ShrinkSettings(floor=0.0, linear_floor=0.0, budget=lwdna.Budget(macs=0.5)),
+        ShrinkSettings(
+            floor=0.0, linear_floor=0.0, budget=lwdna.Budget(macs=0.5), resource_penalty=3.0
+        ),
         seed=0,
     )
 
@@ -82,7 +84,7 @@ def test_a_unit_that_nothing_reads_is_worth_nothing(criterion):
 
 
 def test_greedy_slimming_takes_from_the_group_that_the_loss_misses_least():
-    """Two branches; the loss is the sum of the first one's units and 0.01 of the second one's."""
+    """Two branches of 5 units; n and m units left cost (n - 5)^2 + 2 (5 - m)."""
 
     class Branches(nn.Module):
         def __init__(self) -> None:
@@ -93,26 +95,23 @@ def test_greedy_slimming_takes_from_the_group_that_the_loss_misses_least():
             self.head_two = nn.Conv2d(5, 1, 1, bias=False)
 
         def forward(self, x: Tensor) -> Tensor:
-            return self.head_one(self.one(x)) + 0.01 * self.head_two(self.two(x))
+            return torch.cat([self.head_one(self.one(x)), self.head_two(self.two(x))], 1)
+
+    def loss(network: nn.Module, x: Tensor) -> Tensor:
+        n, m = network(x).unbind(1)
+        return ((n - 5).square() + 2 * (5 - m)).mean()
 
     model, images = Branches(), torch.ones(2, 1, 1, 1)
     for layer in model.children():
         nn.init.ones_(layer.weight)
     graph = lwdna.trace(model, images[:1])
-    problem = Problem(
-        model,
-        graph,
-        graph.widths,
-        images[:1],
-        [images],
-        lambda network, x: -network(x).mean(),
-        # 20 MACs, 2 for each unit; 7 units may stay: three go, all from the second branch
-        ShrinkSettings(floor=0.0, linear_floor=0.0, budget=lwdna.Budget(macs=0.7)),
-        seed=0,
-    )
+    # 20 MACs, 2 for each unit: 7 units may stay. First goes one of branch one at a cost of 1, whose
+    # next would cost 3; then two of branch two go at 2 each.
+    settings = ShrinkSettings(floor=0.0, linear_floor=0.0, budget=lwdna.Budget(macs=0.7))
+    problem = Problem(model, graph, graph.widths, images[:1], [images], loss, settings, seed=0)
     scores = CRITERIA["autoslim"].score(problem)
-    assert scores["one"].tolist() == pytest.approx([3 + k / 5 for k in (5, 4, 3, 2, 1)])
-    assert scores["two"].tolist() == pytest.approx([3 + 2 / 5, 3 + 1 / 5, 2, 1, 0])
+    assert scores["one"].tolist() == pytest.approx([3 + k / 5 for k in (4, 3, 2, 1)] + [0])
+    assert scores["two"].tolist() == pytest.approx([3 + k / 5 for k in (3, 2, 1)] + [2, 1])
 
 
 def test_the_sandwich_rule_averages_over_the_widest_the_narrowest_and_random_networks():
@@ -133,9 +132,9 @@ def test_the_penalty_weighs_scales_by_what_a_unit_costs():
     assert objective is not None
     value = objective(problem)(problem.wide, problem.batches[0])
     # the task's loss on the first example is 10; each of 2 units takes 2 of 4 MACs
-    assert float(value.detach()) == pytest.approx(10 + 1.0 * (2 / 4) * (2 + 3))
-    value.backward()  # the penalty's part of the gradient is 2 / 4 times the sign
-    assert problem.wide.one.weight.grad.flatten().tolist() == pytest.approx([5 + 0.5, 0 - 0.5])
+    assert float(value.detach()) == pytest.approx(10 + 3.0 * (2 / 4) * (2 + 3))
+    value.backward()  # the penalty's part of the gradient is 3 * 2 / 4 times the sign
+    assert problem.wide.one.weight.grad.flatten().tolist() == pytest.approx([5 + 1.5, 0 - 1.5])
 
 
 def test_the_recipes_choices_are_the_table():

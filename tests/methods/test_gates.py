@@ -67,6 +67,23 @@ def test_gate_gradients_are_those_of_multiplying_by_gates(name):
         torch.testing.assert_close(got, expected, rtol=1e-4, atol=1e-7 * float(value.detach()))
 
 
+@pytest.mark.parametrize(
+    ("name", "group", "reader"),
+    [("hourglass", "grouped", "out"), ("upscaler", "one", "two"), ("branches", "hidden", "head")],
+)
+def test_gates_are_where_units_are_read_and_nowhere_else(name, group, reader):
+    network, graph = _setup(name)
+    (images,) = batches((3,), torch.float64)
+    gates = GateGradients(network, graph, graph.widths)
+    with gates.watching():
+        loss(network, images).backward()
+    weight = getattr(network, reader).weight
+    by_input = (weight * weight.grad).transpose(0, 1).flatten(1).sum(1).detach()
+    if name == "hourglass":  # two groups of channels share their units
+        by_input = by_input.reshape(2, -1).sum(0)
+    torch.testing.assert_close(gates.take(1)[group][0], by_input)
+
+
 def test_gate_gradients_are_kept_apart_by_example():
     network, graph = _setup("upscaler")
     (images,) = batches((3,), torch.float64)
