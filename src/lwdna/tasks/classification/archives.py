@@ -13,7 +13,7 @@ from lwdna.errors import DataError
 from lwdna.tasks.classification.images import Labels
 from lwdna.tasks.image_files import EXTENSIONS
 
-_MAX_BYTES = 64 * 2**20
+MAX_BYTES = 64 * 2**20
 """Largest image; an entry that unpacks to more is taken for a trap."""
 
 
@@ -73,9 +73,9 @@ def _check(path: Path, entry: zipfile.ZipInfo) -> tuple[str, str]:
             f"{path} holds the entry {name}, which is not an image ({', '.join(EXTENSIONS)}); "
             "remove it from the archive"
         )
-    if entry.file_size > _MAX_BYTES:
+    if entry.file_size > MAX_BYTES:
         raise DataError(
             f"the entry {name} of {path} unpacks to {entry.file_size} bytes, more than an image "
-            f"may have ({_MAX_BYTES}); remove it from the archive"
+            f"may have ({MAX_BYTES}); remove it from the archive"
         )
     return parts[1], name

@@ -12,7 +12,9 @@ from pydantic import Field, field_validator, model_validator
 from lwdna.errors import DataError
 from lwdna.settings import Settings
 
-Kind = Literal["folder", "tiny-imagenet", "cifar10", "cifar100", "cifar-zip", "digits"]
+Kind = Literal[
+    "folder", "tiny-imagenet", "cifar10", "cifar100", "cifar-zip", "digits", "webdataset", "arrow"
+]
 Crop = Literal["random-resized", "pad", "none"]
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
 Range = tuple[float, float]
@@ -153,12 +155,13 @@ class _Defaults:
     std: Floats
 
 
+_PHOTOS = _Defaults(224, 0.875, "random-resized", 0.5, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225))
 _CIFAR10 = _Defaults(32, 1.0, "pad", 0.5, (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616))
 _CIFAR100 = _Defaults(32, 1.0, "pad", 0.5, (0.5071, 0.4865, 0.4409), (0.2673, 0.2564, 0.2762))
 _DEFAULTS: dict[Kind, _Defaults] = {
-    "folder": _Defaults(
-        224, 0.875, "random-resized", 0.5, (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
-    ),
+    "folder": _PHOTOS,
+    "webdataset": _PHOTOS,
+    "arrow": _PHOTOS,
     "tiny-imagenet": _Defaults(
         64, 1.0, "random-resized", 0.5, (0.4802, 0.4481, 0.3975), (0.2770, 0.2691, 0.2821)
     ),

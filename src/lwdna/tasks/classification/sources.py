@@ -11,6 +11,7 @@ from numpy.typing import NDArray
 
 from lwdna.errors import DataError, nearest
 from lwdna.tasks.classification.archives import list_archive
+from lwdna.tasks.classification.arrow import ArrowImages, is_arrow, list_arrow
 from lwdna.tasks.classification.folders import list_annotated, list_folder
 from lwdna.tasks.classification.images import (
     ArrayImages,
@@ -21,11 +22,13 @@ from lwdna.tasks.classification.images import (
     as_names,
 )
 from lwdna.tasks.classification.settings import DataSettings, Kind
+from lwdna.tasks.classification.shards import find_shards, list_shards
 
 LAYOUT = (
     "train/<class>/<image> and val/<class>/<image>, Tiny-ImageNet's val/images with "
-    "val_annotations.txt, train.zip and test.zip, or torchvision's cifar-10-batches-py or "
-    "cifar-100-python"
+    "val_annotations.txt, train.zip and test.zip, torchvision's cifar-10-batches-py or "
+    "cifar-100-python, WebDataset's train-*.tar and val-*.tar, or Parquet or Arrow files of "
+    "Hugging Face datasets"
 )
 
 
@@ -65,6 +68,10 @@ def open_source(settings: DataSettings) -> Source:
         return _folder(settings, kind, root)
     if kind == "cifar-zip":
         return _zip(settings, root)
+    if kind == "webdataset":
+        return _shards(settings, root)
+    if kind == "arrow":
+        return _arrow(settings, root)
     return _cifar(settings, kind, root)
 
 
@@ -74,9 +81,12 @@ def _detect(root: Path) -> Kind:
         "cifar10": (root / "cifar-10-batches-py").is_dir(),
         "cifar100": (root / "cifar-100-python").is_dir(),
         "cifar-zip": (root / "train.zip").is_file(),
-        "folder": (root / "train").is_dir()
-        and not (root / "val" / "val_annotations.txt").is_file(),
+        "webdataset": bool(find_shards(root, "train")),
+        "arrow": is_arrow(root),
     }
+    # these may have a folder of that name, too
+    others: tuple[Kind, ...] = ("tiny-imagenet", "webdataset", "arrow")
+    signs["folder"] = (root / "train").is_dir() and not any(signs[kind] for kind in others)
     found = [kind for kind, present in signs.items() if present]
     if len(found) > 1:
         raise DataError(
@@ -129,6 +139,37 @@ def _zip(settings: DataSettings, root: Path) -> Source:
         halves.append(ZipImages(part.path, as_names(part.names)[kept], labels))
     classes = tuple(listed.classes[number] for number in chosen)
     return Source("cifar-zip", len(listed.classes), classes, *halves)
+
+
+def _shards(settings: DataSettings, root: Path) -> Source:
+    halves = []
+    for split in ("train", "val"):
+        paths = find_shards(root, split)
+        if split == "val":
+            paths = paths or find_shards(root, "validation") or find_shards(root, "test")
+        if not paths:
+            raise DataError(f"{root} has no {split} shards; expected {split}-*.tar")
+        halves.append(list_shards(paths))
+    count = 1 + max(int(half.labels.max()) for half in halves)
+    chosen = _choose([str(number) for number in range(count)], settings.classes)
+    limits = (settings.train_limit, settings.val_limit)
+    parts = [
+        half.take(*_select(half.labels, chosen, limit))
+        for half, limit in zip(halves, limits, strict=True)
+    ]
+    return Source("webdataset", count, tuple(str(number) for number in chosen), *parts)
+
+
+def _arrow(settings: DataSettings, root: Path) -> Source:
+    train, val = list_arrow(root, "train"), list_arrow(root, "val")
+    _same_classes(train.classes, val.classes, train.title, val.title)
+    chosen = _choose(train.classes, settings.classes)
+    halves = []
+    for part, limit in ((train, settings.train_limit), (val, settings.val_limit)):
+        rows, labels = _select(part.labels, chosen, limit)
+        halves.append(ArrowImages(part.title, part.table, part.column, rows, labels))
+    classes = tuple(train.classes[number] for number in chosen)
+    return Source("arrow", len(train.classes), classes, *halves)
 
 
 def _cifar(settings: DataSettings, kind: Kind, root: Path) -> Source:
