@@ -6,7 +6,7 @@ A :class:`ChannelGraph` is plain data: names, sizes and layouts, no tensors and 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from typing import NamedTuple
 
@@ -183,6 +183,12 @@ class ChannelGraph:
                 raise GraphError(f"group {name!r} cannot have width {width}; the least is 1")
             full[name] = int(width)
         return full
+
+    def at(self, widths: Mapping[str, int]) -> ChannelGraph:
+        """Return the graph of the same network at other widths."""
+        full = self.complete(widths)
+        groups = tuple(replace(group, width=full[group.name]) for group in self.groups)
+        return replace(self, groups=groups)
 
     def length(self, axis: AxisLayout, widths: Mapping[str, int]) -> int:
         """Return the length of an axis at the given (complete) widths."""

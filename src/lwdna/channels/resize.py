@@ -33,6 +33,7 @@ def resize(
     init: Literal["fresh", "slice"] = "fresh",
     seed: int | None = None,
     undefined: Collection[str] = (),
+    inexact: Literal["refuse", "allow"] = "refuse",
 ) -> nn.Module:
     """Return a copy of ``model`` whose groups have other widths; groups not named keep theirs.
 
@@ -45,6 +46,8 @@ def resize(
             (see :func:`lwdna.channels.init.redraw`), also for units beyond the old width; frozen
             parameters stay as they are.
         seed: makes fresh weights repeatable; None draws from torch's global generator.
+        inexact: whether groups whose slices are not exact may be sliced: what stays then starts
+            from the old weights, but the network no longer computes the same.
         undefined: parameters that get no fresh weights because the caller will fill them.
 
     Raises:
@@ -52,7 +55,7 @@ def resize(
             a group whose slices are not exact, or a graph of another network.
     """
     _check_fits(model, graph)
-    kept = _kept_units(graph, widths_or_indices, init)
+    kept = _kept_units(graph, widths_or_indices, init, inexact == "allow")
     widths = graph.complete({name: len(units) for name, units in kept.items()})
 
     def replace(name: str, tensor: Tensor) -> Tensor:
@@ -165,7 +168,9 @@ def _check_fits(model: nn.Module, graph: ChannelGraph) -> None:
             )
 
 
-def _kept_units(graph: ChannelGraph, wanted: Widths, init: str) -> dict[str, Tensor]:
+def _kept_units(
+    graph: ChannelGraph, wanted: Widths, init: str, allow_inexact: bool
+) -> dict[str, Tensor]:
     if init not in ("fresh", "slice"):
         raise GraphError(f"init is {init!r}; use 'fresh' or 'slice'")
     kept: dict[str, Tensor] = {}
@@ -192,7 +197,7 @@ def _kept_units(graph: ChannelGraph, wanted: Widths, init: str) -> dict[str, Ten
             units = torch.arange(int(value)) % group.width
         if len(units) == group.width and torch.equal(units, torch.arange(group.width)):
             continue
-        if init == "slice" and group.inexact is not None:
+        if init == "slice" and group.inexact is not None and not allow_inexact:
             raise GraphError(
                 f"weights cannot be sliced along group {name!r}: {group.inexact}; keep all its "
                 f"{group.width} units or use init='fresh'"

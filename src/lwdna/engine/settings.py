@@ -13,6 +13,11 @@ from lwdna.settings import Settings
 Precision = Literal["no", "bf16", "fp16"]
 
 
+def no_is_not_false(value: object) -> object:
+    """Return a precision as it was meant: YAML reads a bare "no" as false."""
+    return "no" if value is False else value
+
+
 class TrainSettings(Settings):
     """The training protocol. Baseline and found network are trained with the very same one."""
 
@@ -67,10 +72,7 @@ class TrainSettings(Settings):
     checkpoint_every: int | None = Field(default=None, ge=1)
     """Optimizer steps between checkpoints inside an epoch; one is always written after it."""
 
-    @field_validator("mixed_precision", mode="before")
-    @classmethod
-    def _no_is_not_false(cls, value: object) -> object:
-        return "no" if value is False else value  # YAML reads a bare "no" as false
+    _no_is_not_false = field_validator("mixed_precision", mode="before")(no_is_not_false)
 
     @field_validator("optimizer")
     @classmethod

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
@@ -77,6 +77,12 @@ class Run:
     position: Position
     outcomes: Tensor
     """The primary metric of every example in the last evaluation, shape (N,)."""
+
+    last_step: int | None = None
+    """After how many steps since the very beginning to end, if before the last epoch does."""
+    evaluating: bool = True
+    after_step: Callable[[float], None] | None = None
+    """Called with the learning rate after every optimizer step, in all processes alike."""
 
     @property
     def last(self) -> Path:

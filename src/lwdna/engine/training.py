@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
@@ -52,6 +52,9 @@ def train(
     seed: int,
     resume: bool = False,
     progress: bool = False,
+    steps: int | None = None,
+    evaluate: bool = True,
+    after_step: Callable[[float], None] | None = None,
 ) -> TrainResult:
     """Train ``model`` on ``task`` and leave checkpoints, metrics and events in ``run_dir``.
 
@@ -68,6 +71,10 @@ def train(
         seed: decides order, augmentation and dropout; initial weights are the caller's.
         resume: continue the run in ``run_dir`` exactly where its checkpoint left it.
         progress: show a bar on standard error.
+        steps: end after so many optimizer steps, in the middle of the last epoch if need be.
+        evaluate: whether to measure the network on the validation set.
+        after_step: called with the learning rate after every optimizer step, in every process;
+            what it does to the parameters must follow from their values alone.
 
     Raises:
         TrainingInterrupted: a signal asked to stop; the checkpoint is saved.
@@ -78,13 +85,15 @@ def train(
     """
     run_dir = Path(run_dir)
     with open_run(model, task, settings, run_dir, seed=seed, resume=resume) as run:
+        run.last_step, run.evaluating, run.after_step = steps, evaluate, after_step
+        total = settings.epochs * run.steps
         main = run.accelerator.is_main_process
         with (
             _fast_convolutions(),
             open_log(run_dir, run.position.epoch, run.steps_done) if main else nullcontext() as log,
             display(
                 progress and main,
-                total=settings.epochs * run.steps,
+                total=total if steps is None else min(steps, total),
                 done=run.steps_done,
                 epochs=settings.epochs,
             ) as shown,
@@ -137,6 +146,7 @@ def _epoch_batches(run: Run) -> tuple[list[list[list[int]]], Iterator[Batch]]:
     task, settings, epoch = run.task, run.settings, run.position.epoch
     accelerator = run.accelerator
     batches = order.train_batches(task.train_size, settings.batch_size, seed=run.seed, epoch=epoch)
+    left = None if run.last_step is None else run.last_step - epoch * run.steps
     shares = [
         order.share(
             batch,
@@ -144,7 +154,7 @@ def _epoch_batches(run: Run) -> tuple[list[list[list[int]]], Iterator[Batch]]:
             processes=accelerator.num_processes,
             parts=settings.accumulate,
         )
-        for batch in batches[run.position.step :]
+        for batch in batches[run.position.step : left]
     ]
     flat = [part for parts in shares for part in parts]
     return shares, task.train_batches(flat, seed=run.seed, epoch=epoch, device=accelerator.device)
@@ -170,6 +180,8 @@ def _update(run: Run, parts: Sequence[Sequence[int]], batches: Iterator[Batch]) 
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     run.position.lr = optimizer.param_groups[0]["lr"]
+    if run.after_step:
+        run.after_step(run.position.lr)
     run.scheduler.step_update(run.steps_done + 1)
     if run.ema:
         run.ema.update(run.bare, step=run.steps_done + 1)
@@ -215,7 +227,8 @@ def _finish_epoch(run: Run, stop: Stop) -> dict[str, float]:
         "lr": position.lr,
     }
     clock = time.perf_counter()
-    evaluating = _every(settings.eval_every, number) or number == settings.epochs
+    last = number == settings.epochs
+    evaluating = run.evaluating and (last or _every(settings.eval_every, number))
     if evaluating:
         evaluation = run_evaluation(
             run.accelerator,

@@ -7,7 +7,8 @@ CVPR 2021 (arXiv 2006.16242).
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping
-from dataclasses import asdict, dataclass
+from copy import deepcopy
+from dataclasses import asdict, dataclass, replace
 from importlib.metadata import version
 from typing import Any
 
@@ -17,12 +18,13 @@ from torch import Tensor, nn
 from lwdna.architecture import Architecture, ModelSource
 from lwdna.channels import ChannelGraph, Edits, resize, trace, widened_widths
 from lwdna.errors import DataError
-from lwdna.hypernet import generated_weights
 from lwdna.methods.budget import Limits
-from lwdna.methods.criteria import CRITERIA, Loss, Problem, Scores, reset_norms
+from lwdna.methods.criteria import CRITERIA, Loss, Problem, Scores
 from lwdna.methods.keep import Kept, best_units, floors, keep_by_threshold
 from lwdna.methods.knapsack import keep_by_knapsack
+from lwdna.methods.prepare import Trained, check, fresh, warmed
 from lwdna.methods.settings import Budget, ShrinkSettings
+from lwdna.methods.warmup import Course
 from lwdna.models import resolve_name
 
 NORMS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -48,6 +50,9 @@ class Search:
     units: dict[str, Tensor]
     """Indices of the units of the widened network that stay, by group, ascending."""
     threshold: float | None
+
+    network: nn.Module | None = None
+    """The network found with the weights of its units, where it is to inherit them."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the record of the search as JSON data: groups with scores, layers, costs."""
@@ -95,6 +100,8 @@ def search(
     seed: int = 0,
     source: ModelSource | None = None,
     edits: Edits | None = None,
+    trained: Trained | None = None,
+    course: Course | None = None,
 ) -> Search:
     """Find the widths of a layer-wise differentiated network.
 
@@ -107,8 +114,13 @@ def search(
         seed: everything random follows from it.
         source: how to make the baseline again, for the architecture file.
         edits: decisions by hand about the groups; the architecture file carries them.
+        trained: the network whose units are scored, where its weights mean something; it is not
+            changed. Otherwise ``model`` is widened and gets fresh weights.
+        course: data and checkpoints of the warm-up, where the settings ask for one; default: the
+            batches, without checkpoints.
 
     Raises:
+        RecipeError: settings that contradict each other.
         BudgetError: no widths meet the budget.
         DataError: there are no batches.
         TrainingError: the loss is not finite.
@@ -116,17 +128,21 @@ def search(
     batches = list(batches)
     if not batches:
         raise DataError("the search needs at least one batch of training data, got none")
+    check(settings, trained)
     graph = trace(model, example_inputs, edits)
-    widened = widened_widths(graph, settings.width_mult)
+    widened = dict(trained.widths) if trained else widened_widths(graph, settings.width_mult)
     least = floors(graph, widened, settings.floor, settings.linear_floor)
     limits = Limits.of(graph, widened, settings.budget)
     criterion = CRITERIA[settings.criterion]
-    undefined = generated_weights(model, graph) if criterion.draws_weights else ()
-    wide = resize(model, graph, widened, seed=seed, undefined=undefined)
-    reset_norms(wide)
-    problem = Problem(wide, graph, widened, example_inputs, batches, loss, settings, seed)
+    wide = deepcopy(trained.network) if trained else fresh(model, graph, widened, settings, seed)
+    given = (wide, graph, widened, example_inputs, batches, loss, settings, seed)
+    problem = Problem(*given, trained=trained is not None)
+    whole = None
+    if settings.warmup:
+        problem, whole = warmed(problem, settings.warmup, course)
+    kept_weights = deepcopy(wide) if settings.inherit and whole is None else None
     scores = _comparable(criterion.score(problem), settings)
-    del wide, problem
+    del problem
     rule = KEEP_RULES[settings.keep]
     kept = rule(graph, scores, least, limits, settings.multiple)
     architecture = Architecture.of(
@@ -137,7 +153,14 @@ def search(
         _found(settings, kept, len(batches), seed),
     )
     units = best_units(scores, kept.widths)
-    return Search(architecture, graph, widened, least, scores, units, kept.threshold)
+    found = Search(architecture, graph, widened, least, scores, units, kept.threshold)
+    if not settings.inherit:
+        return found
+    if kept_weights is None:
+        assert whole is not None
+        kept_weights = whole.bake()
+    network = resize(kept_weights, graph.at(widened), units, init="slice", inexact="allow")
+    return replace(found, network=network)
 
 
 def _comparable(scores: Scores, settings: ShrinkSettings) -> Scores:

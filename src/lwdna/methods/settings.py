@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
-from pydantic import Field, PositiveFloat, model_validator
+from pydantic import Field, PositiveFloat, field_validator, model_validator
 
+from lwdna.engine.settings import Precision, no_is_not_false
 from lwdna.settings import Settings
 
 CriterionName = Literal[
@@ -49,6 +50,37 @@ class Budget(Settings):
         return self
 
 
+class WarmupSettings(Settings):
+    """Training before the units are scored: of the hypernetwork where the criterion reads its
+    latents, else of the widened network itself. SGD at a constant learning rate."""
+
+    iterations: int | None = Field(default=None, ge=1)
+    """Mini-batches; or say ``epochs``."""
+    epochs: float | None = Field(default=None, gt=0)
+    """Passes through the training set, also fractions."""
+    batch_size: int = Field(default=64, ge=1)
+    accumulate: int = Field(default=1, ge=1)
+    """Forward passes that share one step, to fit a large batch into memory."""
+    lr: float = Field(default=0.1, gt=0)
+    momentum: float = Field(default=0.9, ge=0, lt=1)
+    weight_decay: float = Field(default=1e-4, ge=0)
+    latent_l1: float = Field(default=0.0, ge=0)
+    """Weight of the l1 norm of the latents, minimised by a proximal step after each SGD step."""
+    clip_grad: float | None = Field(default=None, gt=0)
+    mixed_precision: Precision = "no"
+    channels_last: bool = False
+    checkpoint_every: int | None = Field(default=None, ge=1)
+    """Steps between checkpoints; one is always written after an epoch."""
+
+    _no_is_not_false = field_validator("mixed_precision", mode="before")(no_is_not_false)
+
+    @model_validator(mode="after")
+    def _one_length(self) -> WarmupSettings:
+        if (self.iterations is None) == (self.epochs is None):
+            raise ValueError("a warm-up needs either iterations or epochs, for example epochs=1")
+        return self
+
+
 class ShrinkSettings(Settings):
     """The search of LW-DNA."""
 
@@ -77,5 +109,10 @@ class ShrinkSettings(Settings):
     batch_size: int = Field(default=64, ge=1)
     multiple: int = Field(default=1, ge=1)
     """Round widths to a multiple of this, then repair them to the budget."""
+    warmup: WarmupSettings | None = None
+    """Training before the units are scored; None scores at initialisation."""
+    inherit: bool = False
+    """Whether the network found starts from the weights of its units, which a warm-up or
+    ``--weights`` gave them, instead of fresh ones."""
     hypernetwork: bool = False
     """Go through the hypernetwork although the closed form gives the same gradients faster."""

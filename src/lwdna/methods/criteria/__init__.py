@@ -30,6 +30,8 @@ class Criterion:
     paper: str
     objective: Callable[[Problem], Loss] | None = None
     """What the warm-up before it minimises instead of the task's loss."""
+    reads_latents: bool = False
+    """Whether it judges the latents, so that the warm-up before it trains the hypernetwork."""
     draws_weights: bool = False
     """Whether it gives the network its weights itself, so that fresh ones need not be drawn."""
 
@@ -39,12 +41,14 @@ CRITERIA: dict[str, Criterion] = {
         latent_gradient,
         "size of the loss' gradient by each unit's latent",
         "Li 2021, LW-DNA, arXiv 2006.16242",
+        reads_latents=True,
         draws_weights=True,
     ),
     "latent-magnitude": Criterion(
         latent_magnitude,
         "size of each unit's latent, after a proximal warm-up",
         "Li 2020, DHP, arXiv 2003.13683",
+        reads_latents=True,
     ),
     "taylor": Criterion(
         taylor,

@@ -50,13 +50,18 @@ def latent_gradients(problem: Problem) -> Scores:
     on either side of every layer; one backward pass of the plain network is enough. The
     hypernetwork itself gives the same numbers at several times the cost. It is differentiated
     through where ``settings.hypernetwork`` asks for it, or where its biases have been trained.
+    Trained weights, which no hypernetwork generated, are scored as if all their latents were 1.
 
     Raises:
         TrainingError: the loss is not finite.
     """
     wide, graph, settings = problem.wide, problem.graph, problem.settings
     latents = problem.latents
-    if latents is None:
+    if latents is None and problem.trained:
+        latents = Latents(graph, problem.widths, torch.Generator())
+        for vector in latents.vectors:
+            nn.init.ones_(vector)
+    elif latents is None:
         given = (wide, graph, problem.widths, settings.embedding_dim, problem.seed)
         latents = Hypernetwork(*given).latents if settings.hypernetwork else _draw_weights(*given)
     problem.backward()

@@ -1,0 +1,100 @@
+"""The network whose units are scored: trained, fresh, or fresh and warmed up."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
+from pathlib import Path
+from tempfile import TemporaryDirectory
+
+from torch import nn
+
+from lwdna.channels import ChannelGraph, resize
+from lwdna.errors import RecipeError
+from lwdna.hypernet import Hypernetwork, generated_weights
+from lwdna.methods.criteria import CRITERIA, Problem, reset_norms
+from lwdna.methods.settings import ShrinkSettings, WarmupSettings
+from lwdna.methods.warmup import Course, task_of, warm_up
+
+
+@dataclass(frozen=True)
+class Trained:
+    """A network whose weights mean something, and its widths by group of the baseline."""
+
+    network: nn.Module
+    widths: Mapping[str, int]
+
+
+def check(settings: ShrinkSettings, trained: Trained | None) -> None:
+    """Make sure that the settings fit each other and the weights given.
+
+    Raises:
+        RecipeError: they do not.
+    """
+    reads_latents = CRITERIA[settings.criterion].reads_latents
+    if trained and settings.width_mult != 1:
+        raise RecipeError(
+            f"width_mult is {settings.width_mult}, but trained weights are those of the network "
+            "as it is; set shrink.width_mult=1"
+        )
+    if trained and reads_latents and (settings.warmup or settings.hypernetwork):
+        raise RecipeError(
+            f"criterion {settings.criterion} with a hypernetwork generates all weights anew and "
+            "cannot start from trained ones; leave out shrink.warmup and shrink.hypernetwork, or "
+            "the trained weights"
+        )
+    if settings.inherit and not (trained or settings.warmup):
+        raise RecipeError(
+            "shrink.inherit: there are only random weights to inherit; give a shrink.warmup or "
+            "trained weights (--weights), or leave it out"
+        )
+
+
+def fresh(
+    model: nn.Module,
+    graph: ChannelGraph,
+    widened: Mapping[str, int],
+    settings: ShrinkSettings,
+    seed: int,
+) -> nn.Module:
+    """Return the widened network with fresh weights, but for those that will be generated."""
+    criterion = CRITERIA[settings.criterion]
+    generated = criterion.draws_weights or (criterion.reads_latents and settings.warmup)
+    undefined = generated_weights(model, graph) if generated else ()
+    wide = resize(model, graph, widened, seed=seed, undefined=undefined)
+    reset_norms(wide)
+    return wide
+
+
+def warmed(
+    problem: Problem, settings: WarmupSettings, course: Course | None
+) -> tuple[Problem, Hypernetwork | None]:
+    """Train the widened network of a problem, or a hypernetwork for it, in place.
+
+    Returns:
+        The problem as it is now, and the hypernetwork if there is one.
+    """
+    criterion = CRITERIA[problem.settings.criterion]
+    whole = None
+    if criterion.reads_latents:
+        m = problem.settings.embedding_dim
+        whole = Hypernetwork(problem.wide, problem.graph, problem.widths, m, problem.seed)
+    loss = criterion.objective(problem) if criterion.objective else None
+    with nullcontext(course) if course else _in_memory(problem) as chosen:
+        warm_up(
+            whole or problem.wide,
+            chosen,
+            settings,
+            seed=problem.seed,
+            loss=loss,
+            latents=whole.latents if whole else None,
+        )
+    latents = whole.latents if whole else None
+    return replace(problem, trained=True, latents=latents), whole
+
+
+@contextmanager
+def _in_memory(problem: Problem) -> Iterator[Course]:
+    with TemporaryDirectory() as folder:
+        yield Course(task_of(problem.batches, problem.loss), Path(folder))
