@@ -16,7 +16,7 @@ from lwdna.arms import CompareSettings
 from lwdna.channels.edits import Edits
 from lwdna.engine import TrainSettings
 from lwdna.errors import RecipeError, nearest
-from lwdna.methods import ShrinkSettings
+from lwdna.methods import DistillSettings, ShrinkSettings
 from lwdna.settings import Settings
 from lwdna.shipped import list_recipes, shipped_recipes
 from lwdna.tasks import TASKS
@@ -42,6 +42,7 @@ class Recipe(Settings):
     shrink: ShrinkSettings = ShrinkSettings()
     train: TrainSettings = TrainSettings()
     compare: CompareSettings = CompareSettings()
+    distill: DistillSettings | None = None
     seed: int = Field(default=0, ge=0)
 
     def to_yaml(self) -> str:

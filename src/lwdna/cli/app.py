@@ -7,6 +7,7 @@ or a shell's completion should not.
 from __future__ import annotations
 
 import json
+from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, Any
@@ -133,6 +134,11 @@ def shrink(
     model: Model = None,
     data: Data = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the search.")] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Trained network to shrink: a run's folder or a .safetensors file."),
+    ] = None,
+    resume: Resume = False,
     trust_code: Trust = False,
 ) -> None:
     """Find the widths of a better network; write an architecture file.
@@ -142,16 +148,32 @@ def shrink(
       lwdna shrink recipes/digits.yaml --out runs/search
 
       lwdna shrink recipes/imagenet/resnet50.yaml data.root=/data/imagenet
+
+      lwdna shrink digits shrink.warmup.epochs=2 shrink.inherit=true --out runs/search
+
+      lwdna shrink digits --weights runs/baseline shrink.width_mult=1 shrink.inherit=true
     """
     from lwdna.cli import options, show
-    from lwdna.workflows import ARCHITECTURE, run_search
+    from lwdna.workflows import ARCHITECTURE, WEIGHTS, find_weights, run_search
 
-    name, recipe = options.read_recipe(arguments, model, data)
+    default = options.saved_recipe(out, resume)
+    name, recipe = options.read_recipe(arguments, model, data, default)
     folder = options.run_folder(out, f"{name}-search")
-    with working("searching for the width of every layer"):
-        found = run_search(recipe, folder, trust_code=trust_code)
+    warming = recipe.shrink.warmup is not None  # it has a progress bar of its own
+    bar = nullcontext() if warming else working("searching for the width of every layer")
+    with options.resumable("shrink", folder), bar:
+        found = run_search(
+            recipe,
+            folder,
+            weights=find_weights(weights) if weights else None,
+            resume=resume,
+            progress=True,
+            trust_code=trust_code,
+        )
     show.search(found)
     say(f"architecture: {folder / ARCHITECTURE}")
+    if found.network is not None:
+        say(f"with its weights: {folder / WEIGHTS}")
 
 
 @app.command()
@@ -159,7 +181,10 @@ def train(
     arguments: RecipeArgs = None,
     architecture: Annotated[
         Path | None,
-        typer.Option(help="Network found by `lwdna shrink`; without it the baseline is trained."),
+        typer.Option(
+            help="Network found by `lwdna shrink`; without it the baseline is trained. Training "
+            "starts from the weights of a .safetensors file, else from fresh ones."
+        ),
     ] = None,
     model: Model = None,
     data: Data = None,
@@ -186,11 +211,13 @@ def train(
     default = options.saved_recipe(out, resume)
     name, recipe = options.read_recipe(arguments, model, data, default)
     folder = options.run_folder(out, f"{name}-{'lwdna' if architecture else 'baseline'}")
+    weighted = architecture is not None and architecture.suffix == ".safetensors"
     with options.resumable("train", folder):
         results = run_training(
             recipe,
             folder,
             architecture=Architecture.load(architecture) if architecture else None,
+            weights=architecture if weighted else None,
             resume=resume,
             progress=True,
             trust_code=trust_code,

@@ -20,10 +20,11 @@ from lwdna.methods.warmup import Course, task_of, warm_up
 
 @dataclass(frozen=True)
 class Trained:
-    """A network whose weights mean something, and its widths by group of the baseline."""
+    """A network whose weights mean something."""
 
     network: nn.Module
-    widths: Mapping[str, int]
+    widths: Mapping[str, int] | None = None
+    """Its widths by group, where they are not those of the baseline."""
 
 
 def check(settings: ShrinkSettings, trained: Trained | None) -> None:

@@ -130,7 +130,9 @@ def search(
         raise DataError("the search needs at least one batch of training data, got none")
     check(settings, trained)
     graph = trace(model, example_inputs, edits)
-    widened = dict(trained.widths) if trained else widened_widths(graph, settings.width_mult)
+    widened = (
+        graph.complete(trained.widths) if trained else widened_widths(graph, settings.width_mult)
+    )
     least = floors(graph, widened, settings.floor, settings.linear_floor)
     limits = Limits.of(graph, widened, settings.budget)
     criterion = CRITERIA[settings.criterion]

@@ -26,6 +26,7 @@ from lwdna.engine import Task, TrainSettings, last_checkpoint, train
 from lwdna.engine.order import steps_per_epoch
 from lwdna.hypernet import Latents
 from lwdna.methods.criteria import Loss
+from lwdna.methods.objective import with_loss
 from lwdna.methods.settings import WarmupSettings
 
 
@@ -88,20 +89,6 @@ def warm_up(
         after_step=shrink_latents if strength and latents else None,
     )
     network.train()
-
-
-def with_loss(task: Task, loss: Loss) -> Task:
-    """Return ``task`` with another training loss."""
-    return cast(Task, _WithLoss(task, loss))
-
-
-class _WithLoss:
-    def __init__(self, task: Task, loss: Loss) -> None:
-        self._task = task
-        self.loss = loss
-
-    def __getattr__(self, name: str) -> Any:
-        return getattr(self._task, name)
 
 
 def task_of(batches: Sequence[Any], loss: Loss) -> Task:

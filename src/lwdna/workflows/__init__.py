@@ -1,8 +1,8 @@
 """What the command line does, as functions: one file per verb."""
 
 from lwdna.workflows.compare import run_comparison
-from lwdna.workflows.evaluation import evaluate_run, find_weights
-from lwdna.workflows.files import ARCHITECTURE
+from lwdna.workflows.evaluation import evaluate_run
+from lwdna.workflows.files import ARCHITECTURE, WEIGHTS, find_weights
 from lwdna.workflows.inspection import trace_network
 from lwdna.workflows.quickstart import run_job
 from lwdna.workflows.restoration import restore_images
@@ -11,6 +11,7 @@ from lwdna.workflows.training import run_training
 
 __all__ = [
     "ARCHITECTURE",
+    "WEIGHTS",
     "evaluate_run",
     "find_weights",
     "restore_images",

@@ -8,33 +8,11 @@ from accelerate import PartialState
 
 from lwdna.architecture import load
 from lwdna.engine import evaluate
-from lwdna.errors import CheckpointError
 from lwdna.files import write_json
 from lwdna.recipe import Recipe
 from lwdna.tasks import TASKS
-from lwdna.workflows.files import RESULTS, WEIGHTS
+from lwdna.workflows.files import RESULTS
 from lwdna.workflows.setup import check_fits_data, make_task
-
-
-def find_weights(path: str | Path) -> Path:
-    """Return the weights file of a training run, or ``path`` if it is a file.
-
-    Raises:
-        CheckpointError: there is none; the runs inside the folder are named.
-    """
-    path = Path(path)
-    if path.is_file():
-        return path
-    if not path.is_dir():
-        raise CheckpointError(
-            f"there is no run or file {path}; give the folder of a training run or a "
-            ".safetensors file"
-        )
-    if (path / WEIGHTS).is_file():
-        return path / WEIGHTS
-    inside = sorted(str(file.parent) for file in path.glob(f"*/{WEIGHTS}"))
-    hint = f"did you mean {' or '.join(inside)}?" if inside else "finish its training first"
-    raise CheckpointError(f"{path} holds no trained network ({WEIGHTS}); {hint}")
 
 
 def evaluate_run(

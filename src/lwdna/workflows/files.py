@@ -15,6 +15,7 @@ OUTCOMES = "outcomes.safetensors"
 RECIPE = "recipe.yaml"
 RESULTS = "results.json"
 SEARCH = "search.json"
+WARMUP = "warmup"
 WEIGHTS = "model.safetensors"
 
 _MAY_CHANGE = {
@@ -27,6 +28,27 @@ _MAY_CHANGE = {
     "train.checkpoint_every",
 }
 """What a resumed run may do in another way: where the data lie now, and what to save when."""
+
+
+def find_weights(path: str | Path) -> Path:
+    """Return the weights file of a training run, or ``path`` if it is a file.
+
+    Raises:
+        CheckpointError: there is none; the runs inside the folder are named.
+    """
+    path = Path(path)
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise CheckpointError(
+            f"there is no run or file {path}; give the folder of a training run or a "
+            ".safetensors file"
+        )
+    if (path / WEIGHTS).is_file():
+        return path / WEIGHTS
+    inside = sorted(str(file.parent) for file in path.glob(f"*/{WEIGHTS}"))
+    hint = f"did you mean {' or '.join(inside)}?" if inside else "finish its training first"
+    raise CheckpointError(f"{path} holds no trained network ({WEIGHTS}); {hint}")
 
 
 def check_same_recipe(folder: Path, recipe: Recipe) -> None:

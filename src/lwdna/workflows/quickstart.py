@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 from lwdna.engine.device import make_accelerator
 from lwdna.errors import CheckpointError
 from lwdna.files import write_json, write_text
 from lwdna.recipe import Recipe
 from lwdna.reports import write_report
-from lwdna.workflows.files import RECIPE, RESULTS, check_same_recipe
-from lwdna.workflows.steps import search_once, train_once
+from lwdna.workflows.files import RECIPE, RESULTS, WEIGHTS, check_same_recipe
+from lwdna.workflows.steps import inherited, search_once, train_once
 
 
 def run_job(
@@ -47,12 +48,18 @@ def run_job(
     processes.wait_for_everyone()  # all have looked at the folder before it changes
     if processes.is_main_process and not resume:
         write_text(out / RECIPE, recipe.to_yaml())
-    found = search_once(recipe, out / "search", trust_code=trust_code, say=say)
+    found = search_once(recipe, out / "search", progress=progress, trust_code=trust_code, say=say)
+    options: dict[str, Any] = {"progress": progress, "trust_code": trust_code, "say": say}
     results = {
-        name: train_once(
-            recipe, out / name, architecture, progress=progress, trust_code=trust_code, say=say
-        )
-        for name, architecture in (("baseline", None), ("lwdna", found))
+        "baseline": train_once(recipe, out / "baseline", None, **options),
+        "lwdna": train_once(
+            recipe,
+            out / "lwdna",
+            found,
+            weights=inherited(out / "search"),
+            teacher=out / "baseline" / WEIGHTS,
+            **options,
+        ),
     }
     if processes.is_main_process:
         write_json(out / RESULTS, results)

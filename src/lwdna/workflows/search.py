@@ -5,36 +5,71 @@ from __future__ import annotations
 import time
 from pathlib import Path
 
+from lwdna.architecture import load, save
 from lwdna.engine.device import make_accelerator
 from lwdna.engine.order import train_batches
-from lwdna.errors import FileError
+from lwdna.errors import CheckpointError, FileError
 from lwdna.files import write_json, write_text
-from lwdna.methods import Search, search
+from lwdna.methods import Course, Search, Trained, search
 from lwdna.recipe import Recipe
-from lwdna.workflows.files import ARCHITECTURE, RECIPE, SEARCH
-from lwdna.workflows.setup import make_baseline, make_source, make_task
+from lwdna.workflows.files import ARCHITECTURE, RECIPE, SEARCH, WARMUP, WEIGHTS, check_same_recipe
+from lwdna.workflows.setup import (
+    check_for_recipe,
+    comes_trained,
+    make_baseline,
+    make_source,
+    make_task,
+)
 
 
-def run_search(recipe: Recipe, out: str | Path, *, trust_code: bool = False) -> Search:
+def run_search(
+    recipe: Recipe,
+    out: str | Path,
+    *,
+    weights: Path | None = None,
+    resume: bool = False,
+    progress: bool = False,
+    trust_code: bool = False,
+) -> Search:
     """Search as the recipe says; write ``architecture.lwdna.json`` and ``search.json``.
 
-    The data are the first mini-batches that training with this seed would see. Of several
-    processes each does the same work and the first one writes.
+    The data are the first mini-batches that training with this seed would see; a warm-up goes
+    through them in the order of training. Several processes share the warm-up; of the rest each
+    does the same work and the first one writes. With ``shrink.inherit`` the network found is
+    written with its weights as ``model.safetensors``.
+
+    Args:
+        recipe: the experiment.
+        out: gets the files; must not hold another search.
+        weights: a file with the trained network to be shrunk, of the recipe's network.
+        resume: go on with a search in ``out`` whose warm-up was stopped.
+        progress: show the progress of the warm-up.
+        trust_code: allow a baseline whose source imports Python code.
 
     Raises:
         FileError: ``out`` holds an architecture already, or cannot be written.
+        CheckpointError: there is nothing to resume, or it was another search.
         BudgetError: no widths meet the budget.
+        TrainingInterrupted: a signal stopped the warm-up; its checkpoint is saved.
     """
     out = Path(out)
-    if (out / ARCHITECTURE).exists():
-        raise FileError(f"{out} already holds an architecture; choose another folder or delete it")
+    _check_start(recipe, out, resume)
     task = make_task(recipe)
     source = make_source(recipe, task)
     accelerator = make_accelerator("no")
+    accelerator.wait_for_everyone()  # all have looked at the folder before it changes
+    if accelerator.is_main_process and not resume:
+        write_text(out / RECIPE, recipe.to_yaml())
     settings = recipe.shrink
     order = train_batches(task.train_size, settings.batch_size, seed=recipe.seed, epoch=0)
     indices = [batch.tolist() for batch in order[: settings.batches]]
-    model = make_baseline(recipe, source, trust_code).to(accelerator.device)
+    pretrained = comes_trained(recipe) and settings.width_mult == 1
+    model = make_baseline(recipe, source, trust_code, trained=pretrained).to(accelerator.device)
+    trained = Trained(model) if pretrained else None
+    if weights is not None:
+        network, architecture = load(weights, trust_code=trust_code)
+        check_for_recipe(architecture, recipe, task)
+        trained = Trained(network.to(accelerator.device), architecture.widths)
     start = time.perf_counter()
     found = search(
         model,
@@ -45,10 +80,25 @@ def run_search(recipe: Recipe, out: str | Path, *, trust_code: bool = False) -> 
         seed=recipe.seed,
         source=source,
         edits=recipe.graph,
+        trained=trained,
+        course=Course(task, out / WARMUP, resume, progress),
     )
     seconds = time.perf_counter() - start
     if accelerator.is_main_process:
-        write_text(out / RECIPE, recipe.to_yaml())
         write_json(out / SEARCH, {**found.to_json(), "seconds": round(seconds, 3)})
+        if found.network is not None:
+            save(found.network, found.architecture, out / WEIGHTS)
         found.architecture.save(out / ARCHITECTURE)  # last: it says that the search is finished
     return found
+
+
+def _check_start(recipe: Recipe, out: Path, resume: bool) -> None:
+    if (out / ARCHITECTURE).exists():
+        raise FileError(f"{out} already holds an architecture; choose another folder or delete it")
+    if resume and not (out / RECIPE).is_file():
+        raise CheckpointError(
+            f"nothing to resume in {out}: it holds no {RECIPE}; name the folder of an "
+            "interrupted search or start without --resume"
+        )
+    if resume:
+        check_same_recipe(out, recipe)

@@ -4,16 +4,21 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 
 import torch
 from torch import nn
 
-from lwdna.architecture import Architecture, ModelSource
+from lwdna.architecture import Architecture, ModelSource, load
 from lwdna.engine import Task
-from lwdna.errors import ArchitectureError
+from lwdna.errors import ArchitectureError, RecipeError
 from lwdna.models import resolve_name
 from lwdna.recipe import Recipe
 from lwdna.tasks import TASKS
+from lwdna.workflows.files import find_weights
+
+PRETRAINED = "pretrained"
+"""The argument by which timm gives a network its published weights."""
 
 
 def make_task(recipe: Recipe) -> Task:
@@ -24,11 +29,22 @@ def make_task(recipe: Recipe) -> Task:
 def make_source(recipe: Recipe, task: Task) -> ModelSource:
     """Return how to make the recipe's baseline, for its data."""
     name = resolve_name(recipe.model.name)
-    return ModelSource(name=name, args=task.model_args(name.partition(":")[0]) | recipe.model.args)
+    args = task.model_args(name.partition(":")[0]) | recipe.model.args
+    args.pop(PRETRAINED, None)  # an architecture is a network without weights
+    return ModelSource(name=name, args=args)
 
 
-def make_baseline(recipe: Recipe, source: ModelSource, trust_code: bool) -> nn.Module:
-    """Build the baseline with weights that follow from the recipe's seed."""
+def comes_trained(recipe: Recipe) -> bool:
+    """Whether the recipe asks for a baseline that comes with trained weights."""
+    return bool(recipe.model.args.get(PRETRAINED))
+
+
+def make_baseline(
+    recipe: Recipe, source: ModelSource, trust_code: bool, *, trained: bool = False
+) -> nn.Module:
+    """Build the baseline with weights that follow from the recipe's seed, or trained ones."""
+    if trained:
+        source = source.model_copy(update={"args": {**source.args, PRETRAINED: True}})
     with seeded(recipe.seed):
         return source.create(trust_code)
 
@@ -85,6 +101,35 @@ def check_fits_data(architecture: Architecture, task: Task, what: str) -> None:
 
 def _times(size: tuple[int, ...]) -> str:
     return "x".join(map(str, size))
+
+
+def make_teacher(name: str, task: Task, baseline: Path | None, trust_code: bool) -> nn.Module:
+    """Return the trained network that ``distill.teacher`` names.
+
+    Args:
+        name: a run's folder, a file of weights, a network's name, or "baseline".
+        task: what the network is for.
+        baseline: the file of the trained baseline, if there is one.
+        trust_code: allow a network whose source imports Python code.
+
+    Raises:
+        RecipeError: the baseline is wanted and was not given.
+    """
+    if name == "baseline":
+        if baseline is None:
+            raise RecipeError(
+                "which baseline? `lwdna train` does not know where it was trained; name its "
+                "folder: distill.teacher=runs/baseline"
+            )
+        return load(baseline, trust_code=trust_code)[0]
+    if ":" in name and not Path(name).exists():
+        full = resolve_name(name)
+        args = task.model_args(full.partition(":")[0])
+        given = {"weights": "DEFAULT"} if full.startswith("torchvision:") else {PRETRAINED: True}
+        return ModelSource(name=full, args={**args, **given}).create(trust_code)
+    network, architecture = load(find_weights(name), trust_code=trust_code)
+    check_fits_data(architecture, task, f"the teacher {name}")
+    return network
 
 
 @contextmanager

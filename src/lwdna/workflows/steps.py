@@ -11,7 +11,7 @@ from lwdna.engine import last_checkpoint
 from lwdna.engine.device import make_accelerator
 from lwdna.files import read_json
 from lwdna.recipe import Recipe
-from lwdna.workflows.files import ARCHITECTURE, RESULTS
+from lwdna.workflows.files import ARCHITECTURE, RECIPE, RESULTS, WEIGHTS
 from lwdna.workflows.search import run_search
 from lwdna.workflows.training import run_training
 
@@ -20,6 +20,7 @@ def search_once(
     recipe: Recipe,
     folder: Path,
     *,
+    progress: bool = False,
     trust_code: bool = False,
     say: Callable[[str], None] = lambda _: None,
 ) -> Architecture:
@@ -27,9 +28,15 @@ def search_once(
     file = folder / ARCHITECTURE
     if not _exists(file):
         say("searching for the width of every layer")
-        run_search(recipe, folder, trust_code=trust_code)
+        started = _exists(folder / RECIPE)
+        run_search(recipe, folder, resume=started, progress=progress, trust_code=trust_code)
         make_accelerator("no").wait_for_everyone()
     return Architecture.load(file)
+
+
+def inherited(folder: Path) -> Path | None:
+    """Return the weights that the network found by the search in ``folder`` starts from, if any."""
+    return folder / WEIGHTS if _exists(folder / WEIGHTS) else None
 
 
 def train_once(
@@ -37,6 +44,8 @@ def train_once(
     folder: Path,
     architecture: Architecture | None,
     *,
+    weights: Path | None = None,
+    teacher: Path | None = None,
     progress: bool = False,
     trust_code: bool = False,
     say: Callable[[str], None] = lambda _: None,
@@ -49,6 +58,8 @@ def train_once(
         recipe,
         folder,
         architecture=architecture,
+        weights=weights,
+        teacher=teacher,
         resume=last_checkpoint(folder).exists(),
         progress=progress,
         trust_code=trust_code,

@@ -7,14 +7,16 @@ from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
+from torch import nn
 
-from lwdna.architecture import Architecture, save
-from lwdna.engine import last_checkpoint, machine, measure_latency, train, versions
+from lwdna.architecture import Architecture, load, save
+from lwdna.engine import Task, last_checkpoint, machine, measure_latency, train, versions
 from lwdna.engine.device import make_accelerator
 from lwdna.errors import ArchitectureError, CheckpointError
 from lwdna.files import write_json, write_text
+from lwdna.methods import distilled
 from lwdna.recipe import Recipe
-from lwdna.weights import save_weights
+from lwdna.weights import load_weights, save_weights
 from lwdna.workflows.files import (
     ARCHITECTURE,
     EXAMPLES,
@@ -24,7 +26,15 @@ from lwdna.workflows.files import (
     WEIGHTS,
     check_same_recipe,
 )
-from lwdna.workflows.setup import baseline_architecture, check_for_recipe, make_task
+from lwdna.workflows.setup import (
+    baseline_architecture,
+    check_for_recipe,
+    comes_trained,
+    make_baseline,
+    make_source,
+    make_task,
+    make_teacher,
+)
 
 
 def run_training(
@@ -32,6 +42,8 @@ def run_training(
     run_dir: str | Path,
     *,
     architecture: Architecture | None = None,
+    weights: Path | None = None,
+    teacher: Path | None = None,
     resume: bool = False,
     progress: bool = False,
     trust_code: bool = False,
@@ -48,6 +60,10 @@ def run_training(
         run_dir: must not hold another run, unless ``resume``.
         architecture: None trains the baseline, built through the same steps as any other; with
             ``resume``, whatever the run in ``run_dir`` trains.
+        weights: a file with a network of this architecture, whose weights training starts from;
+            None starts from fresh ones (a baseline from those that it comes with, if the recipe
+            says so).
+        teacher: the trained baseline, where the recipe distils from it.
         resume: go on where the run in ``run_dir`` was stopped.
         progress: show a progress bar.
         trust_code: allow a baseline whose source imports Python code.
@@ -69,10 +85,16 @@ def run_training(
         architecture = baseline_architecture(recipe, task, trust_code)
     check_for_recipe(architecture, recipe, task)
     model = architecture.build(seed=recipe.seed, trust_code=trust_code)
+    if not resume:
+        _fill(model, recipe, architecture, weights, task, trust_code)
+    learnt = task
+    if recipe.distill and not (name == "baseline" and recipe.distill.teacher == "baseline"):
+        master = make_teacher(recipe.distill.teacher, task, teacher, trust_code)
+        learnt = distilled(task, model, master, recipe.distill)
     _write_start(recipe, architecture, run_dir, resume)
     trained = train(
         model,
-        task,
+        learnt,
         recipe.train,
         run_dir,
         seed=recipe.seed,
@@ -87,6 +109,10 @@ def run_training(
         "macs": architecture.cost.macs,
         "params": architecture.cost.params,
     }
+    if weights is not None:
+        results["initial_weights"] = str(weights)
+    if learnt is not task and recipe.distill:
+        results["distill"] = recipe.distill.model_dump(mode="json")
     if PartialState().is_main_process:
         weights = run_dir / WEIGHTS
         save(trained.model, architecture, weights)
@@ -104,6 +130,29 @@ def run_training(
         }
         write_json(run_dir / RESULTS, results)
     return results
+
+
+def _fill(
+    model: nn.Module,
+    recipe: Recipe,
+    architecture: Architecture,
+    weights: Path | None,
+    task: Task,
+    trust_code: bool,
+) -> None:
+    """Give ``model`` the weights that training starts from, where they are not fresh ones."""
+    if weights is not None:
+        given, its_own = load(weights, trust_code=trust_code)
+        if its_own.widths != architecture.widths:
+            raise ArchitectureError(
+                f"the weights in {weights} are of other widths than the architecture; use those "
+                "that were written with it"
+            )
+        load_weights(model, given.state_dict(), weights)
+    elif architecture.cost == architecture.baseline and comes_trained(recipe):
+        source = make_source(recipe, task)
+        given = make_baseline(recipe, source, trust_code, trained=True)
+        load_weights(model, given.state_dict(), source.name)
 
 
 def _same(architecture: Architecture | None, own: Path) -> Architecture:

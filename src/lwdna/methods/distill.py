@@ -1,0 +1,164 @@
+"""Knowledge distillation: a trained teacher's answers beside the labels.
+
+Logits: Hinton et al., "Distilling the Knowledge in a Neural Network", 2015 (arXiv 1503.02531),
+section 2. Features: Tung and Mori, "Similarity-Preserving Knowledge Distillation", ICCV 2019
+(arXiv 1907.09682), equations 1 to 4.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Any
+
+import torch
+from pydantic import Field, model_validator
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from lwdna.channels import trace
+from lwdna.engine import Task
+from lwdna.errors import TrainingError, nearest
+from lwdna.methods.objective import with_loss
+from lwdna.settings import Settings
+
+
+class DistillSettings(Settings):
+    """What the network found learns from a teacher, beside the labels."""
+
+    teacher: str = "baseline"
+    """A run's folder, a ``.safetensors`` file, the name of a network that comes with weights
+    (``timm:resnet50``), or ``baseline``: the one trained in the same job."""
+    weight: float = Field(default=0.4, ge=0, le=1)
+    """Share of the logits' loss; the task's loss has the rest."""
+    temperature: float = Field(default=4.0, gt=0)
+    similarity: float = Field(default=0.0, ge=0)
+    """Weight of the similarity-preserving loss, added to the others."""
+    features: str | None = None
+    """The module whose input is compared; by default the network's last layer."""
+    teacher_features: str | None = None
+    """The same in the teacher; by default its last layer."""
+
+    @model_validator(mode="after")
+    def _teaches_something(self) -> DistillSettings:
+        if not self.weight and not self.similarity:
+            raise ValueError("distillation needs a weight or a similarity above 0")
+        return self
+
+
+def logits_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
+    """Return T^2 KL(softmax(t / T) || softmax(s / T)), the mean over the batch.
+
+    Args:
+        student: (B, classes).
+        teacher: (B, classes).
+        temperature: T. T^2 makes the gradients independent of it.
+    """
+    s, t = (F.log_softmax(x.float() / temperature, dim=1) for x in (student, teacher))
+    return F.kl_div(s, t, reduction="batchmean", log_target=True) * temperature**2
+
+
+def similarity_loss(student: Tensor, teacher: Tensor) -> Tensor:
+    """Return |G_t - G_s|^2 / B^2 of the similarities between the examples of a batch.
+
+    G = Q Q^T with its rows divided by their l2 norm; Q holds one row of features per example.
+    Student and teacher may have features of different sizes.
+
+    Args:
+        student: (B, ...).
+        teacher: (B, ...).
+    """
+    grams = [
+        F.normalize(q @ q.T, dim=1)
+        for q in (student.float().flatten(1), teacher.float().flatten(1))
+    ]
+    return (grams[1] - grams[0]).square().sum() / len(student) ** 2
+
+
+def distilled(
+    task: Task, student: nn.Module, teacher: nn.Module, settings: DistillSettings
+) -> Task:
+    """Return ``task`` with the loss of distillation.
+
+    On several processes similarities are those between the examples of one process.
+
+    Args:
+        task: gives the loss on the labels.
+        student: the network that will be trained.
+        teacher: a trained network for the same data; it stays as it is, in eval mode.
+        settings: weights of the losses.
+
+    Raises:
+        TrainingError: there is no module of the name given.
+    """
+    teacher.eval().requires_grad_(False)
+    layers = None
+    if settings.similarity:
+        layers = (
+            _layer(student, settings.features, task, "features"),
+            _layer(teacher, settings.teacher_features, task, "teacher_features"),
+        )
+
+    def loss(network: nn.Module, batch: Any) -> Tensor:
+        heard = _Heard(network)
+        with _inputs(layers[:1] if layers else ()) as of_student:
+            value = task.loss(heard, batch)
+        with torch.no_grad(), _inputs(layers[1:] if layers else ()) as of_teacher:
+            answers = teacher.to(heard.answers.device)(*heard.inputs)
+        if settings.weight:
+            _check_answers(heard.answers, answers)
+            hints = logits_loss(heard.answers, answers, settings.temperature)
+            value = (1 - settings.weight) * value + settings.weight * hints
+        if settings.similarity:
+            value = value + settings.similarity * similarity_loss(of_student[0], of_teacher[0])
+        return value
+
+    return with_loss(task, loss)
+
+
+class _Heard(nn.Module):
+    """A network that remembers what it was last asked and what it answered."""
+
+    def __init__(self, network: nn.Module) -> None:
+        super().__init__()
+        self.network = network
+        self.inputs: tuple[Any, ...] = ()
+        self.answers = torch.empty(0)
+
+    def forward(self, *inputs: Any) -> Any:
+        self.inputs, self.answers = inputs, self.network(*inputs)
+        return self.answers
+
+
+@contextmanager
+def _inputs(layers: tuple[nn.Module, ...]) -> Iterator[list[Tensor]]:
+    """Yield a list that gets the first input of each layer as it runs."""
+    seen: list[Tensor] = []
+    hooks = [
+        layer.register_forward_pre_hook(lambda _, given: seen.append(given[0])) for layer in layers
+    ]
+    try:
+        yield seen
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def _layer(network: nn.Module, name: str | None, task: Task, key: str) -> nn.Module:
+    modules: dict[str, nn.Module] = dict(network.named_modules())
+    if name is None:
+        name = trace(network, task.example_inputs()).operations[-1].module
+    if name not in modules:
+        raise TrainingError(
+            f"distill.{key}={name} is no module of the network{nearest(name, modules)}"
+        )
+    return modules[name]
+
+
+def _check_answers(student: Tensor, teacher: Tensor) -> None:
+    if student.ndim != 2 or student.shape != teacher.shape:
+        raise TrainingError(
+            f"the logits of a teacher can be distilled where both networks give (batch, classes); "
+            f"the network gives {tuple(student.shape)}, its teacher {tuple(teacher.shape)}; use "
+            "another distill.teacher, or distill.weight=0 with a distill.similarity"
+        )
