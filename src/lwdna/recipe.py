@@ -222,6 +222,7 @@ def _nearest_key(key: str, known: Sequence[str]) -> str:
     """Return a suggestion: the same name in another section, or the most similar key."""
     name = key.rpartition(".")[2]
     elsewhere = [other for other in known if other.rpartition(".")[2] == name]
+    elsewhere.sort(key=lambda other: other.count("."))  # sections of the recipe come first
     if elsewhere:
         return f"; did you mean {', '.join(elsewhere[:3])}?"
     return nearest(key, known)

@@ -57,9 +57,6 @@ def run_search(
     task = make_task(recipe)
     source = make_source(recipe, task)
     accelerator = make_accelerator("no")
-    accelerator.wait_for_everyone()  # all have looked at the folder before it changes
-    if accelerator.is_main_process and not resume:
-        write_text(out / RECIPE, recipe.to_yaml())
     settings = recipe.shrink
     order = train_batches(task.train_size, settings.batch_size, seed=recipe.seed, epoch=0)
     indices = [batch.tolist() for batch in order[: settings.batches]]
@@ -70,6 +67,9 @@ def run_search(
         network, architecture = load(weights, trust_code=trust_code)
         check_for_recipe(architecture, recipe, task)
         trained = Trained(network.to(accelerator.device), architecture.widths)
+    accelerator.wait_for_everyone()  # all have looked at the folder before it changes
+    if accelerator.is_main_process and settings.warmup:
+        write_text(out / RECIPE, recipe.to_yaml())  # with it a warm-up can be resumed
     start = time.perf_counter()
     found = search(
         model,
@@ -85,6 +85,7 @@ def run_search(
     )
     seconds = time.perf_counter() - start
     if accelerator.is_main_process:
+        write_text(out / RECIPE, recipe.to_yaml())
         write_json(out / SEARCH, {**found.to_json(), "seconds": round(seconds, 3)})
         if found.network is not None:
             save(found.network, found.architecture, out / WEIGHTS)
