@@ -18,7 +18,7 @@ from lwdna.files import write_text
 from lwdna.recipe import Recipe, change_recipe, load_recipe
 from lwdna.reports import cell_folder, write_comparison
 from lwdna.workflows.files import RECIPE, RESULTS, check_same_recipe
-from lwdna.workflows.steps import search_once, train_once
+from lwdna.workflows.steps import inherited, search_once, train_once
 
 _PATIENCE = 10.0
 """Seconds to wait for cells that others hold: long enough for what a killed process leaves."""
@@ -107,15 +107,17 @@ def _work(
     with _claimed(cell) as ours:
         if ours:
             say(name)
-            found = None
+            found = weights = None
             if cell.arm != BASELINE:
                 found = search_once(
                     cell.recipe, cell.folder / "search", trust_code=trust_code, say=say
                 )
+                weights = inherited(cell.folder / "search")
             train_once(
                 cell.recipe,
                 cell.folder / "training",
                 found,
+                weights=weights,
                 progress=progress,
                 trust_code=trust_code,
                 say=say,
