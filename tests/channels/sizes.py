@@ -76,6 +76,19 @@ class Outlook(nn.Module):
         return self.c(y + F.fold(z, (h, w), self.side, padding=1))
 
 
+class HeadsInBatch(nn.Module):
+    """Two heads of 7 as if each were an image of its own."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.c = nn.Conv2d(3, 14, 1), nn.Conv2d(14, 2, 1)
+        self.width, self.whole = 7, 14
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.a(x).reshape(-1, self.width, *x.shape[2:])
+        return self.c(y.relu().view(x.shape[0], self.whole, *x.shape[2:]))
+
+
 class TwoIntoOne(nn.Module):
     """Branches of 5 and 7 joined; a layer of its own is asked to be as wide as both."""
 

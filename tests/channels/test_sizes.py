@@ -41,6 +41,7 @@ EXPECTED: dict[str, dict[str, tuple[int, str]]] = {
     "Outlook": {
         "a": (5, "a.weight.0 a.bias.0 v.weight.0 v.weight.1 v.bias.0 c.weight.1"),
     },
+    "HeadsInBatch": {"a": (7, "a.weight.0 a.bias.0 c.weight.1")},
     "TwoIntoOne": {
         "a": (5, "a.weight.0 a.bias.0 e.weight.0 e.bias.0 c.weight.1 d.weight.1"),
         "b": (7, "b.weight.0 b.bias.0 e.weight.0 e.bias.0 c.weight.1 d.weight.1"),

@@ -14,18 +14,18 @@ from lwdna.channels.rules import register_rule
 def view(call: Call) -> Axes:
     """Row-major merging and splitting of axes, which follow the sizes they were asked for with."""
     asked = call.asked_for(call.shape)
-    hints = [_likely_to_vary(size) for size in asked]
+    hints = [_likely_to_vary(axis, size) for axis, size in enumerate(asked)]
     axes = reshape(call.axes(call["self"]), call.shape, call.blame, hints)
     for axis, size in zip(axes, asked, strict=True):
         call.tie(axis, size)
     return tuple(axes)
 
 
-def _likely_to_vary(size: int) -> int:
+def _likely_to_vary(axis: int, size: int) -> int:
     """Rank a size asked for: what torch works out and what follows a width, then plain numbers."""
     if isinstance(size, Length):
         return size.vary
-    return 2 if size == -1 else 0
+    return 2 if size == -1 and axis > 0 else 0  # a first axis of -1 is a batch
 
 
 @register_rule("permute")
