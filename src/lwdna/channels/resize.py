@@ -129,10 +129,13 @@ def widened_widths(graph: ChannelGraph, factor: float | Mapping[str, float]) -> 
 def reshaped(
     model: nn.Module, graph: ChannelGraph, widths: Mapping[str, int], fake: FakeTensorMode
 ) -> nn.Module:
-    """Return a copy whose tensors have the new shapes and no values."""
-    result = copy_with(
-        model, lambda name, tensor: fake_like(fake, tensor, graph.shape(name, widths))
-    )
+    """Return a copy of a model on fake tensors, whose tensors have the new shapes."""
+
+    def replace(name: str, tensor: Tensor) -> Tensor:
+        shape = graph.shape(name, widths)
+        return tensor if shape == tensor.shape else fake_like(fake, tensor, shape)
+
+    result = copy_with(model, replace)
     _set_attributes(result, graph, widths)
     return result
 
@@ -224,9 +227,8 @@ def write_notes(
 
 def _set_attributes(model: nn.Module, graph: ChannelGraph, widths: Mapping[str, int]) -> None:
     sync_attributes(model)
-    modules = dict(model.named_modules())
     for attribute in graph.attributes:
-        module, size = modules[attribute.module], graph.length(attribute.axis, widths)
+        module, size = model.get_submodule(attribute.module), graph.length(attribute.axis, widths)
         if attribute.index is None:
             setattr(module, attribute.name, size)
             continue

@@ -62,7 +62,10 @@ def copy_with(model: nn.Module, replace: Callable[[str, Tensor], Tensor]) -> nn.
     for module in plain:
         memo[id(module)] = object.__new__(type(module))
     for module in reversed(plain):  # children first, as deepcopy has it
-        state = {key: _copied(value, memo) for key, value in module.__getstate__().items()}
+        state = {
+            key: value if type(value) in _ATOMS else _copied(value, memo)
+            for key, value in module.__getstate__().items()
+        }
         memo[id(module)].__setstate__(state)
     return copy.deepcopy(model, memo)
 
@@ -95,7 +98,8 @@ def _copied(value: Any, memo: dict[int, Any]) -> Any:
         result: dict[Any, Any] = kind()
         memo[id(value)] = result
         for key, item in value.items():
-            result[_copied(key, memo)] = _copied(item, memo)
+            new = key if type(key) in _ATOMS else _copied(key, memo)
+            result[new] = item if type(item) in _ATOMS else _copied(item, memo)
         return result
     if kind is set and not value:
         return memo.setdefault(id(value), set())
