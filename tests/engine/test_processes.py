@@ -50,6 +50,13 @@ def test_two_processes_train_as_one(tmp_path: Path, two: tuple[Found, Found], na
         assert together["outcomes"] == alone["outcomes"]
 
 
+def test_batch_statistics_of_shares_are_noise(tmp_path: Path, two: tuple[Found, Found]) -> None:
+    """Each of two processes normalises its half of the batch by that half's statistics."""
+    alone, together = run("norm", tmp_path), two[0]["norm"]
+    assert together["losses"] == pytest.approx(alone["losses"], rel=0.05)
+    assert together["losses"] != pytest.approx(alone["losses"], rel=1e-5)
+
+
 @pytest.mark.parametrize("name", SCENARIOS)
 def test_processes_agree_and_resume(two: tuple[Found, Found], name: str) -> None:
     first, second = (found[name] for found in two)

@@ -159,7 +159,9 @@ def _row(
             _interval_text(interval, unit),
             *_cost_texts(cells, arm),
             format_milliseconds(_mean(by_seed, "latency_ms")),
-            format_seconds(fmean(cell.search_seconds for cell in by_seed.values())),
+            MISSING
+            if arm == BASELINE
+            else format_seconds(fmean(cell.search_seconds for cell in by_seed.values())),
             format_seconds(_mean(by_seed, "train_seconds")),
         ),
         sign=found.sign if found else 0,
