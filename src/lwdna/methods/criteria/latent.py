@@ -63,16 +63,16 @@ def latent_gradients(problem: Problem) -> Scores:
             nn.init.ones_(vector)
     elif latents is None:
         given = (wide, graph, problem.widths, settings.embedding_dim, problem.seed)
-        latents = Hypernetwork(*given).latents if settings.hypernetwork else _draw_weights(*given)
+        latents = Hypernetwork(*given).latents if settings.hypernetwork else draw_weights(*given)
     problem.backward()
     if settings.hypernetwork or problem.latents is not None:
         found = [v.grad if v.grad is not None else torch.zeros_like(v) for v in latents.vectors]
     else:
-        found = _closed_form(problem, latents)
+        found = closed_form(problem, latents)
     return {name: gradient.cpu() for name, gradient in zip(latents.names, found, strict=True)}
 
 
-def _draw_weights(
+def draw_weights(
     wide: nn.Module,
     graph: ChannelGraph,
     widths: Mapping[str, int],
@@ -97,7 +97,8 @@ def _draw_weights(
     return latents
 
 
-def _closed_form(problem: Problem, latents: Latents) -> list[Tensor]:
+def closed_form(problem: Problem, latents: Latents) -> list[Tensor]:
+    """Return dL/dz by group from the gradients of the weights that the latents generated."""
     totals = sums_over_both_sides(
         problem.wide, problem.graph, problem.widths, weight_times_gradient
     )

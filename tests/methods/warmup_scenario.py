@@ -1,0 +1,70 @@
+"""A warm-up for the test of several processes, which launch this file as a program."""
+
+from __future__ import annotations
+
+import json
+import sys
+from pathlib import Path
+from typing import Any
+
+import torch
+from accelerate import PartialState
+from torch import nn
+
+import lwdna
+from lwdna.methods import Course, ShrinkSettings, search
+from lwdna.methods.settings import WarmupSettings
+from lwdna.methods.warmup import task_of
+
+
+def _network() -> nn.Sequential:
+    torch.manual_seed(7)
+    return nn.Sequential(  # without normalisation, whose statistics are each process's own
+        nn.Conv2d(3, 6, 3, padding=1),
+        nn.ReLU(),
+        nn.Conv2d(6, 10, 3, stride=2, padding=1),
+        nn.ReLU(),
+        nn.AdaptiveAvgPool2d(1),
+        nn.Flatten(),
+        nn.Linear(10, 3),
+    )
+
+
+def _loss(network: nn.Module, batch: Any) -> torch.Tensor:
+    return nn.functional.cross_entropy(network(batch[0]), batch[1])
+
+
+def run(folder: Path) -> dict[str, Any]:
+    """Search after a warm-up with proximal steps; return what this process found."""
+    generator = torch.Generator().manual_seed(0)
+    images = torch.randn(24, 3, 8, 8, generator=generator)
+    labels = torch.randint(3, (24,), generator=generator)
+    batches = [(images[:12], labels[:12]), (images[12:], labels[12:])]
+    settings = ShrinkSettings(
+        budget=lwdna.Budget(macs=0.7),
+        floor=0.2,
+        linear_floor=0.2,
+        warmup=WarmupSettings(epochs=2.5, batch_size=7, lr=0.05, latent_l1=0.1),
+        inherit=True,
+    )
+    course = Course(task_of(batches, _loss), folder)
+    found = search(_network(), images[:1], batches, _loss, settings, seed=3, course=course)
+    assert found.network is not None
+    return {
+        "widths": found.architecture.widths,
+        "scores": {name: scores.tolist() for name, scores in found.scores.items()},
+        "weights": {n: t.norm().item() for n, t in found.network.state_dict().items()},
+    }
+
+
+def main(folder: Path) -> None:
+    """Run the warm-up and write down what this process found."""
+    torch.set_num_threads(1)
+    found = run(folder / "warmup")
+    state = PartialState()
+    (folder / f"process{state.process_index}.json").write_text(json.dumps(found))
+    state.destroy_process_group()
+
+
+if __name__ == "__main__":
+    main(Path(sys.argv[1]))
