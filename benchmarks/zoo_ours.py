@@ -12,6 +12,7 @@ from typing import Any
 import numpy as np
 import torch
 from torch import Tensor, nn
+from torch.backends import mha
 from torch.utils._pytree import tree_leaves
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -132,6 +133,7 @@ def resized(
     other = lwdna.resize(model, graph, widths, init="fresh", seed=seed).eval()
     cost = graph.cost(widths)
     other.requires_grad_(False)  # the counter's hooks fail on parameters given to modules as inputs
+    mha.set_fastpath_enabled(False)  # the counter knows no operator that is an attention layer
     with FlopCounterMode(display=False) as counter:
         found = [output.shape for output in outputs(other, image)]
     counted_macs = counter.get_total_flops() // 2

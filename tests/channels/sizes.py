@@ -89,6 +89,23 @@ class HeadsInBatch(nn.Module):
         return self.c(y.relu().view(x.shape[0], self.whole, *x.shape[2:]))
 
 
+class TorchsAttention(nn.Module):
+    """torch's own layer of two heads of 7, which checks its width, and hidden channels beside."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.c = nn.Conv2d(3, 14, 1), nn.Conv2d(14, 2, 1)
+        self.attention = nn.MultiheadAttention(14, 2, batch_first=True)
+        self.up, self.down = nn.Linear(14, 11), nn.Linear(11, 14)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = self.a(x)
+        z = y.flatten(2).transpose(1, 2)
+        z = z + self.attention(z, z, z, need_weights=False)[0]
+        z = z + self.down(self.up(z).relu())
+        return self.c(z.transpose(1, 2).reshape(y.shape))
+
+
 class TwoIntoOne(nn.Module):
     """Branches of 5 and 7 joined; a layer of its own is asked to be as wide as both."""
 

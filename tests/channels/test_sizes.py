@@ -7,6 +7,7 @@ import copy
 import pytest
 import torch
 from torch import nn
+from torch.backends import mha
 
 from lwdna.channels import resize, trace
 from lwdna.channels import verify as verification
@@ -42,6 +43,7 @@ EXPECTED: dict[str, dict[str, tuple[int, str]]] = {
         "a": (5, "a.weight.0 a.bias.0 v.weight.0 v.weight.1 v.bias.0 c.weight.1"),
     },
     "HeadsInBatch": {"a": (7, "a.weight.0 a.bias.0 c.weight.1")},
+    "TorchsAttention": {"up": (11, "up.weight.0 up.bias.0 down.weight.1")},
     "TwoIntoOne": {
         "a": (5, "a.weight.0 a.bias.0 e.weight.0 e.bias.0 c.weight.1 d.weight.1"),
         "b": (7, "b.weight.0 b.bias.0 e.weight.0 e.bias.0 c.weight.1 d.weight.1"),
@@ -64,6 +66,16 @@ EXPECTED: dict[str, dict[str, tuple[int, str]]] = {
         ),
     },
 }
+
+
+@pytest.fixture(autouse=True)
+def _countable():
+    """torch's counter knows no operator that is a whole attention layer."""
+    before = mha.get_fastpath_enabled()
+    mha.set_fastpath_enabled(False)
+    yield
+    assert not mha.get_fastpath_enabled(), "tracing leaves torch's settings as they were"
+    mha.set_fastpath_enabled(before)
 
 
 def network(name: str) -> tuple[nn.Module, torch.Tensor]:
@@ -126,6 +138,18 @@ def test_what_is_pinned_names_the_line():
     reasons = {str(r) for p in graph.pinned if p.tensor == "stuck.0.weight" for r in p.reasons}
     assert len(reasons) == 1
     assert "written into the network's code at view (sizes.py:" in reasons.pop()
+
+
+def test_shortcuts_of_torchs_attention_make_no_difference():
+    """Its operator for evaluation shows nothing of what is inside."""
+    model, image = network("TorchsAttention")
+    graph = trace(model, image)
+    mha.set_fastpath_enabled(True)
+    try:
+        assert trace(model, image) == graph
+        assert mha.get_fastpath_enabled()
+    finally:
+        mha.set_fastpath_enabled(False)
 
 
 def test_unequal_chunks_say_so():
