@@ -6,8 +6,7 @@
 
 Every network is built outside the timing, in a worker process with one thread; the two libraries
 take turns at going first. Ours: trace, proof by a second run, resize to half of every width.
-Theirs: build the graph, group, one step of pruning half the channels. Where both finish in 5
-seconds they are timed three times in turns, and the median counts. Each may take 90 processor
+Theirs: build the graph, group, one step of pruning half the channels. Each may take 90 processor
 seconds; so may the checks after it. Results are appended to a JSONL file beside ``--out`` as they
 come, so that ``--resume`` goes on after a kill; Ctrl-C writes the table of what there is. Every
 row names the code that it measured. ``--resume`` keeps rows of this code only, and of those the
@@ -26,7 +25,6 @@ import json
 import multiprocessing
 import os
 import signal
-import statistics
 import subprocess
 import sys
 import time
@@ -54,8 +52,6 @@ from zoo_theirs import prune
 
 LIMIT = 90
 """Processor seconds for each library, and for the checks of ours."""
-TURNS, QUICK = 3, 5
-"""Both sides are timed in this many turns where each takes no more than so many seconds."""
 WARM_UP = Entry("timm:resnet10t", "timm.resnet", 0, (1, 3, 64, 64))
 SEED = 0
 
@@ -118,16 +114,6 @@ def theirs(entry: Entry) -> dict[str, Any]:
 SIDES = {"ours": ours, "theirs": theirs}
 
 
-def retime(side: str, entry: Entry) -> dict[str, Any]:
-    """Return the times of one more turn, without checks."""
-    model, image = built(entry)
-    model = copy.deepcopy(model)
-    gc.collect()
-    with limited():
-        found = analyse(model, image)[0] if side == "ours" else prune(model, image)
-    return {key: value for key, value in found.items() if key.endswith("seconds")}
-
-
 def work(connection: Connection) -> None:
     """Serve jobs in a worker process until one runs out of time, which may leave a mess behind."""
     warnings.filterwarnings("ignore")
@@ -136,9 +122,9 @@ def work(connection: Connection) -> None:
     for side in SIDES.values():
         side(WARM_UP)
     while True:
-        side, entry, again = connection.recv()
+        side, entry = connection.recv()
         try:
-            found = retime(side, entry) if again else SIDES[side](entry)
+            found = SIDES[side](entry)
         except Exception as error:
             found = {"error": brief(error)}
         connection.send(found)
@@ -152,8 +138,8 @@ class Worker:
     def __init__(self) -> None:
         self.process: multiprocessing.process.BaseProcess | None = None
 
-    def run(self, side: str, entry: Entry, again: bool = False) -> dict[str, Any]:
-        """Run one side on one network (``again``: only its times), whatever happens to it."""
+    def run(self, side: str, entry: Entry) -> dict[str, Any]:
+        """Run one side on one network, whatever happens to the process."""
         if self.process is None or not self.process.is_alive():
             context = multiprocessing.get_context("spawn")
             self.connection, other = context.Pipe()
@@ -161,7 +147,7 @@ class Worker:
             self.process.start()
             other.close()
         try:
-            self.connection.send((side, entry, again))
+            self.connection.send((side, entry))
             # building and warming up take their time; and other programs may run
             if not self.connection.poll(6 * LIMIT):
                 self.stop()
@@ -219,20 +205,6 @@ def guess(entry: Entry, before: dict[str, float]) -> float:
     return before.get(entry.name, 15 + entry.params / 1e6)
 
 
-def take_turns(worker: Worker, row: dict[str, Any], entry: Entry, sides: list[str]) -> None:
-    """Where both sides are quick, time them ``TURNS`` times in turns and keep the medians."""
-    if any("error" in row[side] or row[side]["seconds"] > QUICK for side in sides):
-        return
-    more = [{side: worker.run(side, entry, again=True) for side in sides} for _ in range(TURNS - 1)]
-    times = [{side: row[side] for side in sides}, *more]
-    if any("error" in turn[side] for turn in times for side in sides):
-        return
-    for side in sides:
-        for key in [key for key in row[side] if key.endswith("seconds")]:
-            row[side][key] = statistics.median(turn[side][key] for turn in times)
-        row[side]["turns"] = TURNS
-
-
 def measure(
     entries: list[Entry],
     sides: list[str],
@@ -252,10 +224,8 @@ def measure(
             progress.update(task, description=f"{position + 1}/{len(todo)} {entry.name:32}")
             began = time.monotonic()
             row: dict[str, Any] = {**asdict(entry), "code": code}
-            turns = sides if position % 2 else sides[::-1]
-            for side in turns:
+            for side in sides if position % 2 else reversed(sides):
                 row[side] = worker.run(side, entry)
-            take_turns(worker, row, entry, turns)
             if code_version() != code:
                 print(f"{entry.name} left out: the library's files changed; run with --resume")
                 break

@@ -99,10 +99,8 @@ def create(name: str) -> nn.Module:
         return timm.create_model(short, pretrained=False)
     if library == "fpn":
         if short.startswith("mobilenet"):
-            return mobilenet_backbone(
-                backbone_name=short, weights=None, fpn=True, trainable_layers=6
-            )
-        return resnet_fpn_backbone(backbone_name=short, weights=None, trainable_layers=5)
+            return mobilenet_backbone(backbone_name=short, weights=None, fpn=True)
+        return resnet_fpn_backbone(backbone_name=short, weights=None)
     arguments: dict[str, Any] = {"weights": None}
     if short in ("googlenet", "inception_v3"):
         arguments["init_weights"] = False

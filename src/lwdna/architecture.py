@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, Literal
 
@@ -41,10 +42,11 @@ class ModelSource(Settings):
 
 
 class CostRecord(Settings):
-    """MACs of one image and number of parameters."""
+    """MACs of one image, number of parameters, and bytes of activations held at most."""
 
     macs: int
     params: int
+    memory: int | None = None
 
 
 class Architecture(Settings):
@@ -78,8 +80,8 @@ class Architecture(Settings):
             model=model,
             input_size=input_size,
             widths=graph.complete(widths),
-            baseline=CostRecord(macs=before.macs, params=before.params),
-            cost=CostRecord(macs=after.macs, params=after.params),
+            baseline=CostRecord(**asdict(before)),
+            cost=CostRecord(**asdict(after)),
             found=found or {},
             edits=graph.edits,
         )

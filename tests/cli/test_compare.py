@@ -179,7 +179,6 @@ def test_faults(study: Path, tmp_path: Path) -> None:
     assert "shrink.criterion" in fault("compare", *DIGITS, "--arm", "a=shrink.criterion=none")
     assert "shrink.flor" in fault("compare", *DIGITS, "--arm", "a=shrink.flor=1")
     assert "needs a name" in fault("compare", *DIGITS, "--arm", "../a=shrink.floor=1")
-    assert "all arms alike" in fault("compare", *DIGITS, "distill.teacher=baseline")
     assert "write I/N" in fault("compare", *DIGITS, "--shard", "0/3")
     assert "another recipe" in fault("compare", *DIGITS, "train.lr=0.5", "--out", study)
     assert "no half" in fault("report", study, "--half", "left")

@@ -135,7 +135,7 @@ def test_files_that_are_no_checkpoints_are_refused(tmp_path):
     with pytest.raises(CheckpointError, match="cannot read"):
         read_state_dict(tmp_path / "missing.pt")
     torch.save({"weight": torch.zeros(3)}, tmp_path / "c.pt")
-    with pytest.raises(CheckpointError, match="not a ResNet of the original project"):
+    with pytest.raises(CheckpointError, match="not a network of the original project"):
         import_original(tmp_path / "c.pt")
 
 

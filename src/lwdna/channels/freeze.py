@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
 from lwdna.channels.call import Axes
+from lwdna.channels.calls import OperatorCall, TensorForm
 from lwdna.channels.graph import (
     Activation,
     Attribute,
@@ -127,6 +128,18 @@ def freeze(session: Session, followers: Sequence[Follower]) -> Draft:
                 session.operators if one.last is None else one.last,
             )
             for one in session.stored
+        ),
+        calls=tuple(
+            OperatorCall(
+                str(record.function),
+                record.module,
+                tuple(
+                    TensorForm(tuple(once(layout) for layout in axes), *memory)
+                    for axes, memory in zip(record.inputs, record.memory, strict=True)
+                ),
+                record.arguments,
+            )
+            for record in session.passes[False]
         ),
         pinned=_pinned(session, [name for name in tensors if name in live & parameters]),
         attributes=tuple(

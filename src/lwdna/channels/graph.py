@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from lwdna.channels import describe
+from lwdna.channels.calls import OperatorCall
 from lwdna.channels.edits import Edits
 from lwdna.channels.layout import Reason
 from lwdna.channels.memory import peak_memory
@@ -118,7 +119,8 @@ class Note(NamedTuple):
 
 @dataclass(frozen=True)
 class Cost:
-    """What a network costs: MACs of one forward pass on the traced inputs, and parameters.
+    """What a network costs: MACs of one forward pass on the traced inputs, and parameters;
+    ``memory`` is that pass' peak of activations in bytes, see :meth:`ChannelGraph.peak_memory`.
 
     One MAC is one multiply-accumulate of a convolution or matrix product; biases, normalisation
     and activations count zero, as in the field's tables. Half of what
@@ -127,6 +129,7 @@ class Cost:
 
     macs: int
     params: int
+    memory: int
 
 
 @dataclass(frozen=True)
@@ -149,6 +152,8 @@ class ChannelGraph:
     parameters: tuple[str, ...]
     operations: tuple[Operation, ...]
     activations: tuple[Activation, ...] = ()
+    calls: tuple[OperatorCall, ...] = ()
+    """All operators of a forward pass in evaluation mode, in order."""
     pinned: tuple[Pinned, ...] = ()
     attributes: tuple[Attribute, ...] = ()
     unknown_ops: tuple[str, ...] = ()
@@ -204,10 +209,11 @@ class ChannelGraph:
         return tuple(self.length(axis, widths) for axis in self.tensors[tensor])
 
     def cost(self, widths: Mapping[str, int] | None = None) -> Cost:
-        """Return MACs and parameters at the given widths (default: as traced)."""
+        """Return MACs, parameters and peak memory at the given widths (default: as traced)."""
         full = self.complete(widths)
-        macs, params = self.costs(np.array([[full[group.name] for group in self.groups]]))
-        return Cost(int(macs[0]), int(params[0]))
+        row = np.array([[full[group.name] for group in self.groups]], dtype=np.int64)
+        macs, params = self.costs(row)
+        return Cost(int(macs[0]), int(params[0]), int(self.peak_memory(row)[0]))
 
     def costs(self, widths: npt.ArrayLike) -> tuple[IntArray, IntArray]:
         """Return MACs and parameters, each (N,), of N candidates: widths (N, groups)."""

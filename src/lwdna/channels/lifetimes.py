@@ -36,6 +36,10 @@ class Lifetimes:
         self._owned.add(tensor.untyped_storage()._cdata)
         self._kept.append(tensor)  # so that its address is not used again
 
+    def owns(self, tensor: Tensor) -> bool:
+        """Return whether a tensor is, or views, one that is left out."""
+        return tensor.untyped_storage()._cdata in self._owned
+
     def next_operator(self) -> None:
         """Note what has been freed before the next operator runs."""
         freed = [key for key, (reference, _) in self._alive.items() if reference.expired()]

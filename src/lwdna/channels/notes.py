@@ -108,7 +108,8 @@ def _read_by_reset(
     that the graph predicts. An attribute that equals the old length of an axis with another length
     follows that axis if the classifier then comes out right.
     """
-    moved, widths = _moved(session, graph)
+    widths = {name: width + 3 + 2 * i for i, (name, width) in enumerate(graph.widths.items())}
+    moved = reshaped(session.skeleton, graph, widths, session.fake)
     write_notes(moved, known, graph, widths)
 
     def better() -> Note | None:
@@ -130,15 +131,6 @@ def _read_by_reset(
         found.append(note)
         wrong = _wrong_axes(session, moved, graph, path, widths)
     return found
-
-
-def _moved(session: Session, graph: ChannelGraph) -> tuple[nn.Module, dict[str, int]]:
-    """Return the network at other widths; for the first who asks, the copy of the proof."""
-    if session.moved is not None:
-        found, session.moved = session.moved, None
-        return found
-    widths = {name: width + 3 + 2 * i for i, (name, width) in enumerate(graph.widths.items())}
-    return reshaped(session.skeleton, graph, widths, session.fake), widths
 
 
 def _wrong_axes(

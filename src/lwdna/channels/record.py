@@ -13,6 +13,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from lwdna.channels.call import Axes, Call, Term, tensors_of
+from lwdna.channels.calls import memory_order, slots
 from lwdna.channels.cuts import Cuts
 from lwdna.channels.layout import Layout, fixed, free, is_fixed
 from lwdna.channels.lifetimes import Lifetimes
@@ -34,6 +35,11 @@ class Record:
     outputs: list[Axes]
     terms: list[Term]
     produced: list[Layout]
+    function: Any
+    arguments: tuple[Any, ...]
+    """With slots in place of tensors."""
+    memory: list[tuple[str, tuple[int, ...] | None, bool]]
+    """Type, order of axes and whether it is a constant, of each tensor among the arguments."""
 
 
 class ModuleStack:
@@ -139,8 +145,19 @@ class Recording(TorchDispatchMode):  # type: ignore[misc]
             self.attach(output, layouts)
             self.lifetimes.see(output, layouts)
         if inputs and name not in SILENT:
-            self.records.append(Record(name, call.module, inputs, axes, call.terms, call.produced))
+            memory = [self._memory(tensor) for tensor in call.tensors]
+            plain = slots(tuple(arguments.values()))
+            self.records.append(
+                Record(
+                    *(name, call.module, inputs, axes, call.terms, call.produced),
+                    *(func, plain, memory),
+                )
+            )
         return result
+
+    def _memory(self, tensor: Tensor) -> tuple[str, tuple[int, ...] | None, bool]:
+        dtype = str(tensor.dtype).removeprefix("torch.")
+        return dtype, memory_order(tensor), self.lifetimes.owns(tensor)
 
     def _apply(self, func: Any, name: str, call: Call, inputs: list[Axes]) -> list[Axes]:
         rule = rule_of(func)

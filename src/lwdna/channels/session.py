@@ -41,5 +41,3 @@ class Session:
     """Names that units keep, whatever happens to others: those before edits by hand."""
     remade: list[str] = field(default_factory=list)
     """Buffers that the network makes anew while it runs."""
-    moved: tuple[nn.Module, dict[str, int]] | None = None
-    """The copy with which all groups were last seen to move, and its widths."""

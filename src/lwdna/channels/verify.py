@@ -140,8 +140,6 @@ def replay(session: Session, draft: Draft, moving: Iterable[int] | None = None) 
             return Failure(mode, rerun.position, steps, session.stack.current, line_of(error))
         if rerun.position != len(steps):
             return Failure(mode, rerun.position, steps, session.stack.current)
-    if moving is None:
-        session.moved = model, widths
     return None
 
 

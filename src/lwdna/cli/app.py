@@ -279,6 +279,10 @@ def inspect(
     html: Annotated[
         Path | None, typer.Option("--html", metavar="FILE", help="Draw it: a page to write.")
     ] = None,
+    latency: Annotated[
+        bool,
+        typer.Option("--latency", help="Also its operators' times added; measured once, kept."),
+    ] = False,
     pin: Pin = None,
     tie: Tie = None,
     cut: Cut = None,
@@ -297,11 +301,13 @@ def inspect(
 
       lwdna inspect timm:resnet50 --pin 'layer1.*' --tie layer2.0.conv1=layer2.1.conv1
 
+      lwdna inspect timm:mobilenetv2_100 --latency
+
       lwdna inspect runs/digits/search/architecture.lwdna.json
     """
     from lwdna.cli import options, show
     from lwdna.reports import write_graph_page
-    from lwdna.workflows import trace_network
+    from lwdna.workflows import added_latency, trace_network
 
     edits = options.read_edits(pin, tie, cut)
     with working("tracing"):
@@ -310,14 +316,22 @@ def inspect(
         )
     if html:
         write_graph_page(graph, f"{model} ({' × '.join(map(str, shape))})", html)
+    milliseconds = None
+    if latency:
+        with working("measuring operators (once on this machine)"):
+            milliseconds = added_latency(graph)
     if json_:
         cost, groups = vars(graph.cost()), show.group_lines(graph)
+        if milliseconds is not None:
+            cost = {**cost, "latency": milliseconds}
         say(json.dumps({"input_size": shape, "cost": cost, "groups": groups}))
         return
     if details:
         say(graph.report())
         show.layers(graph)
     show.groups(graph, shape)
+    if milliseconds is not None:
+        say(f"latency: {show.milliseconds(milliseconds)}, the times of its operators added")
     if html:
         say(f"drawing: {html}")
 
@@ -359,7 +373,9 @@ def import_(
     classes: Annotated[int, typer.Option(help="Number of classes, for state-dict.")] = 1000,
     size: Annotated[
         int | None,
-        typer.Option(min=1, help="Side of the input in pixels.", show_default="224, edsr: 48"),
+        typer.Option(
+            min=1, help="Side of the input in pixels.", show_default="224, CIFAR: 32, edsr: 48"
+        ),
     ] = None,
 ) -> None:
     """Turn weights of another project into an architecture and safetensors.
@@ -381,7 +397,7 @@ def import_(
     side = size or (48 if kind == "edsr" else 224)
     input_size = (3, side, side)
     if kind == "original":
-        network, architecture = import_original(checkpoint, input_size)
+        network, architecture = import_original(checkpoint, input_size if size else None)
     elif kind == "edsr":
         network, architecture = import_edsr(checkpoint, input_size)
     elif kind == "state-dict":

@@ -37,6 +37,7 @@ _FORMATS: dict[str, Callable[[float | None], str]] = {
     "top5": format_percent,
     "macs": format_count,
     "params": format_count,
+    "memory": format_bytes,
     "file_bytes": format_bytes,
     "latency_ms": format_milliseconds,
     "train_seconds": format_seconds,
@@ -84,10 +85,21 @@ def search(found: Search) -> None:
             escape(group.name), str(group.width), str(new), format_change(group.width, new)
         )
     console().print(table)
-    before, after = found.architecture.baseline, found.architecture.cost
-    for what in ("macs", "params"):
+    before, after = graph.cost(), graph.cost(widths)
+    for what in ("macs", "params", "memory"):
         one, two = getattr(before, what), getattr(after, what)
-        say(f"{what}: {format_count(one)} -> {format_count(two)} ({format_change(one, two)})")
+        text = _FORMATS[what]
+        say(f"{what}: {text(one)} -> {text(two)} ({format_change(one, two)})")
+    latency = found.architecture.found["usage"].get("latency")
+    if latency is not None:
+        one, two = latency["baseline"], latency["found"]
+        said = f"{format_milliseconds(one)} -> {format_milliseconds(two)}"
+        say(f"latency, from the times of operators: {said} ({format_change(one, two)})")
+
+
+def milliseconds(value: float) -> str:
+    """Return a latency as text."""
+    return format_milliseconds(value)
 
 
 def groups(channels: ChannelGraph, input_size: Sequence[int]) -> None:
@@ -106,7 +118,8 @@ def groups(channels: ChannelGraph, input_size: Sequence[int]) -> None:
     say("of MACs: of operators that depend on the group; one between two groups counts for both")
     say(
         f"{len(channels.groups)} groups; {format_count(cost.macs)} MACs for an input of "
-        f"{'x'.join(map(str, input_size))}, {format_count(cost.params)} parameters"
+        f"{'x'.join(map(str, input_size))}, {format_count(cost.params)} parameters, "
+        f"{format_bytes(cost.memory)} of activations at most"
     )
     for group in channels.groups:
         if group.inexact is not None:

@@ -2,6 +2,7 @@
 
 from lwdna.engine.evaluation import evaluate
 from lwdna.engine.latency import measure_latency
+from lwdna.engine.latency_model import LatencyModel
 from lwdna.engine.log import read_metrics
 from lwdna.engine.machine import machine, versions
 from lwdna.engine.settings import TrainSettings
@@ -11,6 +12,7 @@ from lwdna.engine.task import Task
 from lwdna.engine.training import TrainResult, train
 
 __all__ = [
+    "LatencyModel",
     "Task",
     "TrainResult",
     "TrainSettings",

@@ -1,10 +1,11 @@
-"""Checkpoints of the original LW-DNA project (its ImageNet ResNets).
+"""Checkpoints of the original LW-DNA project: its ResNets, for ImageNet and CIFAR, and RegNets.
 
-Their layout: ``features.0`` is the stem (a convolution with ``bn_main``), ``features.1`` the
-max-pooling, ``features.{2+b}`` block b counted over all stages with ``layer1``, ``layer2`` (and
-``layer3`` in bottlenecks) and, where there is one, ``downsample``; then ``classifier``. Files saved
-by the search begin with latent vectors that nothing uses any more. The project's own evaluation
-command loads by position, so files may carry torchvision's names instead, in torchvision's order.
+The layout of the ImageNet ResNets: ``features.0`` is the stem (a convolution with ``bn_main``),
+``features.1`` the max-pooling, ``features.{2+b}`` block b counted over all stages with ``layer1``,
+``layer2`` (and ``layer3`` in bottlenecks) and, where there is one, ``downsample``; then
+``classifier``. Files saved by the search begin with latent vectors that nothing uses any more. The
+project's own evaluation command loads by position, so files may carry torchvision's names instead,
+in torchvision's order.
 """
 
 from __future__ import annotations
@@ -12,11 +13,13 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping
 from pathlib import Path
+from types import ModuleType
 
 from torch import Tensor, nn
 
 from lwdna.architecture import Architecture
 from lwdna.errors import CheckpointError
+from lwdna.interop import original_cifar, original_regnet
 from lwdna.interop.state_dicts import import_state_dict, read_state_dict
 
 STAGES: dict[tuple[int, tuple[int, ...]], str] = {
@@ -32,12 +35,18 @@ _BLOCK = re.compile(r"features\.(\d+)\.(layer(\d)|downsample)\.(bn_main\.)?(\w+)
 
 
 def import_original(
-    path: str | Path, input_size: tuple[int, int, int] = (3, 224, 224)
+    path: str | Path, input_size: tuple[int, int, int] | None = None
 ) -> tuple[nn.Module, Architecture]:
     """Turn a checkpoint of the original project into a network and its architecture.
 
+    Args:
+        path: a state dict as its commands save them.
+        input_size: (C, H, W), for the MACs; default 32 pixels for CIFAR, else 224. RegNets have
+            the strides of ImageNet.
+
     Returns:
-        torchvision's ResNet at the checkpoint's widths, in eval mode, and the architecture.
+        The network at the checkpoint's widths, in eval mode, and the architecture: torchvision's
+        ResNet, lwdna's ResNet for CIFAR or timm's RegNet.
 
     Raises:
         CheckpointError: the file is not such a checkpoint.
@@ -45,8 +54,14 @@ def import_original(
     tensors = {
         name: tensor
         for name, tensor in read_state_dict(path).items()
-        if not name.startswith("latent_vector")
+        if not any(part.startswith("latent_vector") for part in name.split("."))
     }
+    layout = _layout_of(tensors)
+    if layout is not None:
+        network, args, renamed = layout.rename(tensors, str(path))
+        return import_state_dict(
+            network, renamed, input_size or layout.SIZE, model_args=args, origin=str(path)
+        )
     if "features.0.weight" in tensors:
         depth, tensors = _rename(tensors, str(path))
     elif "layer1.0.conv1.weight" in tensors:
@@ -57,17 +72,24 @@ def import_original(
         )
     else:
         raise CheckpointError(
-            f"{path} is not a ResNet of the original project: it has neither features.0.weight "
+            f"{path} is not a network of the original project: it has neither features.0.weight "
             "nor layer1.0.conv1.weight; for other networks use `lwdna import state-dict`"
         )
     classes = tensors["fc.weight"].shape[0] if "fc.weight" in tensors else 1000
     return import_state_dict(
         f"torchvision:{depth}",
         tensors,
-        input_size,
+        input_size or (3, 224, 224),
         model_args={"num_classes": classes},
         origin=str(path),
     )
+
+
+def _layout_of(tensors: Mapping[str, Tensor]) -> ModuleType | None:
+    """Return the module that knows the layout, None for that of the ImageNet ResNets."""
+    if "features.1.skip_proj.weight" in tensors:
+        return original_regnet
+    return original_cifar if "features.1.layer1.weight" in tensors else None
 
 
 def _rename(tensors: Mapping[str, Tensor], origin: str) -> tuple[str, dict[str, Tensor]]:

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cached_property
 
 import numpy as np
 import numpy.typing as npt
+import torch
 
 from lwdna.channels import ChannelGraph
+from lwdna.engine import LatencyModel
 from lwdna.errors import BudgetError
 from lwdna.methods.settings import Budget
 
+CPU = torch.device("cpu")
 BoolArray = npt.NDArray[np.bool_]
 FloatArray = npt.NDArray[np.float64]
 IntArray = npt.NDArray[np.int64]
@@ -28,13 +31,15 @@ class Resource:
     """Something a network needs an amount of that follows from its widths."""
 
     unit: str
-    measure: Callable[[ChannelGraph], Measure]
+    measure: Callable[[ChannelGraph, torch.device], Measure]
+    """Takes the device that latency is measured on."""
 
 
 RESOURCES = {
-    "macs": Resource("macs", lambda graph: lambda widths: graph.costs(widths)[0]),
-    "params": Resource("params", lambda graph: lambda widths: graph.costs(widths)[1]),
-    "memory": Resource("bytes of activations", lambda graph: graph.peak_memory),
+    "macs": Resource("macs", lambda graph, _: lambda widths: graph.costs(widths)[0]),
+    "params": Resource("params", lambda graph, _: lambda widths: graph.costs(widths)[1]),
+    "memory": Resource("bytes of activations", lambda graph, _: graph.peak_memory),
+    "latency": Resource("ms", LatencyModel),
 }
 """What a budget can name."""
 
@@ -46,25 +51,33 @@ class Limits:
     graph: ChannelGraph
     allowed: Mapping[str, float]
     """By name of the resource (see :data:`RESOURCES`), in its own unit."""
+    device: torch.device = CPU
+    """What latency is measured on."""
 
     @classmethod
-    def of(cls, graph: ChannelGraph, widened: Mapping[str, int], budget: Budget) -> Limits:
+    def of(
+        cls,
+        graph: ChannelGraph,
+        widened: Mapping[str, int],
+        budget: Budget,
+        device: torch.device = CPU,
+    ) -> Limits:
         """Turn the fractions of a budget into amounts of the baseline or the widened network."""
-        fractions = budget.fractions()
-        reference = cls(graph, fractions).usage_of(None if budget.of == "baseline" else widened)
-        return cls(
-            graph,
-            {
-                name: math.floor(fractions[name] * amount)
+        whole = cls(graph, budget.fractions(), device)
+        reference = whole.usage_of(None if budget.of == "baseline" else widened)
+        return replace(
+            whole,
+            allowed={
+                name: math.floor(whole.allowed[name] * amount)
                 if isinstance(amount, int)
-                else fractions[name] * amount
+                else whole.allowed[name] * amount
                 for name, amount in reference.items()
             },
         )
 
     @cached_property
     def _measures(self) -> dict[str, Measure]:
-        return {name: RESOURCES[name].measure(self.graph) for name in self.allowed}
+        return {name: RESOURCES[name].measure(self.graph, self.device) for name in self.allowed}
 
     def usage(self, widths: npt.ArrayLike) -> dict[str, Amounts]:
         """Return what N candidates need of every limited resource, (N,) each.
@@ -133,4 +146,9 @@ class Limits:
 
 
 def _amounts(usage: Mapping[str, float]) -> str:
-    return " and ".join(f"{amount:,} {RESOURCES[name].unit}" for name, amount in usage.items())
+    return " and ".join(
+        f"{amount:,} {RESOURCES[name].unit}"
+        if isinstance(amount, int)
+        else f"{amount:.4g} {RESOURCES[name].unit}"
+        for name, amount in usage.items()
+    )

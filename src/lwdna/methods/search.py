@@ -134,7 +134,7 @@ def search(
         graph.complete(trained.widths) if trained else widened_widths(graph, settings.width_mult)
     )
     least = floors(graph, widened, settings.floor, settings.linear_floor)
-    limits = Limits.of(graph, widened, settings.budget)
+    limits = Limits.of(graph, widened, settings.budget, example_inputs.device)
     criterion = CRITERIA[settings.criterion]
     wide = deepcopy(trained.network) if trained else fresh(model, graph, widened, settings, seed)
     given = (wide, graph, widened, example_inputs, batches, loss, settings, seed)
@@ -152,7 +152,7 @@ def search(
         tuple(example_inputs.shape[1:]),
         source,
         kept.widths,
-        _found(settings, kept, len(batches), seed),
+        _found(settings, limits, kept, len(batches), seed),
     )
     units = best_units(scores, kept.widths)
     found = Search(architecture, graph, widened, least, scores, units, kept.threshold)
@@ -229,10 +229,17 @@ def shrink(
     return found.architecture
 
 
-def _found(settings: ShrinkSettings, kept: Kept, batches: int, seed: int) -> dict[str, Any]:
-    """Return how an architecture was found, without anything that changes from run to run."""
+def _found(
+    settings: ShrinkSettings, limits: Limits, kept: Kept, batches: int, seed: int
+) -> dict[str, Any]:
+    """Return how an architecture was found; only what a budget of latency measures may change."""
+    baseline, found = limits.usage_of(), limits.usage_of(kept.widths)
     return {
         "method": "lwdna",
+        "usage": {
+            name: {"baseline": baseline[name], "allowed": allowed, "found": found[name]}
+            for name, allowed in limits.allowed.items()
+        },
         **settings.model_dump(mode="json", exclude={"batches", "hypernetwork"}),
         "batches": batches,
         "threshold": None if kept.threshold is None else float(f"{kept.threshold:.9g}"),

@@ -34,6 +34,8 @@ class Budget(Settings):
     params: float | None = Field(default=None, gt=0)
     memory: float | None = Field(default=None, gt=0)
     """Peak activation memory of one input's forward pass."""
+    latency: float | None = Field(default=None, gt=0)
+    """Time of one input's forward pass on this machine: its operators' times, added."""
     of: Literal["baseline", "widened"] = "baseline"
 
     def fractions(self) -> dict[str, float]:
@@ -45,7 +47,7 @@ class Budget(Settings):
     def _limits_something(self) -> Budget:
         if not self.fractions():
             raise ValueError(
-                "a budget needs macs, params or memory (or several), for example macs=0.92"
+                "a budget needs macs, params, memory or latency (or several), for example macs=0.92"
             )
         return self
 

@@ -24,10 +24,11 @@ class _Record(BaseModel):
 
 
 class Cost(_Record):
-    """Multiply-accumulates of one forward pass, and parameters."""
+    """Multiply-accumulates of one forward pass, parameters, peak activation memory in bytes."""
 
     macs: int
     params: int
+    memory: int | None = None
 
 
 class Stages(_Record):
@@ -99,6 +100,7 @@ class Results(_Record):
     val_loss: float | None = None
     macs: int | None = None
     params: int | None = None
+    memory: int | None = None
     file_bytes: int | None = None
     latency_ms: float | None = None
     train_seconds: float | None = None

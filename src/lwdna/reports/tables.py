@@ -61,6 +61,7 @@ _METRICS = (
     _Metric("top5", "top-5 accuracy", format_percent, format_points, higher_is_better=True),
     _Metric("macs", "MACs", format_count),
     _Metric("params", "parameters", format_count),
+    _Metric("memory", "peak activation memory", format_bytes),
     _Metric("file_bytes", "weights file", format_bytes),
     _Metric("latency_ms", "latency", format_milliseconds),
     _Metric("train_seconds", "training time", format_seconds),

@@ -3,7 +3,7 @@
 from lwdna.workflows.compare import run_comparison
 from lwdna.workflows.evaluation import evaluate_run
 from lwdna.workflows.files import ARCHITECTURE, WEIGHTS, find_weights
-from lwdna.workflows.inspection import trace_network
+from lwdna.workflows.inspection import added_latency, trace_network
 from lwdna.workflows.quickstart import run_job
 from lwdna.workflows.restoration import restore_images
 from lwdna.workflows.search import run_search
@@ -12,6 +12,7 @@ from lwdna.workflows.training import run_training
 __all__ = [
     "ARCHITECTURE",
     "WEIGHTS",
+    "added_latency",
     "evaluate_run",
     "find_weights",
     "restore_images",

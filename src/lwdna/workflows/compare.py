@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from lwdna.arms import BASELINE, Arms, CompareSettings
 from lwdna.engine.device import make_accelerator
-from lwdna.errors import CheckpointError, FileError, RecipeError
+from lwdna.errors import CheckpointError, FileError
 from lwdna.files import write_text
 from lwdna.recipe import Recipe, change_recipe, load_recipe
 from lwdna.reports import cell_folder, write_comparison
@@ -67,16 +67,10 @@ def run_comparison(
         The path of the report.
 
     Raises:
-        RecipeError: an arm asks for what the search does not know, or not all arms would be
-            trained alike.
+        RecipeError: an arm asks for what the search does not know.
         CheckpointError: ``out`` holds something else.
     """
     out = Path(out)
-    if recipe.distill and recipe.distill.teacher == BASELINE:
-        raise RecipeError(
-            "a comparison trains all arms alike, so the baseline cannot be the teacher of the "
-            "others; let distill.teacher name a file of weights, which then teaches all of them"
-        )
     own = _cells(recipe, out)[shard[0] - 1 :: shard[1]]
     _join(recipe, out)
     for number, cell in enumerate(own, 1):

@@ -9,6 +9,7 @@ from torch import nn
 
 from lwdna.architecture import Architecture
 from lwdna.channels import ChannelGraph, Edits, trace
+from lwdna.engine import LatencyModel
 from lwdna.errors import EditError, GraphError, ModelError
 from lwdna.models import create_model
 
@@ -57,6 +58,12 @@ def trace_network(
         raise
     except GraphError as error:
         raise GraphError(f"{error}; set --size and --channels to what {model} takes") from error
+
+
+def added_latency(graph: ChannelGraph) -> float:
+    """Return the milliseconds of a forward pass on this machine: its operators' times, added."""
+    widths = [group.width for group in graph.groups]
+    return float(LatencyModel(graph, torch.get_default_device())([widths])[0])
 
 
 def _made_for(network: nn.Module) -> tuple[int, ...]:

@@ -108,6 +108,7 @@ def run_training(
         **trained.metrics,
         "macs": architecture.cost.macs,
         "params": architecture.cost.params,
+        "memory": architecture.cost.memory,
     }
     if weights is not None:
         results["initial_weights"] = str(weights)
