@@ -15,6 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from lwdna.cli.export import export
 from lwdna.cli.output import error, say, working
 from lwdna.cli.restore import restore
 from lwdna.errors import LwdnaError, RecipeError
@@ -419,6 +420,7 @@ def import_(
 
 
 app.command()(restore)
+app.command()(export)
 
 
 @app.command("list")

@@ -1,0 +1,33 @@
+"""``lwdna export``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lwdna.cli.output import say, working
+
+
+def export(
+    run: Annotated[Path, typer.Argument(help="Folder of a training run, or a weights file.")],
+    onnx: Annotated[Path, typer.Option("--onnx", metavar="FILE", help="ONNX file to write.")],
+    trust_code: Annotated[
+        bool, typer.Option("--trust-code", help="Allow a model source that imports Python code.")
+    ] = False,
+) -> None:
+    """Write a trained network for other runtimes.
+
+    Example:
+
+      lwdna export runs/lwdna --onnx network.onnx
+    """
+    from lwdna.architecture import load
+    from lwdna.interop.onnx import export_onnx
+    from lwdna.workflows import find_weights
+
+    with working("exporting"):
+        network, architecture = load(find_weights(run), trust_code=trust_code)
+        export_onnx(network, architecture.input_size, onnx)
+    say(f"ONNX: {onnx}")
