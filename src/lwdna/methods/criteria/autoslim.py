@@ -33,18 +33,18 @@ def sandwich(problem: Problem) -> Loss:
     random width in between. Narrow networks are run as wide ones whose other units nobody reads,
     with batch statistics of their own as in training of any network. Unlike in the paper the
     narrow ones learn from the labels and not from the widest one's outputs, which not every task
-    has. One evaluation holds the activations of all four.
+    has. One evaluation holds the activations of all four. The widths are drawn from torch's own
+    generator, which training seeds at every step, so that a resumed warm-up draws the same.
     """
     where = sites(problem.wide, problem.graph)
     least = _least(problem)
     most = [problem.widths[group.name] for group in problem.graph.groups]
-    generator = torch.Generator().manual_seed(problem.seed)
 
     def loss(network: nn.Module, batch: object) -> Tensor:
         total = problem.loss(network, batch)
         narrow = [least]
         for _ in range(RANDOM_WIDTHS):
-            parts = torch.rand(len(most), generator=generator).tolist()
+            parts = torch.rand(len(most)).tolist()
             sizes = zip(parts, least, most, strict=True)
             narrow.append([low + int(part * (high - low + 1)) for part, low, high in sizes])
         for widths in narrow:
