@@ -64,12 +64,14 @@ SLOW = {
     "deeplabv3": (lambda: segmentation("deeplabv3_mobilenet_v3_large"), (1, 3, 64, 64), 36),
     "lraspp": (lambda: segmentation("lraspp_mobilenet_v3_large"), (1, 3, 64, 64), 30),
     "resnet18 fpn": (
-        lambda: resnet_fpn_backbone(backbone_name="resnet18", weights=None),
+        lambda: resnet_fpn_backbone(backbone_name="resnet18", weights=None, trainable_layers=5),
         (1, 3, 64, 64),
         13,
     ),
     "mobilenet fpn": (
-        lambda: mobilenet_backbone(backbone_name="mobilenet_v3_large", weights=None, fpn=True),
+        lambda: mobilenet_backbone(
+            backbone_name="mobilenet_v3_large", weights=None, fpn=True, trainable_layers=6
+        ),
         (1, 3, 64, 64),
         30,
     ),
