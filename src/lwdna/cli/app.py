@@ -15,7 +15,11 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from lwdna.cli.arguments import Cut, Data, Json, Model, Pin, RecipeArgs, Resume, Tie, Trust
+from lwdna.cli.compare import compare
 from lwdna.cli.export import export
+from lwdna.cli.import_ import import_
+from lwdna.cli.list_ import list_
 from lwdna.cli.output import error, say, working
 from lwdna.cli.restore import restore
 from lwdna.errors import LwdnaError, RecipeError
@@ -42,36 +46,6 @@ app = typer.Typer(
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",
 )
-
-RecipeArgs = Annotated[
-    list[str] | None,
-    typer.Argument(
-        metavar="[RECIPE] [KEY=VALUE]...",
-        help="A recipe (file or name, see `lwdna list recipes`) and values that replace its own.",
-        show_default=False,
-    ),
-]
-Model = Annotated[str | None, typer.Option("--model", help="Network: replaces model.name.")]
-Data = Annotated[Path | None, typer.Option("--data", help="Data folder: replaces data.root.")]
-Trust = Annotated[
-    bool, typer.Option("--trust-code", help="Allow a model source that imports Python code.")
-]
-Resume = Annotated[
-    bool, typer.Option("--resume", help="Go on with the run in the folder --out names.")
-]
-Pin = Annotated[
-    list[str] | None,
-    typer.Option("--pin", metavar="PATTERN", help="Groups to keep as wide as they are."),
-]
-Tie = Annotated[
-    list[str] | None,
-    typer.Option("--tie", metavar="A=B", help="Groups to keep equally wide."),
-]
-Cut = Annotated[
-    list[str] | None,
-    typer.Option("--cut", metavar="MODULE[:OP]", help="Operators at which channels end."),
-]
-Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]
 
 
 def _version(asked: bool) -> None:
@@ -360,113 +334,11 @@ def report(
     say(f"report: {write_report(run, out, half)}")
 
 
-@app.command("import")
-def import_(
-    kind: Annotated[
-        str,
-        typer.Argument(help="original (of the LW-DNA project), edsr or state-dict."),
-    ],
-    checkpoint: Annotated[Path, typer.Argument(help="A .pt, .pth or .safetensors file.")],
-    out: Annotated[Path, typer.Option(help="File to write, with the architecture inside.")],
-    model: Annotated[
-        str | None, typer.Option("--model", help="Network at its default widths, for state-dict.")
-    ] = None,
-    classes: Annotated[int, typer.Option(help="Number of classes, for state-dict.")] = 1000,
-    size: Annotated[
-        int | None,
-        typer.Option(
-            min=1, help="Side of the input in pixels.", show_default="224, CIFAR: 32, edsr: 48"
-        ),
-    ] = None,
-) -> None:
-    """Turn weights of another project into an architecture and safetensors.
-
-    The widths are found from the shapes of the tensors. Files are read without unpickling
-    anything but tensors.
-
-    Examples:
-
-      lwdna import original resnet50_lwdna.pt --out resnet50.safetensors
-
-      lwdna import edsr edsr_baseline_x2-1bc95232.pt --out edsr.safetensors
-
-      lwdna import state-dict pruned.pth --model torchvision:resnet18 --out pruned.safetensors
-    """
-    from lwdna.architecture import save
-    from lwdna.interop import import_edsr, import_original, import_state_dict, read_state_dict
-
-    side = size or (48 if kind == "edsr" else 224)
-    input_size = (3, side, side)
-    if kind == "original":
-        network, architecture = import_original(checkpoint, input_size if size else None)
-    elif kind == "edsr":
-        network, architecture = import_edsr(checkpoint, input_size)
-    elif kind == "state-dict":
-        if model is None:
-            raise RecipeError("name the network: --model torchvision:resnet18, for example")
-        network, architecture = import_state_dict(
-            model,
-            read_state_dict(checkpoint),
-            input_size,
-            model_args={"num_classes": classes},
-            origin=str(checkpoint),
-        )
-    else:
-        raise RecipeError(f"cannot import {kind!r}; use original, edsr or state-dict")
-    save(network, architecture, out)
-    cost = architecture.cost
-    say(f"{cost.macs:,} MACs, {cost.params:,} parameters")
-    say(f"weights: {out}")
-
-
+app.command()(compare)
 app.command()(restore)
 app.command()(export)
-
-
-@app.command("list")
-def list_(
-    what: Annotated[str, typer.Argument(help="models, recipes, criteria or ops.")] = "models",
-    pattern: Annotated[str, typer.Argument(help="Shell pattern, quoted.")] = "*",
-) -> None:
-    """List networks, recipes, criteria, or operators with a rule.
-
-    Examples:
-
-      lwdna list models '*resnet50*'
-
-      lwdna list recipes
-    """
-    from fnmatch import fnmatch
-
-    if what == "models":
-        from lwdna.models import list_models
-
-        names = list_models(pattern)
-    elif what == "recipes":
-        from lwdna.shipped import list_recipes
-
-        names = [name for name in list_recipes() if fnmatch(name, pattern)]
-    elif what == "criteria":
-        from lwdna.methods.criteria import CRITERIA
-
-        names = [
-            f"{name:20} {criterion.summary} ({criterion.paper})"
-            for name, criterion in CRITERIA.items()
-            if fnmatch(name, pattern)
-        ]
-    elif what == "ops":
-        from lwdna.channels.rules import RULES
-
-        names = [
-            f"{name}  {rule.__module__}.{rule.__name__}"
-            for name, rule in sorted(RULES.items())
-            if fnmatch(name, pattern)
-        ]
-    else:
-        raise RecipeError(f"cannot list {what!r}; use models, recipes, criteria or ops")
-    if not names:
-        raise RecipeError(f"no {what} match {pattern!r}; see all with: lwdna list {what}")
-    typer.echo("\n".join(names))
+app.command("import")(import_)
+app.command("list")(list_)
 
 
 def main() -> None:

@@ -7,11 +7,10 @@ from typing import Annotated
 
 import typer
 
-from lwdna.cli.app import Data, Model, RecipeArgs, Resume, Trust, app
+from lwdna.cli.arguments import Data, Model, RecipeArgs, Resume, Trust
 from lwdna.cli.output import say
 
 
-@app.command()
 def compare(
     arguments: RecipeArgs = None,
     seeds: Annotated[

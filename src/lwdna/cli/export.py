@@ -7,15 +7,14 @@ from typing import Annotated
 
 import typer
 
+from lwdna.cli.arguments import Trust
 from lwdna.cli.output import say, working
 
 
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of a training run, or a weights file.")],
     onnx: Annotated[Path, typer.Option("--onnx", metavar="FILE", help="ONNX file to write.")],
-    trust_code: Annotated[
-        bool, typer.Option("--trust-code", help="Allow a model source that imports Python code.")
-    ] = False,
+    trust_code: Trust = False,
 ) -> None:
     """Write a trained network for other runtimes.
 

@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from lwdna.cli.arguments import Trust
 from lwdna.cli.output import say, working
 
 
@@ -22,9 +23,7 @@ def restore(
     ensemble: Annotated[
         bool, typer.Option("--ensemble", help="Average over eight mirrored and turned images.")
     ] = False,
-    trust_code: Annotated[
-        bool, typer.Option("--trust-code", help="Allow a network that imports Python code.")
-    ] = False,
+    trust_code: Trust = False,
 ) -> None:
     """Enlarge or denoise images with a trained network; write them as PNG.
 

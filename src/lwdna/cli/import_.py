@@ -1,0 +1,69 @@
+"""``lwdna import``."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lwdna.cli.output import say
+from lwdna.errors import RecipeError
+
+
+def import_(
+    kind: Annotated[
+        str,
+        typer.Argument(help="original (of the LW-DNA project), edsr or state-dict."),
+    ],
+    checkpoint: Annotated[Path, typer.Argument(help="A .pt, .pth or .safetensors file.")],
+    out: Annotated[Path, typer.Option(help="File to write, with the architecture inside.")],
+    model: Annotated[
+        str | None, typer.Option("--model", help="Network at its default widths, for state-dict.")
+    ] = None,
+    classes: Annotated[int, typer.Option(help="Number of classes, for state-dict.")] = 1000,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Side of the input in pixels.", show_default="224, CIFAR: 32, edsr: 48"
+        ),
+    ] = None,
+) -> None:
+    """Turn weights of another project into an architecture and safetensors.
+
+    The widths are found from the shapes of the tensors. Files are read without unpickling
+    anything but tensors.
+
+    Examples:
+
+      lwdna import original resnet50_lwdna.pt --out resnet50.safetensors
+
+      lwdna import edsr edsr_baseline_x2-1bc95232.pt --out edsr.safetensors
+
+      lwdna import state-dict pruned.pth --model torchvision:resnet18 --out pruned.safetensors
+    """
+    from lwdna.architecture import save
+    from lwdna.interop import import_edsr, import_original, import_state_dict, read_state_dict
+
+    side = size or (48 if kind == "edsr" else 224)
+    input_size = (3, side, side)
+    if kind == "original":
+        network, architecture = import_original(checkpoint, input_size if size else None)
+    elif kind == "edsr":
+        network, architecture = import_edsr(checkpoint, input_size)
+    elif kind == "state-dict":
+        if model is None:
+            raise RecipeError("name the network: --model torchvision:resnet18, for example")
+        network, architecture = import_state_dict(
+            model,
+            read_state_dict(checkpoint),
+            input_size,
+            model_args={"num_classes": classes},
+            origin=str(checkpoint),
+        )
+    else:
+        raise RecipeError(f"cannot import {kind!r}; use original, edsr or state-dict")
+    save(network, architecture, out)
+    cost = architecture.cost
+    say(f"{cost.macs:,} MACs, {cost.params:,} parameters")
+    say(f"weights: {out}")

@@ -1,0 +1,54 @@
+"""``lwdna list``."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from lwdna.errors import RecipeError
+
+
+def list_(
+    what: Annotated[str, typer.Argument(help="models, recipes, criteria or ops.")] = "models",
+    pattern: Annotated[str, typer.Argument(help="Shell pattern, quoted.")] = "*",
+) -> None:
+    """List networks, recipes, criteria, or operators with a rule.
+
+    Examples:
+
+      lwdna list models '*resnet50*'
+
+      lwdna list recipes
+    """
+    from fnmatch import fnmatch
+
+    if what == "models":
+        from lwdna.models import list_models
+
+        names = list_models(pattern)
+    elif what == "recipes":
+        from lwdna.shipped import list_recipes
+
+        names = [name for name in list_recipes() if fnmatch(name, pattern)]
+    elif what == "criteria":
+        from lwdna.methods.criteria import CRITERIA
+
+        names = [
+            f"{name:20} {criterion.summary} ({criterion.paper})"
+            for name, criterion in CRITERIA.items()
+            if fnmatch(name, pattern)
+        ]
+    elif what == "ops":
+        from lwdna.channels.rules import RULES
+
+        names = [
+            f"{name}  {rule.__module__}.{rule.__name__}"
+            for name, rule in sorted(RULES.items())
+            if fnmatch(name, pattern)
+        ]
+    else:
+        raise RecipeError(f"cannot list {what!r}; use models, recipes, criteria or ops")
+    if not names:
+        raise RecipeError(f"no {what} match {pattern!r}; see all with: lwdna list {what}")
+    typer.echo("\n".join(names))
