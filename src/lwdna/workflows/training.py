@@ -10,7 +10,15 @@ from accelerate import PartialState
 from torch import nn
 
 from lwdna.architecture import Architecture, load, save
-from lwdna.engine import Task, last_checkpoint, machine, measure_latency, train, versions
+from lwdna.engine import (
+    Task,
+    TrainResult,
+    last_checkpoint,
+    machine,
+    measure_latency,
+    train,
+    versions,
+)
 from lwdna.engine.device import make_accelerator
 from lwdna.errors import ArchitectureError, CheckpointError
 from lwdna.files import write_json, write_text
@@ -106,29 +114,14 @@ def run_training(
         "metric": task.metric,
         "unit": task.unit,
         **trained.metrics,
-        "macs": architecture.cost.macs,
-        "params": architecture.cost.params,
-        "memory": architecture.cost.memory,
+        **architecture.cost.model_dump(),
     }
     if weights is not None:
         results["initial_weights"] = str(weights)
     if learnt is not task and recipe.distill:
         results["distill"] = recipe.distill.model_dump(mode="json")
     if PartialState().is_main_process:
-        weights = run_dir / WEIGHTS
-        save(trained.model, architecture, weights)
-        device = next(trained.model.parameters()).device
-        task.show(trained.model, run_dir / EXAMPLES, device)
-        save_weights(run_dir / OUTCOMES, {task.metric: trained.outcomes}, {})
-        results |= {
-            "file_bytes": weights.stat().st_size,
-            "latency_ms": measure_latency(trained.model, task.example_inputs()),
-            "train_seconds": trained.seconds,
-            "epochs": trained.epochs,
-            "seed": recipe.seed,
-            "versions": versions(),
-            "machine": machine(),
-        }
+        results |= _write_end(recipe, architecture, task, trained, run_dir)
         write_json(run_dir / RESULTS, results)
     return results
 
@@ -190,3 +183,23 @@ def _write_start(recipe: Recipe, architecture: Architecture, run_dir: Path, resu
     if processes.is_main_process and not resume:
         write_text(run_dir / RECIPE, recipe.to_yaml())
         architecture.save(run_dir / ARCHITECTURE)
+
+
+def _write_end(
+    recipe: Recipe, architecture: Architecture, task: Task, trained: TrainResult, run_dir: Path
+) -> dict[str, Any]:
+    """Write weights, outcomes and pictures; return what else is worth knowing of the run."""
+    weights = run_dir / WEIGHTS
+    save(trained.model, architecture, weights)
+    device = next(trained.model.parameters()).device
+    task.show(trained.model, run_dir / EXAMPLES, device)
+    save_weights(run_dir / OUTCOMES, {task.metric: trained.outcomes}, {})
+    return {
+        "file_bytes": weights.stat().st_size,
+        "latency_ms": measure_latency(trained.model, task.example_inputs()),
+        "train_seconds": trained.seconds,
+        "epochs": trained.epochs,
+        "seed": recipe.seed,
+        "versions": versions(),
+        "machine": machine(),
+    }
