@@ -112,12 +112,13 @@ MEANING = """\
 - *Ours*: processor seconds for trace, second run and resizing to half of every width. *Theirs*:
   the same for Torch-Pruning 1.6.1 to build its graph, group, and take one step of pruning half the
   channels (`BasePruner`, group magnitude importance, layers that make the output ignored, heads
-  given as in its examples). One run each, one thread, in one process, taking turns at going
-  first, after a small network to warm up; processor time of the process, because other programs
-  may run beside it (wall-clock times are in the JSON). Each network's two times are of one run and
-  of one state of the code; after an interruption only whole rows are kept. Neither library may take
-  more than 90 s: a time with `>` ended there, and counts as 90 s; one in brackets ended with an
-  error. Our checks have a limit of their own and are in nobody's time.
+  given as in its examples). One thread, one process, taking turns at going first, after a small
+  network to warm up; where both finish in 5 s the medians of three turns, else one run.
+  Processor time of the process, because other programs may run beside it (wall-clock times are in
+  the JSON). Each network's two times are of one run and of one state of the code; after an
+  interruption only whole rows are kept. Neither library may take more than 90 s: a time with `>`
+  ended there, and counts as 90 s; one in brackets ended with an error. Our checks have a limit of
+  their own and are in nobody's time.
 - *Theirs did*: `all`: finished, runs with the shapes kept, and the width of every layer changed;
   `k/n`: runs, and k of n layers changed; `breaks`: finished, but the network no longer runs or
   returns another shape; `fails`: the step did not finish; `time`: not finished in 90 s."""
