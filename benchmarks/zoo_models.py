@@ -97,10 +97,12 @@ def create(name: str) -> nn.Module:
     library, _, short = name.partition(":")
     if library == "timm":
         return timm.create_model(short, pretrained=False)
-    if library == "fpn":
+    if library == "fpn":  # all layers trained: frozen ones keep their channels
         if short.startswith("mobilenet"):
-            return mobilenet_backbone(backbone_name=short, weights=None, fpn=True)
-        return resnet_fpn_backbone(backbone_name=short, weights=None)
+            return mobilenet_backbone(
+                backbone_name=short, weights=None, fpn=True, trainable_layers=6
+            )
+        return resnet_fpn_backbone(backbone_name=short, weights=None, trainable_layers=5)
     arguments: dict[str, Any] = {"weights": None}
     if short in ("googlenet", "inception_v3"):
         arguments["init_weights"] = False

@@ -1,0 +1,151 @@
+"""Do the networks found beat their baselines? Three networks, two data sets, five seeds.
+
+    python benchmarks/evidence.py --data DATA [--seeds 5] [--jobs 2] [--out runs/evidence]
+
+``DATA`` holds the folders ``cifar100`` (train.zip and test.zip of images in class folders) and
+``imagefolder-tinyimagenet20``. Runs ``lwdna compare`` on every recipe of :data:`RECIPES`, seed by
+seed, so that whatever was finished by an interruption can be compared; the same command goes on.
+``--jobs`` processes of one thread each share the cells. Prints a Markdown table and writes
+``benchmarks/results/evidence/<recipe>.json``: the comparison, its recipe, and where and in how
+much time it was made.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import subprocess
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from lwdna.files import write_json
+
+RECIPES = {
+    "cifar100/resnet20-half-short": "cifar100",
+    "cifar100/regnetx-002-short": "cifar100",
+    "cifar100/mobilenetv3-half-short": "cifar100",
+    "tiny-imagenet20/resnet20-half-short": "imagefolder-tinyimagenet20",
+    "tiny-imagenet20/regnetx-002-short": "imagefolder-tinyimagenet20",
+    "tiny-imagenet20/mobilenetv3-half-short": "imagefolder-tinyimagenet20",
+}
+"""Recipes and the folder of their data."""
+ARMS = "baseline,lwdna,random,reversed"
+RESULTS = Path(__file__).parent / "results" / "evidence"
+HALF = "whole"
+
+
+def main() -> None:
+    """Run what is missing, print a table, write JSON."""
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--data", type=Path, required=True)
+    parser.add_argument("--seeds", type=int, default=5)
+    parser.add_argument("--first-seed", type=int, default=0)
+    parser.add_argument("--jobs", type=int, default=2)
+    parser.add_argument("--recipes", nargs="+", choices=list(RECIPES), default=list(RECIPES))
+    parser.add_argument("--arms", default=ARMS)
+    parser.add_argument("--arm", action="append", default=[], help="as lwdna compare has it")
+    parser.add_argument("--out", type=Path, default=Path("runs/evidence"))
+    parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument("--table", action="store_true", help="only print what is there")
+    arguments = parser.parse_args()
+    if not arguments.table:
+        run(arguments)
+    rows = [
+        (recipe, collect(recipe, arguments.out / recipe, arguments.results))
+        for recipe in arguments.recipes
+        if (arguments.out / recipe / "results.json").is_file()
+    ]
+    print("\n".join(table(rows)))
+
+
+def run(arguments: argparse.Namespace) -> None:
+    """Let several workers go through all cells; each cell belongs to the one that holds it."""
+    workers = [subprocess.Popen(["bash", "-c", script(arguments)]) for _ in range(arguments.jobs)]
+    codes = [worker.wait() for worker in workers]
+    if any(codes):
+        sys.exit(f"a comparison failed (exit codes {codes}); the same command goes on")
+
+
+def script(arguments: argparse.Namespace) -> str:
+    """Return the commands of one worker, one line each, ending at the first that fails."""
+    described = " ".join(f"--arm {arm}" for arm in arguments.arm)
+    lines = [
+        f"{sys.executable} -m lwdna compare {recipe} --seeds {seeds} "
+        f"data.root={arguments.data / RECIPES[recipe]} data.workers=0 "
+        f"seed={arguments.first_seed} {described} --arms {arguments.arms} "
+        f"--out {arguments.out / recipe}"
+        for seeds in range(1, arguments.seeds + 1)
+        for recipe in arguments.recipes
+    ]
+    return "\n".join(["set -e", "export OMP_NUM_THREADS=1", *lines])
+
+
+def collect(recipe: str, folder: Path, results: Path) -> dict[str, Any]:
+    """Return the results of one recipe and keep them with what they were made with."""
+    found: dict[str, Any] = json.loads((folder / "results.json").read_text(encoding="utf-8"))
+    made = json.loads((folder / "timings.json").read_text(encoding="utf-8"))
+    used = yaml.safe_load((folder / "recipe.yaml").read_text(encoding="utf-8"))
+    used["data"].pop("root")
+    cells = [cell for by_seed in made.values() for cell in by_seed.values()]
+    record = {
+        "recipe": used,
+        "versions": cells[0]["versions"],
+        "machine": cells[0]["machine"],
+        "hours": sum(c["train_seconds"] + (c["search_seconds"] or 0) for c in cells) / 3600,
+        **found,
+    }
+    write_json(results / f"{recipe.replace('/', '-')}.json", record)
+    return record
+
+
+def table(rows: Sequence[tuple[str, dict[str, Any]]]) -> list[str]:
+    """Return a Markdown table of all arms against their baselines, in points."""
+    lines = [
+        "| recipe | arm | seeds | top-1 | difference | 95 % interval "
+        "| detectable | MACs | params |",
+        "|---|---|---:|---|---:|---|---:|---:|---:|",
+    ]
+    for recipe, record in rows:
+        half = record["halves"][HALF]
+        base = record["arms"]["baseline"]
+        differences = {d["arm"]: d for d in half["differences"] if d["to"] == "baseline"}
+        for arm, one in half["arms"].items():
+            cells = [
+                recipe,
+                arm,
+                str(len(one["values"])),
+                f"{one['mean']:.2f} ± {_number(one['sd'])}",
+            ]
+            if found := differences.get(arm):
+                low, high = found["interval"] or (float("nan"),) * 2
+                sure = "**" if found["sign"] else ""
+                cells += [
+                    f"{sure}{found['mean']:+.2f}{sure}",
+                    f"{low:+.2f} to {high:+.2f}",
+                    _number(found["detectable"]),
+                    *(_share(record["arms"][arm], base, key) for key in ("macs", "params")),
+                ]
+            else:
+                cells += [""] * 5
+            lines.append("| " + " | ".join(cells) + " |")
+    hours = sum(record["hours"] for _, record in rows)
+    return [*lines, "", f"{hours:.1f} hours of one core in all."]
+
+
+def _number(value: float | None) -> str:
+    return "–" if value is None else f"{value:.2f}"
+
+
+def _share(arm: dict[str, Any], base: dict[str, Any], key: str) -> str:
+    return f"{100 * (sum(arm[key]) / len(arm[key]) / base[key][0] - 1):+.1f} %"
+
+
+if __name__ == "__main__":
+    if os.name != "posix":
+        sys.exit("needs a POSIX shell")
+    main()
