@@ -145,14 +145,14 @@ def search(
     kept_weights = deepcopy(wide) if settings.inherit and whole is None else None
     scores = _comparable(criterion.score(problem), settings)
     del problem
-    rule = KEEP_RULES[settings.keep]
-    kept = rule(graph, scores, least, limits, settings.multiple)
+    keep = settings.keep or ("threshold" if criterion.ranks else "knapsack")
+    kept = KEEP_RULES[keep](graph, scores, least, limits, settings.multiple)
     architecture = Architecture.of(
         graph,
         tuple(example_inputs.shape[1:]),
         source,
         kept.widths,
-        _found(settings, limits, kept, len(batches), seed),
+        _found(settings.model_copy(update={"keep": keep}), limits, kept, len(batches), seed),
     )
     units = best_units(scores, kept.widths)
     found = Search(architecture, graph, widened, least, scores, units, kept.threshold)

@@ -34,6 +34,8 @@ class Criterion:
     """Whether it judges the latents, so that the warm-up before it trains the hypernetwork."""
     draws_weights: bool = False
     """Whether it gives the network its weights itself, so that fresh ones need not be drawn."""
+    ranks: bool = False
+    """Whether scores are places in an order, which a threshold reads and a knapsack cannot add."""
 
 
 CRITERIA: dict[str, Criterion] = {
@@ -69,6 +71,7 @@ CRITERIA: dict[str, Criterion] = {
         synflow,
         "order of removal by synaptic flow, without data",
         "Tanaka 2020, SynFlow, arXiv 2006.05467",
+        ranks=True,
     ),
     "synflow-expectation": Criterion(
         synflow_expectation,
@@ -90,6 +93,7 @@ CRITERIA: dict[str, Criterion] = {
         "order of removal by greedy slimming, after a slimmable warm-up",
         "Yu 2019, AutoSlim, arXiv 1903.11728",
         objective=sandwich,
+        ranks=True,
     ),
     "morphnet": Criterion(
         batchnorm_scale,
@@ -97,8 +101,8 @@ CRITERIA: dict[str, Criterion] = {
         "Gordon 2018, MorphNet, arXiv 1711.06798",
         objective=penalised,
     ),
-    "uniform": Criterion(uniform, "the same fraction of every group", "control"),
-    "random": Criterion(random_widths, "a random fraction of every group", "control"),
+    "uniform": Criterion(uniform, "the same fraction of every group", "control", ranks=True),
+    "random": Criterion(random_widths, "a random fraction of every group", "control", ranks=True),
 }
 
 __all__ = [
