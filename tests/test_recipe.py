@@ -87,6 +87,7 @@ def test_the_imagenet_recipe_has_the_numbers_of_the_paper() -> None:
     shrink, train = recipe.shrink, recipe.train
     assert shrink.width_mult == 2.0
     assert (shrink.budget.macs, shrink.budget.params, shrink.budget.of) == (0.23, None, "widened")
+    assert (shrink.criterion, shrink.keep) == ("latent-gradient", "threshold")
     assert (shrink.floor, shrink.linear_floor, shrink.embedding_dim) == (0.4, 0.45, 2)
     assert (shrink.batches, train.batch_size, train.epochs) == (2, 256, 150)
     assert (train.optimizer, train.nesterov, train.momentum) == ("sgd", False, 0.9)

@@ -172,7 +172,7 @@ def test_resuming_nothing_or_something_else(job: Path) -> None:
     message = fault("train", *DIGITS, "train.lr=0.3", "--resume", "--out", job / "baseline")
     assert "train.lr was 0.1 and is now 0.3" in message
     message = fault("quickstart", *DIGITS, "shrink.floor=0.3", "--resume", "--out", job)
-    assert "shrink.floor was 0.4 and is now 0.3" in message
+    assert "shrink.floor was 0.25 and is now 0.3" in message
 
 
 def test_a_checkpoint_of_another_network(job: Path) -> None:

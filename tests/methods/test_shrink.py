@@ -65,10 +65,15 @@ def test_the_same_seed_gives_the_same_file_and_another_seed_another(tmp_path):
 
 
 def test_the_hypernetwork_finds_the_same_widths_as_the_closed_form():
-    assert _shrink().widths == _shrink(hypernetwork=True).widths
+    found = [
+        _shrink(criterion="latent-gradient", hypernetwork=through).widths
+        for through in (False, True)
+    ]
+    assert found[0] == found[1]
 
 
-def test_the_gradients_do_not_depend_on_how_the_examples_are_split_into_batches():
+@pytest.mark.parametrize("criterion", ["latent-gradient", "snip"])
+def test_the_scores_do_not_depend_on_how_the_examples_are_split_into_batches(criterion):
     model = nn.Sequential(
         nn.Conv2d(3, 7, 3), nn.ReLU(), nn.Conv2d(7, 11, 3), nn.Flatten(), nn.LazyLinear(5)
     )
@@ -80,7 +85,7 @@ def test_the_gradients_do_not_depend_on_how_the_examples_are_split_into_batches(
             images[:1],
             list(zip(images.split(sizes), labels.split(sizes), strict=True)),
             lambda net, batch: nn.functional.cross_entropy(net(batch[0]), batch[1]),
-            ShrinkSettings(),
+            ShrinkSettings(criterion=criterion),
         ).scores
         for sizes in ([12], [4, 8], [1, 5, 6])
     ]
@@ -171,7 +176,8 @@ def test_a_model_object_works_and_stays_untouched():
     assert sum(p.numel() for p in rebuilt.parameters()) == arch.cost.params
 
 
-def test_a_zero_initialised_branch_gets_scores():
+@pytest.mark.parametrize("criterion", ["latent-gradient", "snip"])
+def test_a_zero_initialised_branch_gets_scores(criterion):
     model = timm.create_model("resnet18", num_classes=5, zero_init_last=True)
     assert model.layer1[0].bn2.weight.abs().max() == 0
     found = search(
@@ -179,7 +185,7 @@ def test_a_zero_initialised_branch_gets_scores():
         torch.zeros(1, 3, 32, 32),
         _batches(1),
         lambda net, batch: nn.functional.cross_entropy(net(batch[0]), batch[1]),
-        ShrinkSettings(),
+        ShrinkSettings(criterion=criterion),
     )
     assert all(scores.max() > 0 for scores in found.scores.values())
 
@@ -190,7 +196,7 @@ def test_the_record_adds_up():
         torch.zeros(1, 3, 32, 32),
         _batches(),
         lambda net, batch: nn.functional.cross_entropy(net(batch[0]), batch[1]),
-        ShrinkSettings(budget=lwdna.Budget(macs=0.8)),
+        ShrinkSettings(budget=lwdna.Budget(macs=0.8), keep="threshold"),
         seed=4,
     )
     record = json.loads(json.dumps(found.to_json(), allow_nan=False))

@@ -114,6 +114,7 @@ def test_scores_after_a_warm_up_are_gradients_at_the_trained_biases():
     """Read once more by autograd, on a hypernetwork trained by hand in the same way."""
     batches = _batches(1, 8)
     settings = ShrinkSettings(
+        criterion="latent-gradient",
         budget=lwdna.Budget(macs=0.8),
         width_mult=1.5,
         warmup=WarmupSettings(iterations=2, batch_size=8, lr=0.1, momentum=0.5, weight_decay=0.01),
@@ -150,7 +151,9 @@ def test_the_network_found_inherits_the_weights_of_its_units(criterion):
         ShrinkSettings(
             criterion=criterion,
             budget=lwdna.Budget(macs=0.8),
-            warmup=WarmupSettings(iterations=2, batch_size=8, latent_l1=0.01),
+            warmup=WarmupSettings(
+                iterations=2, batch_size=8, latent_l1=0.01 if "latent" in criterion else 0
+            ),
             inherit=True,
         ),
     )
@@ -192,7 +195,9 @@ def test_the_latent_gradient_of_trained_weights_is_their_sensitivity_to_scaling(
     torch.manual_seed(0)
     model = Chain().double()
     batches = [(x.double(), y) for x, y in _batches(1, 8)]
-    settings = ShrinkSettings(width_mult=1, budget=lwdna.Budget(macs=0.6))
+    settings = ShrinkSettings(
+        criterion="latent-gradient", width_mult=1, budget=lwdna.Budget(macs=0.6)
+    )
     found = _shrink_trained(model, settings, batches=batches)
     graph = trace(model, batches[0][0][:1])
     model.train()
@@ -210,7 +215,17 @@ def test_the_latent_gradient_of_trained_weights_is_their_sensitivity_to_scaling(
     [
         ({"inherit": True}, False, "only random weights"),
         ({}, True, "width_mult=1"),
-        ({"width_mult": 1, "hypernetwork": True}, True, "cannot start from trained"),
+        (
+            {"criterion": "latent-gradient", "width_mult": 1, "hypernetwork": True},
+            True,
+            "cannot start from trained",
+        ),
+        ({"hypernetwork": True}, False, "snip reads no latents.*latent-gradient"),
+        (
+            {"warmup": WarmupSettings(iterations=1, latent_l1=0.1)},
+            False,
+            "snip reads no latents.*latent_l1",
+        ),
     ],
 )
 def test_settings_that_contradict_each_other(options, trained, message):

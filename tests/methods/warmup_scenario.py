@@ -41,6 +41,7 @@ def run(folder: Path) -> dict[str, Any]:
     labels = torch.randint(3, (24,), generator=generator)
     batches = [(images[:12], labels[:12]), (images[12:], labels[12:])]
     settings = ShrinkSettings(
+        criterion="latent-gradient",
         budget=lwdna.Budget(macs=0.7),
         floor=0.2,
         linear_floor=0.2,

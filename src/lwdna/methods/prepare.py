@@ -45,6 +45,14 @@ def check(settings: ShrinkSettings, trained: Trained | None) -> None:
             "cannot start from trained ones; leave out shrink.warmup and shrink.hypernetwork, or "
             "the trained weights"
         )
+    if not reads_latents and (
+        settings.hypernetwork or (settings.warmup and settings.warmup.latent_l1)
+    ):
+        raise RecipeError(
+            f"criterion {settings.criterion} reads no latents, so that shrink.hypernetwork and "
+            "shrink.warmup.latent_l1 would do nothing; leave them out or set "
+            "shrink.criterion=latent-gradient or latent-magnitude"
+        )
     if settings.inherit and not (trained or settings.warmup):
         raise RecipeError(
             "shrink.inherit: there are only random weights to inherit; give a shrink.warmup or "
