@@ -56,6 +56,7 @@ SETTINGS = (  # low floors, so that the criteria and not the floors draw the sha
     "shrink.floor=0.1",
     "shrink.linear_floor=0.1",
     "shrink.normalize=none",
+    "shrink.keep=threshold",
     "shrink.batches=2",
 )
 

@@ -31,6 +31,8 @@ from lwdna.methods import search
 # the ImageNet recipe: two mini-batches, 0.23 of the MACs of the doubled network
 SETTINGS = lwdna.ShrinkSettings(
     width_mult=2.0,
+    criterion="latent-gradient",
+    keep="threshold",
     budget=lwdna.Budget(macs=0.23, of="widened"),
     floor=0.4,
     linear_floor=0.45,
