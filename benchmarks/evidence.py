@@ -7,7 +7,8 @@
 seed, so that whatever was finished by an interruption can be compared; the same command goes on.
 ``--jobs`` processes of one thread each share the cells. Prints a Markdown table and writes
 ``benchmarks/results/evidence/<recipe>.json``: the comparison, its recipe, and where and in how
-much time it was made.
+much time it was made. The table is of the half of the validation images that settings were not
+chosen on.
 """
 
 from __future__ import annotations
@@ -36,7 +37,6 @@ RECIPES = {
 """Recipes and the folder of their data."""
 ARMS = "baseline,lwdna,random,reversed"
 RESULTS = Path(__file__).parent / "results" / "evidence"
-HALF = "whole"
 
 
 def main() -> None:
@@ -51,6 +51,9 @@ def main() -> None:
     parser.add_argument("--arm", action="append", default=[], help="as lwdna compare has it")
     parser.add_argument("--out", type=Path, default=Path("runs/evidence"))
     parser.add_argument("--results", type=Path, default=RESULTS)
+    parser.add_argument(
+        "--half", choices=["report", "choose", "whole"], default="report", help="validation images"
+    )
     parser.add_argument("--table", action="store_true", help="only print what is there")
     arguments = parser.parse_args()
     if not arguments.table:
@@ -60,7 +63,7 @@ def main() -> None:
         for recipe in arguments.recipes
         if (arguments.out / recipe / "results.json").is_file()
     ]
-    print("\n".join(table(rows)))
+    print("\n".join(table(rows, arguments.half)))
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -103,15 +106,15 @@ def collect(recipe: str, folder: Path, results: Path) -> dict[str, Any]:
     return record
 
 
-def table(rows: Sequence[tuple[str, dict[str, Any]]]) -> list[str]:
-    """Return a Markdown table of all arms against their baselines, in points."""
+def table(rows: Sequence[tuple[str, dict[str, Any]]], part: str) -> list[str]:
+    """Return a Markdown table of all arms against their baselines, in points, on one half."""
     lines = [
         "| recipe | arm | seeds | top-1 | difference | 95 % interval "
         "| detectable | MACs | params |",
         "|---|---|---:|---|---:|---|---:|---:|---:|",
     ]
     for recipe, record in rows:
-        half = record["halves"][HALF]
+        half = record["halves"][part]
         base = record["arms"]["baseline"]
         differences = {d["arm"]: d for d in half["differences"] if d["to"] == "baseline"}
         for arm, one in half["arms"].items():
