@@ -16,6 +16,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 from collections.abc import Sequence
@@ -76,12 +77,17 @@ def run(arguments: argparse.Namespace) -> None:
 
 def script(arguments: argparse.Namespace) -> str:
     """Return the commands of one worker, one line each, ending at the first that fails."""
-    described = " ".join(f"--arm {arm}" for arm in arguments.arm)
+    options = [word for arm in arguments.arm for word in ("--arm", arm)]
+    options += ["--arms", arguments.arms, f"seed={arguments.first_seed}", "data.workers=0"]
     lines = [
-        f"{sys.executable} -m lwdna compare {recipe} --seeds {seeds} "
-        f"data.root={arguments.data / RECIPES[recipe]} data.workers=0 "
-        f"seed={arguments.first_seed} {described} --arms {arguments.arms} "
-        f"--out {arguments.out / recipe}"
+        shlex.join(
+            [
+                *(sys.executable, "-m", "lwdna", "compare", recipe, "--seeds", str(seeds)),
+                f"data.root={arguments.data / RECIPES[recipe]}",
+                *options,
+                *("--out", str(arguments.out / recipe)),
+            ]
+        )
         for seeds in range(1, arguments.seeds + 1)
         for recipe in arguments.recipes
     ]

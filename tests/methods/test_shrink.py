@@ -104,6 +104,12 @@ def test_the_uniform_control_keeps_the_same_fraction_of_every_group(multiple):
     assert arch.cost.macs <= 0.9 * arch.baseline.macs
 
 
+def test_scores_that_are_only_an_order_are_kept_by_a_threshold_unless_told_otherwise():
+    rules = {name: _shrink(criterion=name).found["keep"] for name in ("snip", "random")}
+    assert rules == {"snip": "knapsack", "random": "threshold"}
+    assert _shrink(criterion="random", keep="knapsack").found["keep"] == "knapsack"
+
+
 def test_a_knapsack_keeps_more_score_within_the_same_budget():
     images, found = torch.zeros(1, 3, 32, 32), {}
     for keep in ("threshold", "knapsack"):
