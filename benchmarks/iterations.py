@@ -9,16 +9,19 @@ For each network, widened twice at 224 pixels:
 - ``criterion`` (first batch size only): the latent gradients in closed form, weights drawn.
 
 Each measurement is a process of its own, so that its peak memory is its own; they take turns, and
-ratios are taken pair by pair. The first iteration warms up and is not timed, except against the
-criterion, whose single pass is compared with the plain network's first. Memory that a hypernetwork
-cannot avoid is its parameters, gradients and momentum, and what the plain process needs beyond its
-own. Prints a table, writes ``benchmarks/results/iterations.json``.
+ratios are taken pair by pair. Training is measured in its steady state: in the first two iterations
+a process touches most of its memory for the first time, which can take longer than the arithmetic;
+the median of the next three counts. The criterion's single pass is compared with the plain
+network's first. Memory that a hypernetwork cannot avoid is its parameters, gradients and momentum,
+and what the plain process needs beyond its own. Memory is asked for in huge pages, as the command
+line does. Prints a table, writes ``benchmarks/results/iterations.json``.
 """
 
 from __future__ import annotations
 
 import argparse
 import json
+import os
 import resource
 import statistics
 import subprocess
@@ -47,6 +50,8 @@ MODELS = (
     "timm:efficientnet_b0",
 )
 KINDS = ("plain", "hyper", "criterion")
+WARM, TIMED = 2, 3
+"""Iterations that are not timed, and iterations that are."""
 
 
 def measure(kind: str, name: str, batch: int, size: int) -> dict[str, float]:
@@ -68,15 +73,16 @@ def measure(kind: str, name: str, batch: int, size: int) -> dict[str, float]:
         network.parameters(), lr=0.01, momentum=0.9, weight_decay=1e-4, fused=True
     )
     found: dict[str, float] = {"params": sum(p.numel() for p in network.parameters())}
-    for which in ("first", "seconds"):
+    seconds = []
+    for number in range(WARM + TIMED):
         start = time.perf_counter()
         _loss(network, (images, labels)).backward()
-        if which == "first":
+        if number == 0:
             found |= {"backward_seconds": time.perf_counter() - start, "backward_peak": _peak()}
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
-        found[which] = time.perf_counter() - start
-    return {**found, "peak": _peak()}
+        seconds.append(time.perf_counter() - start)
+    return {**found, "seconds": statistics.median(seconds[WARM:]), "peak": _peak()}
 
 
 def _criterion(
@@ -206,7 +212,10 @@ def _apart(kind: str, name: str, batch: int, size: int) -> dict[str, float]:
     """Measure in a process of its own."""
     command = [sys.executable, __file__, "--only", kind, "--model", name]
     command += ["--batch", str(batch), "--size", str(size)]
-    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
+    environment = {**os.environ, "THP_MEM_ALLOC_ENABLE": "1"}
+    output = subprocess.run(
+        command, check=True, capture_output=True, text=True, env=environment
+    ).stdout
     found: dict[str, float] = json.loads(output.splitlines()[-1])
     return found
 
