@@ -14,7 +14,8 @@ a process touches most of its memory for the first time, which can take longer t
 the median of the next three counts. The criterion's single pass is compared with the plain
 network's first. Memory that a hypernetwork cannot avoid is its parameters, gradients and momentum,
 and what the plain process needs beyond its own. Memory is asked for in huge pages, as the command
-line does. Prints a table, writes ``benchmarks/results/iterations.json``.
+line does. Prints a table, writes ``benchmarks/results/iterations.json``; pairs that are there from
+an earlier run on the same machine are added to, unless ``--fresh`` is given.
 """
 
 from __future__ import annotations
@@ -163,6 +164,7 @@ def main() -> None:
     parser.add_argument("--size", type=int, default=224)
     parser.add_argument("--repeats", type=int, default=2)
     parser.add_argument("--quick", action="store_true", help="ResNet-18, batch 4, 64 pixels, once")
+    parser.add_argument("--fresh", action="store_true", help="forget earlier runs")
     parser.add_argument("--out", type=Path)
     parser.add_argument("--only", choices=KINDS, help=argparse.SUPPRESS)
     arguments = parser.parse_args()
@@ -176,36 +178,42 @@ def main() -> None:
             )
         )
         return
-    rows = []
+    results = Path(__file__).parent / "results"
+    out = arguments.out or results / (
+        "iterations-quick.json" if arguments.quick else "iterations.json"
+    )
+    facts = {
+        "size": arguments.size,
+        "threads": torch.get_num_threads(),
+        "versions": versions(),
+        "machine": machine(),
+    }
+    rows = {} if arguments.fresh else earlier(out, facts)
     for name in arguments.model:
         for batch in arguments.batch:
-            runs: dict[str, list[dict[str, float]]] = {kind: [] for kind in KINDS}
+            runs = rows.get((name, batch), {}).get("runs") or {kind: [] for kind in KINDS}
             for _ in range(arguments.repeats):
                 for kind, done in runs.items():
                     if kind != "criterion" or batch == arguments.batch[0]:
                         done.append(_apart(kind, name, batch, arguments.size))
             summary = summarise(runs)
-            rows.append({"model": name, "batch": batch, **summary, "runs": runs})
+            rows[name, batch] = {"model": name, "batch": batch, **summary, "runs": runs}
             values = "  ".join(f"{key} {value:.3f}" for key, value in summary.items())
             print(f"{name} batch {batch}: {values}", flush=True)
     share = search_share()
     print(f"the ImageNet recipe's search costs {100 * share:.5f} % of its training's arithmetic")
-    results = Path(__file__).parent / "results"
-    out = arguments.out or results / (
-        "iterations-quick.json" if arguments.quick else "iterations.json"
-    )
-    write_json(
-        out,
-        {
-            "size": arguments.size,
-            "threads": torch.get_num_threads(),
-            "rows": rows,
-            "search_share_of_training": share,
-            "versions": versions(),
-            "machine": machine(),
-        },
-    )
+    write_json(out, {**facts, "rows": list(rows.values()), "search_share_of_training": share})
     print(f"written to {out}")
+
+
+def earlier(out: Path, facts: dict[str, Any]) -> dict[tuple[str, int], dict[str, Any]]:
+    """Return the rows of an earlier run under the same conditions, by network and batch size."""
+    if not out.is_file():
+        return {}
+    found = json.loads(out.read_text(encoding="utf-8"))
+    if any(found[key] != value for key, value in facts.items()):
+        return {}
+    return {(row["model"], row["batch"]): row for row in found["rows"]}
 
 
 def _apart(kind: str, name: str, batch: int, size: int) -> dict[str, float]:
