@@ -5,14 +5,14 @@
 
 The same JPEG images lie in class folders, in WebDataset shards, in a Parquet file and (for small
 ones) decoded in memory; next to them timm's own loader on the folders. Each is gone through for a
-few epochs of training batches, in random order; the first one warms up. Run it on a quiet machine.
+few epochs of training batches, in random order; the first one warms up. Prints a table, writes
+``benchmarks/results/loaders-SIDE.json``. Run it on a quiet machine.
 """
 
 from __future__ import annotations
 
 import argparse
 import io
-import json
 import os
 import tarfile
 import tempfile
@@ -22,10 +22,13 @@ from pathlib import Path
 
 import torch
 
+from lwdna.engine import machine, versions
 from lwdna.engine.order import train_batches
+from lwdna.files import write_json
 from lwdna.tasks.classification import ClassificationTask, DataSettings
 from training import write_images
 
+HERE = Path(__file__).parent
 Epoch = Callable[[int], Iterator[object]]
 
 
@@ -46,11 +49,14 @@ def main() -> None:
             kinds["memory"] = ours(work / "folder", arguments, in_memory=True)
         kinds["timm, folder"] = theirs(work / "folder", arguments)
         report = {kind: measure(epoch, arguments) for kind, epoch in kinds.items()}
+    print("| reads from | images per second |\n|---|---:|")
     for kind, rate in report.items():
-        print(f"{kind}: {rate} images per second")
-    if arguments.out:
-        given = {key: value for key, value in vars(arguments).items() if key != "out"}
-        arguments.out.write_text(json.dumps({**given, "rates": report}, indent=2) + "\n")
+        print(f"| {kind} | {rate} |")
+    out = arguments.out or HERE / "results" / f"loaders-{arguments.side}.json"
+    given = {key: value for key, value in vars(arguments).items() if key != "out"}
+    facts = {"seed": 0, "versions": versions(), "machine": machine()}
+    write_json(out, {**given, **facts, "images_per_second": report})
+    print(f"written to {out}")
 
 
 def measure(epoch: Epoch, arguments: argparse.Namespace) -> float:

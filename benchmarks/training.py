@@ -7,7 +7,8 @@ Both train the same timm network on the same JPEG files with the same batch, aug
 optimizer, number of reading processes and threads, each in a process of its own, in turns. The
 figure is that which each prints for its last epoch: images per second of training, without
 start-up and validation. A third run keeps all images decoded in memory. timm's script is in its
-repository, not in its wheel. Run it on a quiet machine.
+repository, not in its wheel. Prints a table, writes ``results/training-MODEL-SIDE.json`` beside this
+file. Run it on a quiet machine.
 """
 
 from __future__ import annotations
@@ -21,9 +22,13 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 from PIL import Image
+
+from lwdna.engine import machine, versions
+from lwdna.files import write_json
 
 RATE = re.compile(r"Train: (\d+) .*?\(\s*[\d.]+s,\s*([\d.]+)/s\)")
 
@@ -42,12 +47,16 @@ def main() -> None:
             line = ", ".join(f"{name} {values[-1]:.1f}" for name, values in rates.items())
             print(f"turn {turn + 1}: images per second: {line}", flush=True)
     report = summary(arguments, rates)
-    print(json.dumps(report, indent=2))
-    if arguments.out:
-        arguments.out.write_text(json.dumps(report, indent=2) + "\n")
+    print("| reads from | images per second | to timm |\n|---|---:|---:|")
+    for kind, rate in report["images_per_second"].items():
+        print(f"| {kind} | {rate} | {report['ratio_to_timm'].get(kind, 1)} |")
+    name = f"training-{arguments.model}-{arguments.side}.json"
+    out = arguments.out or Path(__file__).parent / "results" / name
+    write_json(out, report)
+    print(f"written to {out}")
 
 
-def summary(arguments: argparse.Namespace, rates: dict[str, list[float]]) -> dict[str, object]:
+def summary(arguments: argparse.Namespace, rates: dict[str, list[float]]) -> dict[str, Any]:
     """Return medians, and ratios of the runs of one turn."""
     ratios = {
         kind: statistics.median(o / t for o, t in zip(rates[kind], rates["timm"], strict=True))
@@ -60,6 +69,10 @@ def summary(arguments: argparse.Namespace, rates: dict[str, list[float]]) -> dic
         "threads": arguments.threads,
         "workers": arguments.workers,
         "device": arguments.device,
+        "channels_last": arguments.channels_last,
+        "seed": 0,
+        "versions": versions(),
+        "machine": machine(),
         "images_per_second": {k: round(statistics.median(v), 1) for k, v in rates.items()},
         "ratio_to_timm": {kind: round(ratio, 3) for kind, ratio in ratios.items()},
         "all": {kind: [round(value, 1) for value in values] for kind, values in rates.items()},
@@ -79,6 +92,8 @@ def run_timm(arguments: argparse.Namespace, data: Path, out: Path) -> float:
         "--workers", str(arguments.workers), "--device", arguments.device,
         "--log-interval", "1000000", "--output", str(out),
     ]  # fmt: skip
+    if arguments.channels_last:
+        command.append("--channels-last")
     text = run(command, arguments)
     last = [float(rate) for epoch, rate in RATE.findall(text) if int(epoch) > 0]
     if not last:
@@ -95,6 +110,7 @@ def run_ours(arguments: argparse.Namespace, data: Path, out: Path, kind: str) ->
         f"train.batch_size={arguments.batch}", f"train.epochs={arguments.epochs}",
         "train.lr=0.01", "train.warmup_epochs=0", "train.momentum=0.9",
         "train.weight_decay=1e-4",
+        f"train.channels_last={'true' if arguments.channels_last else 'false'}",
     ]  # fmt: skip
     run(command, arguments)
     lines = (out / "metrics.jsonl").read_text().splitlines()
@@ -141,6 +157,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--threads", type=int, default=2)
     parser.add_argument("--repeats", type=int, default=3)
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
+    parser.add_argument("--channels-last", action="store_true", help="on both sides")
     parser.add_argument("--out", type=Path, help="JSON file to write")
     arguments = parser.parse_args()
     if arguments.epochs < 2:
