@@ -7,8 +7,8 @@ Both train the same timm network on the same JPEG files with the same batch, aug
 optimizer, number of reading processes and threads, each in a process of its own, in turns. The
 figure is that which each prints for its last epoch: images per second of training, without
 start-up and validation. A third run keeps all images decoded in memory. timm's script is in its
-repository, not in its wheel. Prints a table, writes ``results/training-MODEL-SIDE.json`` beside this
-file. Run it on a quiet machine.
+repository, not in its wheel. Prints a table, writes ``results/training-MODEL-SIDE.json`` beside
+this file. Run it on a quiet machine.
 """
 
 from __future__ import annotations
