@@ -14,7 +14,7 @@ from lwdna.channels import trace, widened_widths
 from lwdna.errors import BudgetError
 from lwdna.methods.budget import Limits
 from lwdna.methods.keep import best_units, floors, keep_by_threshold
-from lwdna.methods.knapsack import keep_by_knapsack
+from lwdna.methods.knapsack import keep_by_full_knapsack, keep_by_knapsack
 from lwdna.methods.settings import Budget
 from networks import Branches, Chain
 
@@ -83,9 +83,10 @@ def test_the_budget_is_met_within_one_unit(graph, seed, factor, spread, floor, s
     share=st.floats(0.02, 0.98),
     resources=st.sets(st.sampled_from(["macs", "params", "memory"]), min_size=1),
     negative=st.booleans(),
+    rule=st.sampled_from([keep_by_knapsack, keep_by_full_knapsack]),
 )
 def test_a_knapsack_is_full_and_never_too_heavy(
-    graph, seed, factor, spread, floor, share, resources, negative
+    graph, seed, factor, spread, floor, share, resources, negative, rule
 ):
     widened = widened_widths(graph, factor)
     scores = _random_scores(widened, seed, spread)
@@ -102,12 +103,33 @@ def test_a_knapsack_is_full_and_never_too_heavy(
 
     if fits(widened):
         return
-    widths = keep_by_knapsack(graph, scores, least, limits).widths
+    widths = rule(graph, scores, least, limits).widths
     assert fits(widths)
     for name, width in widths.items():
         assert least[name] <= width <= widened[name]
         if width < widened[name]:
             assert not fits({**widths, name: width + 1})  # no unit more fits
+
+
+def test_a_full_knapsack_leaves_neither_macs_nor_parameters_over():
+    """Scores that fall with depth spend all MACs on early layers, which have few parameters."""
+    graph = trace(timm.create_model("regnetx_002", num_classes=100), torch.zeros(1, 3, 32, 32))
+    widened = widened_widths(graph, 2.0)
+    scores = {
+        name: 0.8**depth * values
+        for depth, (name, values) in enumerate(_random_scores(widened, 0, 0.0).items())
+    }
+    least = floors(graph, widened, 0.25, 0.25)
+    limits = Limits(graph, {"macs": graph.cost().macs, "params": graph.cost().params})
+
+    def used(rule):
+        found = limits.usage_of(rule(graph, scores, least, limits).widths)
+        return {what: found[what] / limit for what, limit in limits.allowed.items()}
+
+    plain, full = used(keep_by_knapsack), used(keep_by_full_knapsack)
+    assert plain["macs"] > 0.98
+    assert plain["params"] < 0.8
+    assert all(0.98 < share <= 1 for share in full.values())
 
 
 def test_a_knapsack_weighs_worth_against_cost():

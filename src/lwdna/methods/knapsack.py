@@ -4,6 +4,10 @@ Filling a budget with the units of most worth per cost is the greedy solution of
 (Dantzig, "Discrete-Variable Extremum Problems", Operations Research 1957). Here costs depend on
 the other widths, so that units are removed step by step and costs taken anew; greedy slimming by
 cost is how AutoSlim (arXiv 1903.11728) and NetAdapt (arXiv 1804.03230) go through a network.
+
+Of two limits one is usually met before the other, which then allows more: parameters are left over
+where MACs run out first. The full knapsack repeats the search with more weight on units that take
+much of what is left over, until both limits are used up; docs/evidence.md tells where that helps.
 """
 
 from __future__ import annotations
@@ -22,6 +26,12 @@ BoolArray = npt.NDArray[np.bool_]
 
 STEP = 1 / 32
 """Part of what is still over the budget that may go before costs are taken anew."""
+CAPACITY = ("macs", "params")
+"""Resources that a network is better for using; less memory and latency are welcome."""
+USED_UP = 0.99
+"""Part of a limit that need not be raised any further."""
+STEEPEST, HALVINGS = 2.0, 8
+"""Largest exponent of what is left over, and how often the interval of exponents is halved."""
 
 
 def keep_by_knapsack(
@@ -48,32 +58,99 @@ def keep_by_knapsack(
     Raises:
         BudgetError: the floors alone cost more than the budget, or the widened network less.
     """
+    sack = _Knapsack(graph, limits, scores, least)
+    return _kept(graph, sack.solve(), scores, least, limits, multiple)
+
+
+def keep_by_full_knapsack(
+    graph: ChannelGraph,
+    scores: Mapping[str, Tensor],
+    least: Mapping[str, int],
+    limits: Limits,
+    multiple: int = 1,
+) -> Kept:
+    """Do as :func:`keep_by_knapsack`, but leave neither MACs nor parameters over.
+
+    Where both are limited and one is left over, a unit's worth is multiplied by its share of that
+    resource to the smallest power that uses it up.
+
+    Args and errors: as :func:`keep_by_knapsack`.
+    """
+    sack = _Knapsack(graph, limits, scores, least)
+    return _kept(graph, _use_up(sack), scores, least, limits, multiple)
+
+
+def _kept(
+    graph: ChannelGraph,
+    found: IntArray,
+    scores: Mapping[str, Tensor],
+    least: Mapping[str, int],
+    limits: Limits,
+    multiple: int,
+) -> Kept:
     names = [group.name for group in graph.groups]
-    full = {name: len(scores[name]) for name in names}
-    limits.check_reachable(full, least)
-    sack = _Knapsack(
-        limits,
-        [np.sort(scores[name].double().numpy())[::-1] for name in names],
-        np.array([least[name] for name in names], dtype=np.int64),
-    )
-    sack.empty()
-    sack.fill()
-    widths = dict(zip(names, (int(width) for width in sack.widths), strict=True))
+    widths = dict(zip(names, (int(width) for width in found), strict=True))
     if multiple > 1:
         widths = rounded(widths, scores, least, limits, multiple)
     return Kept(widths, None)
 
 
+def _use_up(sack: _Knapsack) -> IntArray:
+    """Return the widths that leave least of any resource over."""
+    best = sack.solve()
+    shares = sack.shares(best)
+    slack = min(shares, key=lambda name: shares[name], default=None)
+    if slack is None or len(shares) == 1 or shares[slack] >= USED_UP:
+        return best
+    least, low, high = shares[slack], 0.0, STEEPEST
+    for _ in range(HALVINGS):
+        power = (low + high) / 2
+        widths = sack.solve(slack, power)
+        shares = sack.shares(widths)
+        if min(shares.values()) > least:
+            best, least = widths, min(shares.values())
+        if shares[slack] > min(shares.values()):  # now something else is left over
+            high = power
+        else:
+            low = power
+    return best
+
+
 class _Knapsack:
     """The widths on their way from all units to those that the limits allow."""
 
-    def __init__(self, limits: Limits, scores: list[FloatArray], least: IntArray) -> None:
-        lowest = min(0.0, *(float(group[-1]) for group in scores))
-        self._worth = [group - lowest for group in scores]
+    def __init__(
+        self,
+        graph: ChannelGraph,
+        limits: Limits,
+        scores: Mapping[str, Tensor],
+        least: Mapping[str, int],
+    ) -> None:
+        names = [group.name for group in graph.groups]
+        limits.check_reachable({name: len(scores[name]) for name in names}, least)
+        ordered = [np.sort(scores[name].double().numpy())[::-1] for name in names]
+        lowest = min(0.0, *(float(group[-1]) for group in ordered))
+        self._worth = [group - lowest for group in ordered]
         self._limits = limits
-        self._least = least
-        self._most = np.array([len(group) for group in scores], dtype=np.int64)
+        self._least = np.array([least[name] for name in names], dtype=np.int64)
+        self._most = np.array([len(group) for group in ordered], dtype=np.int64)
         self.widths = self._most.copy()
+        self._slack: str | None = None
+        self._power = 0.0
+
+    def solve(self, slack: str | None = None, power: float = 0.0) -> IntArray:
+        """Return widths within the limits; a unit's share of ``slack`` to ``power`` adds worth."""
+        self.widths = self._most.copy()
+        self._slack, self._power = slack, power
+        self.empty()
+        self.fill()
+        return self.widths
+
+    def shares(self, widths: IntArray) -> dict[str, float]:
+        """Return what part of each limit on capacity is used."""
+        usage = self._limits.usage(widths[None])
+        allowed = self._limits.allowed
+        return {name: float(usage[name][0]) / allowed[name] for name in CAPACITY if name in usage}
 
     def empty(self) -> None:
         """Remove units until all limits are met."""
@@ -81,6 +158,7 @@ class _Knapsack:
         while excess:
             saved = self._limits.differences(self.widths, -1)
             cost = np.sum([saved[name] / self._limits.allowed[name] for name in excess], axis=0)
+            cost = cost / self._favour(saved)
             owners, ratios = self._candidates(cost)
             order = np.lexsort((-cost[owners], ratios))[: int(np.isfinite(ratios).sum())]
             owners = owners[order]
@@ -110,8 +188,16 @@ class _Knapsack:
                     for group, width in zip(self._worth, self.widths, strict=True)
                 ]
             )
-            ratios = np.where(fitting, _ratio(worth, np.asarray(cost)), -np.inf)
+            ratios = np.where(fitting, _ratio(worth, cost / self._favour(added)), -np.inf)
             self.widths[int(ratios.argmax())] += 1
+
+    def _favour(self, amounts: Mapping[str, FloatArray]) -> FloatArray:
+        """Return by what a unit of each group is worth more, (groups,)."""
+        if self._slack is None:
+            return np.ones(len(self.widths))
+        share = amounts[self._slack] / self._limits.allowed[self._slack]
+        favour: FloatArray = np.maximum(share, np.finfo(np.float64).tiny) ** self._power
+        return favour
 
     def _excess(self) -> dict[str, float]:
         """Return by how much each limit is exceeded that is."""

@@ -21,7 +21,7 @@ from lwdna.errors import DataError
 from lwdna.methods.budget import Limits
 from lwdna.methods.criteria import CRITERIA, Loss, Problem, Scores
 from lwdna.methods.keep import Kept, best_units, floors, keep_by_threshold
-from lwdna.methods.knapsack import keep_by_knapsack
+from lwdna.methods.knapsack import keep_by_full_knapsack, keep_by_knapsack
 from lwdna.methods.prepare import Trained, check, fresh, warmed
 from lwdna.methods.settings import Budget, ShrinkSettings
 from lwdna.methods.warmup import Course
@@ -34,7 +34,11 @@ NORMS: dict[str, Callable[[Tensor], Tensor]] = {
 """By what the scores of a group are divided. The l2 norm: Molchanov et al., ICLR 2017, equation 8
 (arXiv 1611.06440)."""
 
-KEEP_RULES = {"threshold": keep_by_threshold, "knapsack": keep_by_knapsack}
+KEEP_RULES = {
+    "threshold": keep_by_threshold,
+    "knapsack": keep_by_knapsack,
+    "knapsack-full": keep_by_full_knapsack,
+}
 """How scores decide which units stay."""
 
 

@@ -101,9 +101,10 @@ class ShrinkSettings(Settings):
     normalize: Literal["none", "group-mean", "group-l2"] = "none"
     """Whether scores are compared as they are (the paper) or relative to their group's mean or
     l2 norm."""
-    keep: Literal["threshold", "knapsack"] | None = None
-    """Whether the best scores stay (the paper) or the best scores for what the units cost. None is
-    the knapsack, but for criteria whose scores are only places in an order."""
+    keep: Literal["threshold", "knapsack", "knapsack-full"] | None = None
+    """Whether the best scores stay (the paper) or the best scores for what the units cost, or these
+    tilted so that neither MACs nor parameters are left over. None is the knapsack, but for criteria
+    whose scores are only places in an order."""
     floor: float = Field(default=0.25, ge=0, le=1)
     """Fraction of the widened units of a group that always stays."""
     linear_floor: float = Field(default=0.25, ge=0, le=1)
