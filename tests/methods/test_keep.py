@@ -14,7 +14,7 @@ from lwdna.channels import trace, widened_widths
 from lwdna.errors import BudgetError
 from lwdna.methods.budget import Limits
 from lwdna.methods.keep import best_units, floors, keep_by_threshold
-from lwdna.methods.knapsack import keep_by_full_knapsack, keep_by_knapsack
+from lwdna.methods.knapsack import keep_by_knapsack
 from lwdna.methods.settings import Budget
 from networks import Branches, Chain
 
@@ -83,10 +83,10 @@ def test_the_budget_is_met_within_one_unit(graph, seed, factor, spread, floor, s
     share=st.floats(0.02, 0.98),
     resources=st.sets(st.sampled_from(["macs", "params", "memory"]), min_size=1),
     negative=st.booleans(),
-    rule=st.sampled_from([keep_by_knapsack, keep_by_full_knapsack]),
+    full=st.booleans(),
 )
 def test_a_knapsack_is_full_and_never_too_heavy(
-    graph, seed, factor, spread, floor, share, resources, negative, rule
+    graph, seed, factor, spread, floor, share, resources, negative, full
 ):
     widened = widened_widths(graph, factor)
     scores = _random_scores(widened, seed, spread)
@@ -103,7 +103,7 @@ def test_a_knapsack_is_full_and_never_too_heavy(
 
     if fits(widened):
         return
-    widths = rule(graph, scores, least, limits).widths
+    widths = keep_by_knapsack(graph, scores, least, limits, full=full).widths
     assert fits(widths)
     for name, width in widths.items():
         assert least[name] <= width <= widened[name]
@@ -122,11 +122,12 @@ def test_a_full_knapsack_leaves_neither_macs_nor_parameters_over():
     least = floors(graph, widened, 0.25, 0.25)
     limits = Limits(graph, {"macs": graph.cost().macs, "params": graph.cost().params})
 
-    def used(rule):
-        found = limits.usage_of(rule(graph, scores, least, limits).widths)
+    def used(full):
+        kept = keep_by_knapsack(graph, scores, least, limits, full=full)
+        found = limits.usage_of(kept.widths)
         return {what: found[what] / limit for what, limit in limits.allowed.items()}
 
-    plain, full = used(keep_by_knapsack), used(keep_by_full_knapsack)
+    plain, full = used(full=False), used(full=True)
     assert plain["macs"] > 0.98
     assert plain["params"] < 0.8
     assert all(0.98 < share <= 1 for share in full.values())

@@ -40,6 +40,8 @@ def keep_by_knapsack(
     least: Mapping[str, int],
     limits: Limits,
     multiple: int = 1,
+    *,
+    full: bool = False,
 ) -> Kept:
     """Remove the units that bring the least for what they cost until the budget is met.
 
@@ -54,41 +56,21 @@ def keep_by_knapsack(
         least: floor by group.
         limits: what the network may cost.
         multiple: round widths to a multiple, as far as the widened width allows.
+        full: leave neither MACs nor parameters over. Where both are limited and one is left over,
+            a unit's worth is multiplied by its share of that resource, to the smallest power that
+            uses it up.
 
     Raises:
         BudgetError: the floors alone cost more than the budget, or the widened network less.
     """
-    sack = _Knapsack(graph, limits, scores, least)
-    return _kept(graph, sack.solve(), scores, least, limits, multiple)
-
-
-def keep_by_full_knapsack(
-    graph: ChannelGraph,
-    scores: Mapping[str, Tensor],
-    least: Mapping[str, int],
-    limits: Limits,
-    multiple: int = 1,
-) -> Kept:
-    """Do as :func:`keep_by_knapsack`, but leave neither MACs nor parameters over.
-
-    Where both are limited and one is left over, a unit's worth is multiplied by its share of that
-    resource to the smallest power that uses it up.
-
-    Args and errors: as :func:`keep_by_knapsack`.
-    """
-    sack = _Knapsack(graph, limits, scores, least)
-    return _kept(graph, _use_up(sack), scores, least, limits, multiple)
-
-
-def _kept(
-    graph: ChannelGraph,
-    found: IntArray,
-    scores: Mapping[str, Tensor],
-    least: Mapping[str, int],
-    limits: Limits,
-    multiple: int,
-) -> Kept:
     names = [group.name for group in graph.groups]
+    limits.check_reachable({name: len(scores[name]) for name in names}, least)
+    sack = _Knapsack(
+        limits,
+        [np.sort(scores[name].double().numpy())[::-1] for name in names],
+        np.array([least[name] for name in names], dtype=np.int64),
+    )
+    found = _use_up(sack) if full else sack.solve()
     widths = dict(zip(names, (int(width) for width in found), strict=True))
     if multiple > 1:
         widths = rounded(widths, scores, least, limits, multiple)
@@ -119,21 +101,12 @@ def _use_up(sack: _Knapsack) -> IntArray:
 class _Knapsack:
     """The widths on their way from all units to those that the limits allow."""
 
-    def __init__(
-        self,
-        graph: ChannelGraph,
-        limits: Limits,
-        scores: Mapping[str, Tensor],
-        least: Mapping[str, int],
-    ) -> None:
-        names = [group.name for group in graph.groups]
-        limits.check_reachable({name: len(scores[name]) for name in names}, least)
-        ordered = [np.sort(scores[name].double().numpy())[::-1] for name in names]
-        lowest = min(0.0, *(float(group[-1]) for group in ordered))
-        self._worth = [group - lowest for group in ordered]
+    def __init__(self, limits: Limits, scores: list[FloatArray], least: IntArray) -> None:
+        lowest = min(0.0, *(float(group[-1]) for group in scores))
+        self._worth = [group - lowest for group in scores]
         self._limits = limits
-        self._least = np.array([least[name] for name in names], dtype=np.int64)
-        self._most = np.array([len(group) for group in ordered], dtype=np.int64)
+        self._least = least
+        self._most = np.array([len(group) for group in scores], dtype=np.int64)
         self.widths = self._most.copy()
         self._slack: str | None = None
         self._power = 0.0
@@ -158,8 +131,7 @@ class _Knapsack:
         while excess:
             saved = self._limits.differences(self.widths, -1)
             cost = np.sum([saved[name] / self._limits.allowed[name] for name in excess], axis=0)
-            cost = cost / self._favour(saved)
-            owners, ratios = self._candidates(cost)
+            owners, ratios = self._candidates(cost, self._favour(saved))
             order = np.lexsort((-cost[owners], ratios))[: int(np.isfinite(ratios).sum())]
             owners = owners[order]
             going = np.ones(len(owners), dtype=np.bool_)
@@ -188,15 +160,17 @@ class _Knapsack:
                     for group, width in zip(self._worth, self.widths, strict=True)
                 ]
             )
-            ratios = np.where(fitting, _ratio(worth, cost / self._favour(added)), -np.inf)
+            worth *= self._favour(added)
+            ratios = np.where(fitting, _ratio(worth, np.asarray(cost)), -np.inf)
             self.widths[int(ratios.argmax())] += 1
 
     def _favour(self, amounts: Mapping[str, FloatArray]) -> FloatArray:
         """Return by what a unit of each group is worth more, (groups,)."""
         if self._slack is None:
             return np.ones(len(self.widths))
-        share = amounts[self._slack] / self._limits.allowed[self._slack]
-        favour: FloatArray = np.maximum(share, np.finfo(np.float64).tiny) ** self._power
+        favour: FloatArray = (
+            amounts[self._slack] / self._limits.allowed[self._slack]
+        ) ** self._power
         return favour
 
     def _excess(self) -> dict[str, float]:
@@ -205,14 +179,14 @@ class _Knapsack:
         over = {name: float(usage[name][0] - limit) for name, limit in self._limits.allowed.items()}
         return {name: amount for name, amount in over.items() if amount > 0}
 
-    def _candidates(self, cost: FloatArray) -> tuple[IntArray, FloatArray]:
+    def _candidates(self, cost: FloatArray, favour: FloatArray) -> tuple[IntArray, FloatArray]:
         """Return the units that may go: the group of each, and its worth per cost."""
         parts = [
             worth[low:width]
             for worth, low, width in zip(self._worth, self._least, self.widths, strict=True)
         ]
         owners = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
-        return owners, _ratio(np.concatenate(parts), cost[owners])
+        return owners, _ratio(np.concatenate(parts) * favour[owners], cost[owners])
 
 
 def _ratio(worth: FloatArray, cost: FloatArray) -> FloatArray:

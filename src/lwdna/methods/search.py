@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
+from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -21,7 +22,7 @@ from lwdna.errors import DataError
 from lwdna.methods.budget import Limits
 from lwdna.methods.criteria import CRITERIA, Loss, Problem, Scores
 from lwdna.methods.keep import Kept, best_units, floors, keep_by_threshold
-from lwdna.methods.knapsack import keep_by_full_knapsack, keep_by_knapsack
+from lwdna.methods.knapsack import keep_by_knapsack
 from lwdna.methods.prepare import Trained, check, fresh, warmed
 from lwdna.methods.settings import Budget, ShrinkSettings
 from lwdna.methods.warmup import Course
@@ -34,10 +35,10 @@ NORMS: dict[str, Callable[[Tensor], Tensor]] = {
 """By what the scores of a group are divided. The l2 norm: Molchanov et al., ICLR 2017, equation 8
 (arXiv 1611.06440)."""
 
-KEEP_RULES = {
+KEEP_RULES: dict[str, Callable[..., Kept]] = {
     "threshold": keep_by_threshold,
     "knapsack": keep_by_knapsack,
-    "knapsack-full": keep_by_full_knapsack,
+    "knapsack-full": partial(keep_by_knapsack, full=True),
 }
 """How scores decide which units stay."""
 
