@@ -182,12 +182,15 @@ def main() -> None:
     out = arguments.out or results / (
         "iterations-quick.json" if arguments.quick else "iterations.json"
     )
+    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     facts = {
+        "huge_pages": os.environ["THP_MEM_ALLOC_ENABLE"] == "1",
         "size": arguments.size,
         "threads": torch.get_num_threads(),
         "versions": versions(),
         "machine": machine(),
     }
+    share = search_share()
     rows = {} if arguments.fresh else earlier(out, facts)
     for name in arguments.model:
         for batch in arguments.batch:
@@ -200,9 +203,10 @@ def main() -> None:
             rows[name, batch] = {"model": name, "batch": batch, **summary, "runs": runs}
             values = "  ".join(f"{key} {value:.3f}" for key, value in summary.items())
             print(f"{name} batch {batch}: {values}", flush=True)
-    share = search_share()
+            write_json(
+                out, {**facts, "rows": list(rows.values()), "search_share_of_training": share}
+            )
     print(f"the ImageNet recipe's search costs {100 * share:.5f} % of its training's arithmetic")
-    write_json(out, {**facts, "rows": list(rows.values()), "search_share_of_training": share})
     print(f"written to {out}")
 
 
@@ -211,7 +215,7 @@ def earlier(out: Path, facts: dict[str, Any]) -> dict[tuple[str, int], dict[str,
     if not out.is_file():
         return {}
     found = json.loads(out.read_text(encoding="utf-8"))
-    if any(found[key] != value for key, value in facts.items()):
+    if any(found.get(key) != value for key, value in facts.items()):
         return {}
     return {(row["model"], row["batch"]): row for row in found["rows"]}
 
@@ -220,10 +224,7 @@ def _apart(kind: str, name: str, batch: int, size: int) -> dict[str, float]:
     """Measure in a process of its own."""
     command = [sys.executable, __file__, "--only", kind, "--model", name]
     command += ["--batch", str(batch), "--size", str(size)]
-    environment = {**os.environ, "THP_MEM_ALLOC_ENABLE": "1"}
-    output = subprocess.run(
-        command, check=True, capture_output=True, text=True, env=environment
-    ).stdout
+    output = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     found: dict[str, float] = json.loads(output.splitlines()[-1])
     return found
 

@@ -344,7 +344,7 @@ app.command("list")(list_)
 
 def main() -> None:
     """Run the command line."""
-    # Training allocates its large tensors anew in every iteration. Unless memory is asked for in
-    # huge pages, a CPU spends up to a third of its time on handing it out (docs/running.md).
+    # Training allocates its large tensors anew in every iteration; in huge pages a CPU spends less
+    # of its time on handing out memory (docs/running.md).
     os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     app()
