@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+from functools import partial
+
 import numpy as np
 import pytest
 import timm
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from torch import nn
+from torch import Tensor, nn
 
 from lwdna.channels import trace, widened_widths
 from lwdna.errors import BudgetError
 from lwdna.methods.budget import Limits
 from lwdna.methods.keep import best_units, floors, keep_by_threshold
 from lwdna.methods.knapsack import keep_by_knapsack
+from lwdna.methods.proportional import keep_in_proportion
 from lwdna.methods.settings import Budget
 from networks import Branches, Chain
 
@@ -83,10 +86,12 @@ def test_the_budget_is_met_within_one_unit(graph, seed, factor, spread, floor, s
     share=st.floats(0.02, 0.98),
     resources=st.sets(st.sampled_from(["macs", "params", "memory"]), min_size=1),
     negative=st.booleans(),
-    full=st.booleans(),
+    keep=st.sampled_from(
+        [keep_by_knapsack, partial(keep_by_knapsack, full=True), keep_in_proportion]
+    ),
 )
 def test_a_knapsack_is_full_and_never_too_heavy(
-    graph, seed, factor, spread, floor, share, resources, negative, full
+    graph, seed, factor, spread, floor, share, resources, negative, keep
 ):
     widened = widened_widths(graph, factor)
     scores = _random_scores(widened, seed, spread)
@@ -103,7 +108,7 @@ def test_a_knapsack_is_full_and_never_too_heavy(
 
     if fits(widened):
         return
-    widths = keep_by_knapsack(graph, scores, least, limits, full=full).widths
+    widths = keep(graph, scores, least, limits).widths
     assert fits(widths)
     for name, width in widths.items():
         assert least[name] <= width <= widened[name]
@@ -149,6 +154,105 @@ def test_a_knapsack_weighs_worth_against_cost():
     # the lowest score is b's 2; a's 6 brings 6 / 18 per MAC, less than b's 2 / 3
     assert keep_by_threshold(graph, scores, least, limits).widths == {"0": 2, "2": 1}
     assert keep_by_knapsack(graph, scores, least, limits).widths == {"0": 1, "2": 2}
+
+
+class Parallel(nn.Module):
+    """Three branches of one layer each, which cost 27 x 256, 27 x 64 and 27 x 16 MACs a channel."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.branches = nn.ModuleList(
+            nn.Conv2d(3, 40, 3, stride=stride, padding=1, bias=False) for stride in (1, 2, 4)
+        )
+        self.heads = nn.ModuleList(nn.Linear(40, 5, bias=False) for _ in range(3))
+
+    def forward(self, x: Tensor) -> Tensor:
+        parts = zip(self.branches, self.heads, strict=True)
+        return sum(head(branch(x).relu().mean((2, 3))) for branch, head in parts)
+
+
+PARALLEL = trace(Parallel(), torch.zeros(1, 3, 16, 16))
+
+
+def _of_sums(graph, widened, sums):
+    """Scores of groups, so that they add up to ``sums``, in the graph's order."""
+    return {
+        group.name: torch.full((widened[group.name],), total / widened[group.name]).double()
+        for group, total in zip(graph.groups, sums, strict=True)
+    }
+
+
+def test_units_cost_in_proportion_to_what_their_group_is_worth():
+    widened = widened_widths(PARALLEL, 4.0)
+    scores = _of_sums(PARALLEL, widened, [1.0, 2.0, 0.1])
+    limits = Limits(PARALLEL, {"macs": 400_000})
+    least = dict.fromkeys(widened, 1)
+    widths = keep_in_proportion(PARALLEL, scores, least, limits, prior=0.0).widths
+    one, two, three = (
+        width * (27 * positions + 5)
+        for width, positions in zip(widths.values(), (256, 64, 16), strict=True)
+    )
+    assert two / one == pytest.approx(2.0, rel=0.1)  # whole units
+    assert three / one == pytest.approx(0.1, rel=0.1)
+
+
+@pytest.mark.parametrize("resources", [("macs",), ("params",), ("macs", "params")])
+def test_who_trusts_the_baseline_alone_gets_the_baseline(resources):
+    widened = widened_widths(PARALLEL, 4.0)
+    limits = Limits(PARALLEL, dict.fromkeys(resources, 0.0))
+    limits = Limits(PARALLEL, limits.usage_of())
+    scores = _random_scores(widened, 0, 4.0)
+    least = dict.fromkeys(widened, 1)
+    widths = keep_in_proportion(PARALLEL, scores, least, limits, prior=1.0).widths
+    assert widths == PARALLEL.widths
+
+
+@settings(deadline=None, max_examples=50)
+@given(graph=st.sampled_from(GRAPHS), seed=st.integers(0, 10**6))
+def test_widths_are_the_optimum_of_a_geometric_programme(graph, seed):
+    """Any widths are best for the worths that they imply: none better may be found, none worse."""
+    graph = graph.at({name: 16 * width for name, width in graph.widths.items()})
+    widened = widened_widths(graph, 2.0)
+    generator = np.random.default_rng(seed)
+    best = np.array([int(generator.uniform(0.4, 1.6) * graph.widths[g.name]) for g in graph.groups])
+    limits = Limits(graph, {"macs": 0})
+    limits = Limits(graph, {"macs": int(limits.usage(best[None])["macs"][0])})
+    worths = best * limits.differences(best, 1)["macs"]
+    worths /= worths.sum()
+    scores, least = _of_sums(graph, widened, worths), dict.fromkeys(widened, 1)
+    widths = keep_in_proportion(graph, scores, least, limits, prior=0.0).widths
+    found = np.array([widths[group.name] for group in graph.groups])
+    assert (worths * np.log(found / best)).sum() == pytest.approx(0, abs=0.02)
+
+
+def test_reversed_scores_give_most_to_what_was_worth_least():
+    widened = widened_widths(PARALLEL, 4.0)
+    limits = Limits(PARALLEL, {"params": 3 * 40 * 32})
+    least = dict.fromkeys(widened, 1)
+    found = [
+        list(
+            keep_in_proportion(
+                PARALLEL,
+                _of_sums(PARALLEL, widened, [sign * 1.0, sign * 2.0, sign * 4.0]),
+                least,
+                limits,
+                prior=0.0,
+            ).widths.values()
+        )
+        for sign in (1, -1)
+    ]
+    assert found[0] == sorted(found[0])
+    assert found[1] == found[0][::-1]
+
+
+def test_a_group_without_any_worth_gets_what_no_other_can_use():
+    widened = widened_widths(PARALLEL, 4.0)
+    scores = _of_sums(PARALLEL, widened, [1.0, 0.0, 1.0])
+    least = dict.fromkeys(widened, 3)
+    limits = Limits(PARALLEL, {"macs": 400_000})
+    widths = keep_in_proportion(PARALLEL, scores, least, limits).widths
+    above = list(widths.values())[1] - 3
+    assert above * (27 * 64 + 5) < 27 * 256 + 5
 
 
 @settings(deadline=None, max_examples=100)

@@ -106,7 +106,7 @@ def test_the_uniform_control_keeps_the_same_fraction_of_every_group(multiple):
 
 def test_scores_that_are_only_an_order_are_kept_by_a_threshold_unless_told_otherwise():
     rules = {name: _shrink(criterion=name).found["keep"] for name in ("snip", "random")}
-    assert rules == {"snip": "knapsack", "random": "threshold"}
+    assert rules == {"snip": "proportional", "random": "threshold"}
     assert _shrink(criterion="random", keep="knapsack").found["keep"] == "knapsack"
 
 

@@ -182,6 +182,7 @@ def test_a_trained_network_is_scored_with_its_weights_and_sliced_exactly():
     wanted = resize(model, trace(model, torch.zeros(1, 3, 16, 16)), found.units, init="slice")
     images = torch.randn(3, 3, 16, 16)
     assert torch.equal(found.network.eval()(images), wanted.eval()(images))
+    assert found.architecture.found["keep"] == "knapsack"  # trained units are worth what they score
     # scored are the weights given, not fresh ones
     louder = copy.deepcopy(model)
     group = next(name for name, width in found.architecture.widths.items() if width > 1)

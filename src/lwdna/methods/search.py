@@ -20,11 +20,12 @@ from lwdna.architecture import Architecture, ModelSource
 from lwdna.channels import ChannelGraph, Edits, resize, trace, widened_widths
 from lwdna.errors import DataError
 from lwdna.methods.budget import Limits
-from lwdna.methods.criteria import CRITERIA, Loss, Problem, Scores
+from lwdna.methods.criteria import CRITERIA, Criterion, Loss, Problem, Scores
 from lwdna.methods.keep import Kept, best_units, floors, keep_by_threshold
 from lwdna.methods.knapsack import keep_by_knapsack
 from lwdna.methods.prepare import Trained, check, fresh, warmed
-from lwdna.methods.settings import Budget, ShrinkSettings
+from lwdna.methods.proportional import keep_in_proportion
+from lwdna.methods.settings import Budget, KeepName, ShrinkSettings
 from lwdna.methods.warmup import Course
 from lwdna.models import resolve_name
 
@@ -35,10 +36,11 @@ NORMS: dict[str, Callable[[Tensor], Tensor]] = {
 """By what the scores of a group are divided. The l2 norm: Molchanov et al., ICLR 2017, equation 8
 (arXiv 1611.06440)."""
 
-KEEP_RULES: dict[str, Callable[..., Kept]] = {
+KEEP_RULES: dict[KeepName, Callable[..., Kept]] = {
     "threshold": keep_by_threshold,
     "knapsack": keep_by_knapsack,
     "knapsack-full": partial(keep_by_knapsack, full=True),
+    "proportional": keep_in_proportion,
 }
 """How scores decide which units stay."""
 
@@ -150,8 +152,9 @@ def search(
     kept_weights = deepcopy(wide) if settings.inherit and whole is None else None
     scores = _comparable(criterion.score(problem), settings)
     del problem
-    keep = settings.keep or ("threshold" if criterion.ranks else "knapsack")
-    kept = KEEP_RULES[keep](graph, scores, least, limits, settings.multiple)
+    keep = settings.keep or _usual_rule(criterion, trained)
+    options = {"prior": settings.prior} if keep == "proportional" else {}
+    kept = KEEP_RULES[keep](graph, scores, least, limits, settings.multiple, **options)
     architecture = Architecture.of(
         graph,
         tuple(example_inputs.shape[1:]),
@@ -168,6 +171,17 @@ def search(
         kept_weights = whole.bake()
     network = resize(kept_weights, graph.at(widened), units, init="slice", inexact="allow")
     return replace(found, network=network)
+
+
+def _usual_rule(criterion: Criterion, trained: Trained | None) -> KeepName:
+    """Return the keep rule of a recipe that names none.
+
+    Fresh units of a group differ by chance, so that only the group's sum of scores says something;
+    trained ones are worth what they score. Places in an order cannot be summed at all.
+    """
+    if criterion.ranks:
+        return "threshold"
+    return "knapsack" if trained else "proportional"
 
 
 def _comparable(scores: Scores, settings: ShrinkSettings) -> Scores:

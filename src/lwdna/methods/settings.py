@@ -26,6 +26,9 @@ CriterionName = Literal[
 ]
 """How units are scored: the keys of :data:`lwdna.methods.criteria.CRITERIA`."""
 
+KeepName = Literal["threshold", "knapsack", "knapsack-full", "proportional"]
+"""How scores become widths: the keys of :data:`lwdna.methods.search.KEEP_RULES`."""
+
 
 class Budget(Settings):
     """How much the network found may cost, as fractions of the baseline or the widened network."""
@@ -101,10 +104,14 @@ class ShrinkSettings(Settings):
     normalize: Literal["none", "group-mean", "group-l2"] = "none"
     """Whether scores are compared as they are (the paper) or relative to their group's mean or
     l2 norm."""
-    keep: Literal["threshold", "knapsack", "knapsack-full"] | None = None
-    """Whether the best scores stay (the paper) or the best scores for what the units cost, or these
-    tilted so that neither MACs nor parameters are left over. None is the knapsack, but for criteria
-    whose scores are only places in an order."""
+    keep: KeepName | None = None
+    """Whether the best scores stay (the paper), the best scores for what the units cost, these
+    tilted so that neither MACs nor parameters are left over, or units in proportion to what their
+    group is worth. None is ``proportional`` for fresh weights, ``knapsack`` for trained ones and
+    ``threshold`` for criteria whose scores are only places in an order."""
+    prior: float = Field(default=0.5, ge=0, le=1)
+    """How far ``keep: proportional`` trusts the baseline's own widths: 0 reads the scores alone, 1
+    the baseline alone."""
     floor: float = Field(default=0.25, ge=0, le=1)
     """Fraction of the widened units of a group that always stays."""
     linear_floor: float = Field(default=0.25, ge=0, le=1)

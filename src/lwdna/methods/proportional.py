@@ -1,0 +1,92 @@
+"""Widths in proportion to what the groups are worth, with the baseline's own widths as a prior.
+
+Let a network of widths n be worth
+
+    U(n) = sum over groups g of S_g log n_g,
+
+so that every further unit of a group adds less. Under a budget U is largest where n_g dC/dn_g is in
+proportion to S_g, C the cost, unless a floor or the widened width is in the way: what the units of
+a group cost together follows what the group is worth. The cost is a sum of products of widths, so
+this is a geometric programme (Boyd et al., "A tutorial on geometric programming", Optimization and
+Engineering 2007), and in the logarithms of the widths there is one optimum. Where a unit's worth
+does not fall, as in the knapsack, groups run to their floors and to their widened widths instead.
+
+Whoever designed the baseline chose widths, too. They are the optimum for the worths
+
+    P_g = n_g dC/dn_g  at the baseline's widths,
+
+and these are as good a guess as scores from two mini-batches: S_g is the product of
+(sum of the group's scores) ** (1 - prior) and P_g ** prior. docs/evidence.md has the trials.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lwdna.channels import ChannelGraph
+from lwdna.methods.budget import FloatArray, Limits
+from lwdna.methods.keep import Kept
+from lwdna.methods.knapsack import keep_by_knapsack
+
+LEAST_SHARE = 1e-12
+"""What a group of no worth is given of the largest worth, so that products can compare it."""
+
+
+def keep_in_proportion(
+    graph: ChannelGraph,
+    scores: Mapping[str, Tensor],
+    least: Mapping[str, int],
+    limits: Limits,
+    multiple: int = 1,
+    *,
+    prior: float = 0.5,
+) -> Kept:
+    """Give every group units that cost in proportion to what the group is worth.
+
+    The k-th unit of a group is worth S / (k - 1/2), about what log n grows by; a knapsack of such
+    units is filled up. Within a group the best units stay.
+
+    Args:
+        graph: channel graph of the baseline.
+        scores: one score per widened unit by group, all of one sign; larger is better. A group of
+            negative scores (reversed ones) is worth the reciprocal of their sum's size.
+        least: floor by group.
+        limits: what the network may cost.
+        multiple: round widths to a multiple, as far as the widened width allows.
+        prior: 0 believes the scores alone, 1 the baseline's widths alone.
+
+    Raises:
+        BudgetError: the floors alone cost more than the budget, or the widened network less.
+    """
+    names = [group.name for group in graph.groups]
+    sums = np.array([float(scores[name].double().sum()) for name in names])
+    if sums.min() < 0:
+        sums = -1 / np.minimum(sums, LEAST_SHARE * sums.min())
+    worths = _shares(sums) ** (1 - prior) * _shares(_implied(graph, limits)) ** prior
+    harmonic = {
+        name: worth / (torch.arange(len(scores[name]), dtype=torch.float64) + 0.5)
+        for name, worth in zip(names, worths, strict=True)
+    }
+    return keep_by_knapsack(graph, harmonic, least, limits, multiple)
+
+
+def _implied(graph: ChannelGraph, limits: Limits) -> FloatArray:
+    """Return the worths for which the baseline's widths are best, all resources alike."""
+    widths = np.array([graph.widths[group.name] for group in graph.groups], dtype=np.int64)
+    amounts = limits.differences(widths, 1)
+    total: FloatArray = widths * np.sum(
+        [amounts[name] / allowed for name, allowed in limits.allowed.items()], axis=0
+    )
+    return total
+
+
+def _shares(worths: FloatArray) -> FloatArray:
+    largest = worths.max()
+    if largest <= 0:
+        return np.ones_like(worths)
+    shares: FloatArray = np.maximum(worths / largest, LEAST_SHARE)
+    return shares
