@@ -8,6 +8,7 @@ from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
+import torch
 from torch import Tensor
 
 from lwdna.channels import ChannelGraph
@@ -37,6 +38,14 @@ def floors(
         )
         for group in graph.groups
     }
+
+
+def diminishing(worth: float, units: int) -> Tensor:
+    """Return scores of units, (units,), that make a group of n of them worth ``worth`` log n.
+
+    The k-th unit adds log k - log(k - 1), close to 1 / (k - 1/2).
+    """
+    return worth / (torch.arange(units, dtype=torch.float64) + 0.5)
 
 
 def keep_by_threshold(

@@ -24,12 +24,11 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 import numpy as np
-import torch
 from torch import Tensor
 
 from lwdna.channels import ChannelGraph
 from lwdna.methods.budget import FloatArray, Limits
-from lwdna.methods.keep import Kept
+from lwdna.methods.keep import Kept, diminishing
 from lwdna.methods.knapsack import keep_by_knapsack
 
 LEAST_SHARE = 1e-12
@@ -47,8 +46,8 @@ def keep_in_proportion(
 ) -> Kept:
     """Give every group units that cost in proportion to what the group is worth.
 
-    The k-th unit of a group is worth S / (k - 1/2), about what log n grows by; a knapsack of such
-    units is filled up. Within a group the best units stay.
+    A knapsack is filled with units of which each adds less than the one before it in its group;
+    within a group the best stay.
 
     Args:
         graph: channel graph of the baseline.
@@ -67,11 +66,11 @@ def keep_in_proportion(
     if sums.min() < 0:
         sums = -1 / np.minimum(sums, LEAST_SHARE * sums.min())
     worths = _shares(sums) ** (1 - prior) * _shares(_implied(graph, limits)) ** prior
-    harmonic = {
-        name: worth / (torch.arange(len(scores[name]), dtype=torch.float64) + 0.5)
+    falling = {
+        name: diminishing(float(worth), len(scores[name]))
         for name, worth in zip(names, worths, strict=True)
     }
-    return keep_by_knapsack(graph, harmonic, least, limits, multiple)
+    return keep_by_knapsack(graph, falling, least, limits, multiple)
 
 
 def _implied(graph: ChannelGraph, limits: Limits) -> FloatArray:

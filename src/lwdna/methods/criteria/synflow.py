@@ -22,7 +22,7 @@ from lwdna.errors import TrainingError
 from lwdna.hypernet import generated_weights
 from lwdna.methods.criteria.gates import GateGradients, gate, sites, transformed
 from lwdna.methods.criteria.problem import Problem, Scores
-from lwdna.methods.keep import floors
+from lwdna.methods.keep import diminishing, floors
 
 ROUNDS = 10
 """The paper takes 100; it also goes to a thousandth of the weights, here floors end the search."""
@@ -77,7 +77,7 @@ def synflow_expectation(problem: Problem) -> Scores:
     found = flow.through(None)
     whole = flow.whole or 1.0
     return {
-        name: float(values.sum()) / whole / (torch.arange(len(values), dtype=torch.float64) + 0.5)
+        name: diminishing(float(values.sum()) / whole, len(values))
         for name, values in found.items()
     }
 
