@@ -37,7 +37,7 @@ def run(recipe: Recipe, task: Task, trial: dict[str, Any]) -> dict[str, Any]:
         found = train(network, task, recipe.train, Path(folder), seed=trial["seed"])
         lines = (Path(folder) / "metrics.jsonl").read_text(encoding="utf-8").splitlines()
     epochs = [json.loads(line) for line in lines]
-    cost = graph.cost(graph.complete(trial["widths"]))
+    cost = graph.cost(trial["widths"])
     halves = {
         half: round(float(found.outcomes[examples_of(half, task.eval_size)].mean()), 2)
         for half in ("choose", "report", "whole")
@@ -79,6 +79,30 @@ def table(trials: Sequence[dict[str, Any]], metric: str) -> list[str]:
     return lines
 
 
+def effects(trials: Sequence[dict[str, Any]], metric: str, seed: int) -> list[str]:
+    """Return a line per part of a factorial: with the part as found less with the baseline's.
+
+    Names ``factors A--D`` say which parts are as found, each by its letter at its place; the
+    baseline has none of them.
+    """
+    rows = {
+        trial["name"].removeprefix("factors "): trial["result"]
+        for trial in trials
+        if trial["seed"] == seed and trial["name"].startswith("factors ")
+    }
+    if not rows:
+        return []
+    base = [t for t in trials if t["name"] == "baseline" and t["seed"] == seed]
+    rows["-" * len(next(iter(rows)))] = base[0]["result"]
+    lines = ["", f"| part | {metric} (whole) |", "|---|---:|"]
+    for place in range(len(next(iter(rows)))):
+        parts: dict[bool, list[float]] = {True: [], False: []}
+        for name, result in rows.items():
+            parts[name[place] != "-"].append(result[metric]["whole"])
+        lines.append(f"| {chr(65 + place)} | {mean(parts[True]) - mean(parts[False]):+.1f} |")
+    return lines
+
+
 def main() -> None:
     """Run what is missing, print a table."""
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
@@ -100,7 +124,7 @@ def main() -> None:
                 trial["result"] = run(recipe, task, trial)
                 write_text(arguments.trials, "".join(json.dumps(one) + "\n" for one in trials))
                 print(trial["name"], trial["seed"], trial["result"][metric], flush=True)
-    print("\n".join(table(trials, metric)))
+    print("\n".join([*table(trials, metric), *effects(trials, metric, seed=100)]))
 
 
 if __name__ == "__main__":
