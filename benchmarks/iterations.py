@@ -13,9 +13,9 @@ ratios are taken pair by pair. Training is measured in its steady state: in the 
 a process touches most of its memory for the first time, which can take longer than the arithmetic;
 the median of the next three counts. The criterion's single pass is compared with the plain
 network's first. Memory that a hypernetwork cannot avoid is its parameters, gradients and momentum,
-and what the plain process needs beyond its own. Memory is asked for in huge pages, as the command
-line does. Prints a table, writes ``benchmarks/results/iterations.json``; pairs that are there from
-an earlier run on the same machine are added to, unless ``--fresh`` is given.
+and what the plain process needs beyond its own. Memory is asked for in huge pages and kept, as the
+command line does. Prints a table, writes ``benchmarks/results/iterations.json``; pairs that are
+there from an earlier run on the same machine are added to, unless ``--fresh`` is given.
 """
 
 from __future__ import annotations
@@ -36,6 +36,7 @@ from torch import Tensor, nn
 
 import lwdna
 from lwdna.channels import resize, trace, widened_widths
+from lwdna.cli.allocator import reuse_memory
 from lwdna.engine import machine, versions
 from lwdna.files import write_json
 from lwdna.hypernet import Hypernetwork, generated_weights
@@ -171,6 +172,7 @@ def main() -> None:
     if arguments.quick:
         arguments.model, arguments.batch = ["timm:resnet18"], [4]
         arguments.size, arguments.repeats = 64, 1
+    kept = reuse_memory()
     if arguments.only:
         print(
             json.dumps(
@@ -182,8 +184,8 @@ def main() -> None:
     out = arguments.out or results / (
         "iterations-quick.json" if arguments.quick else "iterations.json"
     )
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
     facts = {
+        "memory_kept": kept,
         "huge_pages": os.environ["THP_MEM_ALLOC_ENABLE"] == "1",
         "size": arguments.size,
         "threads": torch.get_num_threads(),

@@ -7,7 +7,6 @@ or a shell's completion should not.
 from __future__ import annotations
 
 import json
-import os
 from contextlib import nullcontext
 from importlib.metadata import version
 from pathlib import Path
@@ -16,6 +15,7 @@ from typing import Annotated, Any
 import typer
 from typer.core import TyperGroup
 
+from lwdna.cli.allocator import reuse_memory
 from lwdna.cli.arguments import Cut, Data, Json, Model, Pin, RecipeArgs, Resume, Tie, Trust
 from lwdna.cli.compare import compare
 from lwdna.cli.export import export
@@ -344,7 +344,5 @@ app.command("list")(list_)
 
 def main() -> None:
     """Run the command line."""
-    # Training allocates its large tensors anew in every iteration; in huge pages a CPU spends less
-    # of its time on handing out memory (docs/running.md).
-    os.environ.setdefault("THP_MEM_ALLOC_ENABLE", "1")
+    reuse_memory()
     app()
