@@ -54,6 +54,7 @@ def main() -> None:
     parser.add_argument("--recipes", nargs="+", choices=list(RECIPES), default=list(RECIPES))
     parser.add_argument("--arms", default=ARMS)
     parser.add_argument("--arm", action="append", default=[], help="as lwdna compare has it")
+    parser.add_argument("--set", action="append", default=[], help="a value of all the recipes")
     parser.add_argument("--out", type=Path, default=Path("runs/evidence"))
     parser.add_argument("--results", type=Path, default=RESULTS)
     parser.add_argument(
@@ -83,6 +84,7 @@ def script(arguments: argparse.Namespace) -> str:
     """Return the commands of one worker, one line each, ending at the first that fails."""
     options = [word for arm in arguments.arm for word in ("--arm", arm)]
     options += ["--arms", arguments.arms, f"seed={arguments.first_seed}", "data.workers=0"]
+    options += arguments.set
     lines = [
         shlex.join(
             [
