@@ -70,6 +70,25 @@ class Draft:
         )
 
 
+class _Writer:
+    """Writes axes in terms of groups."""
+
+    def __init__(self, units: Sequence[Unit]) -> None:
+        self.index = {unit: position for position, unit in enumerate(units)}
+        self._written: dict[int, AxisLayout] = {}  # by identity: operators share tensors' layouts
+
+    def axis(self, layout: Layout) -> AxisLayout:
+        if id(layout) not in self._written:
+            self._written[id(layout)] = write(layout, self.index)
+        return self._written[id(layout)]
+
+    def axes(self, layouts: Iterable[Layout]) -> tuple[AxisLayout, ...]:
+        return tuple(self.axis(layout) for layout in layouts)
+
+    def many(self, tensors: Iterable[Axes]) -> tuple[tuple[AxisLayout, ...], ...]:
+        return tuple(self.axes(layouts) for layouts in tensors)
+
+
 def freeze(session: Session, followers: Sequence[Follower]) -> Draft:
     """Name the free units that parameters depend on and express everything through them."""
     parameters = {name for name, _ in session.skeleton.named_parameters()}
@@ -83,25 +102,15 @@ def freeze(session: Session, followers: Sequence[Follower]) -> Draft:
     records = [record for part in session.passes.values() for record in part]
     names = _names(records, owned, session)
     units = list(names)
-    index = {unit: position for position, unit in enumerate(units)}
-
-    written: dict[int, AxisLayout] = {}  # by identity: operators share the layouts of tensors
-
-    def once(layout: Layout) -> AxisLayout:
-        if id(layout) not in written:
-            written[id(layout)] = write(layout, index)
-        return written[id(layout)]
-
-    def write_all(many: Iterable[Axes]) -> tuple[tuple[AxisLayout, ...], ...]:
-        return tuple(tuple(once(layout) for layout in axes) for axes in many)
-
+    writer = _Writer(units)
     tensors = {
-        name: tuple(once(layout) for layout in axes)
+        name: writer.axes(axes)
         if name in live
         else tuple((Part(1, -1, size),) for size in _shape(axes))
         for name, axes in session.axes.items()
     }
-    feeding = _feeding_output(session.passes[False])
+    inference = session.passes[False]
+    feeding = _feeding_output(inference)
     graph = ChannelGraph(
         groups=tuple(
             Group(names[unit], unit.size, tuple(group), unit.inexact, unit in feeding)
@@ -109,50 +118,21 @@ def freeze(session: Session, followers: Sequence[Follower]) -> Draft:
         ),
         tensors=tensors,
         parameters=tuple(name for name in tensors if name in parameters),
-        operations=tuple(
-            Operation(
-                record.op,
-                record.module,
-                term.count,
-                tuple(once(layout) for layout in term.layouts),
-                tuple(once(layout) for layout in record.produced),
-            )
-            for record in session.passes[False]
-            for term in record.terms
-        ),
-        activations=tuple(
-            Activation(
-                tuple(once(layout) for layout in one.axes),
-                one.itemsize,
-                one.first,
-                session.operators if one.last is None else one.last,
-            )
-            for one in session.stored
-        ),
-        calls=tuple(
-            OperatorCall(
-                str(record.function),
-                record.module,
-                tuple(
-                    TensorForm(tuple(once(layout) for layout in axes), *memory)
-                    for axes, memory in zip(record.inputs, record.memory, strict=True)
-                ),
-                record.arguments,
-            )
-            for record in session.passes[False]
-        ),
+        operations=_operations(inference, writer),
+        activations=_activations(session, writer),
+        calls=_calls(inference, writer),
         pinned=_pinned(session, [name for name in tensors if name in live & parameters]),
         attributes=tuple(
-            Attribute(f.module, f.name, f.index, once(f.layout))
+            Attribute(f.module, f.name, f.index, writer.axis(f.layout))
             for f in followers
-            if any(part.group >= 0 for part in once(f.layout))
+            if any(part.group >= 0 for part in writer.axis(f.layout))
         ),
         unknown_ops=tuple(session.unknown),
         remade=tuple(session.remade),
     )
     steps = {
         mode: [
-            Step(record.op, record.module, write_all(record.inputs), write_all(record.outputs))
+            Step(record.op, record.module, writer.many(record.inputs), writer.many(record.outputs))
             for record in part
         ]
         for mode, part in session.passes.items()
@@ -212,6 +192,47 @@ def _feeding_output(records: Sequence[Record]) -> set[Unit]:
         for layout in axes
         for unit in units_of(layout)
     }
+
+
+def _operations(records: Sequence[Record], writer: _Writer) -> tuple[Operation, ...]:
+    return tuple(
+        Operation(
+            record.op,
+            record.module,
+            term.count,
+            writer.axes(term.layouts),
+            writer.axes(record.produced),
+        )
+        for record in records
+        for term in record.terms
+    )
+
+
+def _activations(session: Session, writer: _Writer) -> tuple[Activation, ...]:
+    return tuple(
+        Activation(
+            writer.axes(one.axes),
+            one.itemsize,
+            one.first,
+            session.operators if one.last is None else one.last,
+        )
+        for one in session.stored
+    )
+
+
+def _calls(records: Sequence[Record], writer: _Writer) -> tuple[OperatorCall, ...]:
+    return tuple(
+        OperatorCall(
+            str(record.function),
+            record.module,
+            tuple(
+                TensorForm(writer.axes(axes), *memory)
+                for axes, memory in zip(record.inputs, record.memory, strict=True)
+            ),
+            record.arguments,
+        )
+        for record in records
+    )
 
 
 def _pinned(session: Session, names: Sequence[str]) -> tuple[Pinned, ...]:
