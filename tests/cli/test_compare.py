@@ -187,6 +187,29 @@ def test_faults(study: Path, tmp_path: Path) -> None:
     assert "not an empty folder" in fault("compare", *DIGITS, "--out", tmp_path / "used")
 
 
+def test_a_cell_that_fails_does_not_stop_the_others(
+    study: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    tiny = "tiny=shrink.budget.macs=0.0001"
+    described = ("--arms", "baseline,tiny,lwdna", "--arm", tiny, "--seeds", 1)
+    line = fault("compare", *DIGITS, *described, "--out", "failed")
+    assert "1 of 3 cells failed: tiny seed 0" in line
+    assert "raise the budget" in line
+    assert Path("failed/report.html").is_file()
+    failed, whole = (read_json(folder / "results.json") for folder in (Path("failed"), study))
+    ours, theirs = (one["halves"]["whole"]["arms"]["lwdna"]["values"] for one in (failed, whole))
+    assert ours == theirs[:1]
+
+    with monkeypatch.context() as patch:
+        loss = ClassificationTask.loss
+        patch.setattr(ClassificationTask, "loss", lambda *given: loss(*given) * float("nan"))
+        line = fault("compare", *DIGITS, *ARMS, "--out", "nan")
+    assert f"{CELLS} of {CELLS} cells failed: baseline seed 0" in line
+    assert not Path("nan/report.html").exists()
+    done("compare", *DIGITS, *ARMS, "--out", "nan")
+    assert same_results(Path("nan"), study)
+
+
 @pytest.mark.slow
 def test_killed_by_the_system(study: Path) -> None:
     """Whatever the process held is free again: nothing has to be cleaned up by hand."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from accelerate.utils import broadcast_object_list
@@ -13,7 +13,7 @@ from filelock import FileLock, Timeout
 
 from lwdna.arms import BASELINE, Arms, CompareSettings
 from lwdna.engine.device import make_accelerator
-from lwdna.errors import CheckpointError, FileError
+from lwdna.errors import BudgetError, CheckpointError, FileError, TrainingError
 from lwdna.files import write_text
 from lwdna.recipe import Recipe, change_recipe, load_recipe
 from lwdna.reports import cell_folder, write_comparison
@@ -32,6 +32,9 @@ class _Cell:
     seed: int
     recipe: Recipe
     folder: Path
+
+    def __str__(self) -> str:
+        return f"{self.arm} seed {self.seed}"
 
     @property
     def finished(self) -> bool:
@@ -69,21 +72,28 @@ def run_comparison(
     Raises:
         RecipeError: an arm asks for what the search does not know.
         CheckpointError: ``out`` holds something else.
+        TrainingError: cells failed, as by a loss that is not finite or a budget that an arm cannot
+            meet; all others are done, and the report is written.
     """
     out = Path(out)
     own = _cells(recipe, out)[shard[0] - 1 :: shard[1]]
     _join(recipe, out)
+    worker = _Worker(progress, trust_code, say)
     for number, cell in enumerate(own, 1):
-        name = f"cell {number} of {len(own)}: {cell.arm}, seed {cell.seed}"
-        _work(cell, name, progress, trust_code, say)
-    left = _again(own, progress, trust_code, say)
+        worker.work(cell, f"cell {number} of {len(own)}: {cell.arm}, seed {cell.seed}")
+    left = worker.again(own)
     if left:
-        names = ", ".join(f"{cell.arm} seed {cell.seed}" for cell in left)
+        names = ", ".join(map(str, left))
         say(f"other processes are at work on {names}; `lwdna report {out}` merges them later")
     processes = make_accelerator("no")
-    if processes.is_main_process:
+    if processes.is_main_process and (not worker.failed or any(cell.finished for cell in own)):
         write_comparison(out)
     processes.wait_for_everyone()
+    if worker.failed:
+        raise TrainingError(
+            f"{len(worker.failed)} of {len(own)} cells failed: {'; '.join(worker.failed.values())} "
+            "(all others are done; the same command tries these again)"
+        )
     return out / "report.html"
 
 
@@ -100,49 +110,59 @@ def _cells(recipe: Recipe, out: Path) -> list[_Cell]:
     return cells
 
 
-def _work(
-    cell: _Cell, name: str, progress: bool, trust_code: bool, say: Callable[[str], None]
-) -> bool:
-    """Do what is missing of a cell; return whether it is finished."""
-    with _claimed(cell) as ours:
-        if ours:
-            say(name)
-            found = weights = None
-            if cell.arm != BASELINE:
-                found = search_once(
-                    cell.recipe, cell.folder / "search", trust_code=trust_code, say=say
-                )
-                weights = inherited(cell.folder / "search")
-            train_once(
-                cell.recipe,
-                cell.folder / "training",
-                found,
-                weights=weights,
-                progress=progress,
-                trust_code=trust_code,
-                say=say,
+@dataclass
+class _Worker:
+    """Goes through cells; what fails in one of them is kept for the end."""
+
+    progress: bool
+    trust_code: bool
+    say: Callable[[str], None]
+    failed: dict[Path, str] = field(default_factory=dict)
+    """What went wrong, by the cell's folder."""
+
+    def work(self, cell: _Cell, name: str) -> bool:
+        """Do what is missing of a cell; return whether nothing is left to do."""
+        if cell.folder in self.failed:
+            return True
+        with _claimed(cell) as ours:
+            if ours:
+                self.say(name)
+                try:
+                    self._finish(cell)
+                except (BudgetError, TrainingError) as error:  # of this cell, not of the others
+                    self.failed[cell.folder] = f"{cell}: {error}"
+                    self.say(f"failed: {error}")
+            return ours or cell.finished
+
+    def _finish(self, cell: _Cell) -> None:
+        found = weights = None
+        if cell.arm != BASELINE:
+            found = search_once(
+                cell.recipe, cell.folder / "search", trust_code=self.trust_code, say=self.say
             )
-        return ours or cell.finished
+            weights = inherited(cell.folder / "search")
+        train_once(
+            cell.recipe,
+            cell.folder / "training",
+            found,
+            weights=weights,
+            progress=self.progress,
+            trust_code=self.trust_code,
+            say=self.say,
+        )
 
+    def again(self, cells: Sequence[_Cell]) -> list[_Cell]:
+        """Try for a while to get the cells that others held; return those that they still hold.
 
-def _again(
-    cells: Sequence[_Cell], progress: bool, trust_code: bool, say: Callable[[str], None]
-) -> list[_Cell]:
-    """Try for a while to get the cells that others held; return those that they still hold.
-
-    Whoever held a cell may have died; the workers that read its images follow within seconds.
-    """
-    started = time.monotonic()
-    while True:
-        waited = time.monotonic() - started > _PATIENCE
-        left = [
-            cell
-            for cell in cells
-            if not _work(cell, f"again: {cell.arm}, seed {cell.seed}", progress, trust_code, say)
-        ]
-        if _same(not left or waited):
-            return left
-        time.sleep(1)
+        Whoever held a cell may have died; the workers that read its images follow within seconds.
+        """
+        started = time.monotonic()
+        while True:
+            waited = time.monotonic() - started > _PATIENCE
+            left = [cell for cell in cells if not self.work(cell, f"again: {cell}")]
+            if _same(not left or waited):
+                return left
+            time.sleep(1)
 
 
 @contextmanager
