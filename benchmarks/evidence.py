@@ -23,7 +23,9 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
+from scipy import stats
 
 from lwdna.files import write_json
 
@@ -69,7 +71,7 @@ def main() -> None:
         for recipe in arguments.recipes
         if (arguments.out / recipe / "results.json").is_file()
     ]
-    print("\n".join(table(rows, arguments.half)))
+    print("\n".join([*table(rows, arguments.half), *overall(rows, arguments.half)]))
 
 
 def run(arguments: argparse.Namespace) -> None:
@@ -150,6 +152,32 @@ def table(rows: Sequence[tuple[str, dict[str, Any]]], part: str) -> list[str]:
             lines.append("| " + " | ".join(cells) + " |")
     hours = sum(record["hours"] for _, record in rows)
     return [*lines, "", f"{hours:.1f} hours of one core in all."]
+
+
+def overall(rows: Sequence[tuple[str, dict[str, Any]]], part: str) -> list[str]:
+    """Return the mean of all cells' differences to the baseline for each arm that all cells have.
+
+    The interval is that of a mean of independent means of unequal variance, each of as many values
+    as seeds (Welch and Satterthwaite): it says what these cells gain, not what other ones would.
+    """
+    lines = []
+    halves = [record["halves"][part]["arms"] for _, record in rows]
+    shared = set.intersection(*(set(arms) for arms in halves)) - {"baseline"}
+    for arm in sorted(shared):
+        differences = [
+            np.subtract(arms[arm]["values"], arms["baseline"]["values"]) for arms in halves
+        ]
+        if min(len(values) for values in differences) < 2:
+            continue
+        shares = np.array([v.var(ddof=1) / len(v) for v in differences]) / len(rows) ** 2
+        freedom = shares.sum() ** 2 / sum(
+            share**2 / (len(v) - 1) for share, v in zip(shares, differences, strict=True)
+        )
+        mean = float(np.mean([values.mean() for values in differences]))
+        reach = float(stats.t.ppf(0.975, freedom) * shares.sum() ** 0.5)
+        interval = f"{mean - reach:+.2f} to {mean + reach:+.2f}"
+        lines.append(f"All {len(rows)} cells, {arm}: {mean:+.2f} ({interval})")
+    return lines
 
 
 def _number(value: float | None) -> str:
