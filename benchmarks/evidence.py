@@ -1,4 +1,4 @@
-"""Do the networks found beat their baselines? Five networks, two data sets, five seeds.
+"""Do the networks found beat their baselines? Four networks, two data sets, five seeds.
 
     python benchmarks/evidence.py --data DATA [--seeds 5] [--jobs 2] [--out runs/evidence]
 
@@ -34,12 +34,10 @@ RECIPES = {
     "cifar100/regnetx-002-short": "cifar100",
     "cifar100/mobilenetv3-half-short": "cifar100",
     "cifar100/densenet-bc40-half-short": "cifar100",
-    "cifar100/mobilenetv2-035-short": "cifar100",
     "tiny-imagenet20/resnet20-half-short": "imagefolder-tinyimagenet20",
     "tiny-imagenet20/regnetx-002-short": "imagefolder-tinyimagenet20",
     "tiny-imagenet20/mobilenetv3-half-short": "imagefolder-tinyimagenet20",
     "tiny-imagenet20/densenet-bc40-half-short": "imagefolder-tinyimagenet20",
-    "tiny-imagenet20/mobilenetv2-035-short": "imagefolder-tinyimagenet20",
 }
 """Recipes and the folder of their data."""
 ARMS = "baseline,lwdna,random,reversed"
