@@ -195,6 +195,7 @@ def test_a_cell_that_fails_does_not_stop_the_others(
     line = fault("compare", *DIGITS, *described, "--out", "failed")
     assert "1 of 3 cells failed: tiny seed 0" in line
     assert "raise the budget" in line
+    assert "all others are in failed/report.html" in line
     assert Path("failed/report.html").is_file()
     failed, whole = (read_json(folder / "results.json") for folder in (Path("failed"), study))
     ours, theirs = (one["halves"]["whole"]["arms"]["lwdna"]["values"] for one in (failed, whole))

@@ -86,15 +86,18 @@ def run_comparison(
         names = ", ".join(map(str, left))
         say(f"other processes are at work on {names}; `lwdna report {out}` merges them later")
     processes = make_accelerator("no")
-    if processes.is_main_process and (not worker.failed or any(cell.finished for cell in own)):
+    report = out / "report.html"
+    done = not worker.failed or any(cell.finished for cell in own)
+    if processes.is_main_process and done:
         write_comparison(out)
     processes.wait_for_everyone()
     if worker.failed:
+        rest = f"all others are in {report}; " if done else ""
         raise TrainingError(
             f"{len(worker.failed)} of {len(own)} cells failed: {'; '.join(worker.failed.values())} "
-            "(all others are done; the same command tries these again)"
+            f"({rest}the same command tries again)"
         )
-    return out / "report.html"
+    return report
 
 
 def _cells(recipe: Recipe, out: Path) -> list[_Cell]:
