@@ -159,12 +159,9 @@ def overall(rows: Sequence[tuple[str, dict[str, Any]]], part: str) -> list[str]:
     as seeds (Welch and Satterthwaite): it says what these cells gain, not what other ones would.
     """
     lines = []
-    halves = [record["halves"][part]["arms"] for _, record in rows]
-    shared = set.intersection(*(set(arms) for arms in halves)) - {"baseline"}
+    shared = set.intersection(*(set(record["arms"]) for _, record in rows)) - {"baseline"}
     for arm in sorted(shared):
-        differences = [
-            np.subtract(arms[arm]["values"], arms["baseline"]["values"]) for arms in halves
-        ]
+        differences = [_paired(record, arm, part) for _, record in rows]
         if min(len(values) for values in differences) < 2:
             continue
         shares = np.array([v.var(ddof=1) / len(v) for v in differences]) / len(rows) ** 2
@@ -176,6 +173,21 @@ def overall(rows: Sequence[tuple[str, dict[str, Any]]], part: str) -> list[str]:
         interval = f"{mean - reach:+.2f} to {mean + reach:+.2f}"
         lines.append(f"All {len(rows)} cells, {arm}: {mean:+.2f} ({interval})")
     return lines
+
+
+def _paired(record: dict[str, Any], arm: str, part: str) -> np.ndarray:
+    """Return the differences to the baseline of the seeds that both have."""
+    ours, theirs = (
+        dict(
+            zip(
+                record["arms"][name]["seeds"],
+                record["halves"][part]["arms"][name]["values"],
+                strict=True,
+            )
+        )
+        for name in (arm, "baseline")
+    )
+    return np.array([value - theirs[seed] for seed, value in ours.items() if seed in theirs])
 
 
 def _number(value: float | None) -> str:
