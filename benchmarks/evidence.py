@@ -158,6 +158,8 @@ def overall(rows: Sequence[tuple[str, dict[str, Any]]], part: str) -> list[str]:
     The interval is that of a mean of independent means of unequal variance, each of as many values
     as seeds (Welch and Satterthwaite): it says what these cells gain, not what other ones would.
     """
+    if not rows:
+        return []
     lines = []
     shared = set.intersection(*(set(record["arms"]) for _, record in rows)) - {"baseline"}
     for arm in sorted(shared):

@@ -27,7 +27,11 @@ print(os.environ["THP_MEM_ALLOC_ENABLE"], kept, third - second < 2**26 / 2**21)
 
 
 def run(**environment: str) -> list[str]:
-    ours = {name: value for name, value in os.environ.items() if "MALLOC" not in name}
+    ours = {
+        name: value
+        for name, value in os.environ.items()
+        if not name.startswith(("MALLOC_", "GLIBC_", "THP_"))
+    }
     command = [sys.executable, "-c", SCRIPT]
     done = subprocess.run(
         command, env={**ours, **environment}, capture_output=True, text=True, check=True
