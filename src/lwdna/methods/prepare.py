@@ -14,7 +14,8 @@ from lwdna.channels import ChannelGraph, resize
 from lwdna.errors import RecipeError
 from lwdna.hypernet import Hypernetwork, generated_weights
 from lwdna.methods.criteria import CRITERIA, Problem, reset_norms
-from lwdna.methods.settings import ShrinkSettings, WarmupSettings
+from lwdna.methods.knapsack import CAPACITY
+from lwdna.methods.settings import KeepName, ShrinkSettings, WarmupSettings
 from lwdna.methods.warmup import Course, task_of, warm_up
 
 
@@ -57,6 +58,35 @@ def check(settings: ShrinkSettings, trained: Trained | None) -> None:
         raise RecipeError(
             "shrink.inherit: there are only random weights to inherit; give a shrink.warmup or "
             "trained weights (--weights), or leave it out"
+        )
+    _check_keep_rule(settings, keep_rule(settings, trained))
+
+
+def keep_rule(settings: ShrinkSettings, trained: Trained | None) -> KeepName:
+    """Return the keep rule of a recipe, the usual one where it names none.
+
+    Fresh units of a group differ by chance, so that only the group's sum of scores says something;
+    trained ones are worth what they score. Places in an order cannot be summed at all.
+    """
+    if settings.keep:
+        return settings.keep
+    if CRITERIA[settings.criterion].ranks:
+        return "threshold"
+    return "knapsack" if trained else "proportional"
+
+
+def _check_keep_rule(settings: ShrinkSettings, keep: KeepName) -> None:
+    if keep != "proportional" and settings.prior != ShrinkSettings.model_fields["prior"].default:
+        raise RecipeError(
+            f"shrink.prior={settings.prior:g} belongs to keep: proportional, but this search keeps "
+            f"by {keep}; leave it out or set shrink.keep=proportional"
+        )
+    limited = [name for name in CAPACITY if name in settings.budget.fractions()]
+    if keep == "knapsack-full" and limited != list(CAPACITY):
+        raise RecipeError(
+            "keep: knapsack-full uses up MACs and parameters, but the budget limits "
+            f"{f'only {limited[0]}' if limited else 'neither'}; set both, shrink.budget.macs and "
+            "shrink.budget.params, or shrink.keep=knapsack"
         )
 
 

@@ -20,10 +20,10 @@ from lwdna.architecture import Architecture, ModelSource
 from lwdna.channels import ChannelGraph, Edits, resize, trace, widened_widths
 from lwdna.errors import DataError
 from lwdna.methods.budget import Limits
-from lwdna.methods.criteria import CRITERIA, Criterion, Loss, Problem, Scores
+from lwdna.methods.criteria import CRITERIA, Loss, Problem, Scores
 from lwdna.methods.keep import Kept, best_units, floors, keep_by_threshold
 from lwdna.methods.knapsack import keep_by_knapsack
-from lwdna.methods.prepare import Trained, check, fresh, warmed
+from lwdna.methods.prepare import Trained, check, fresh, keep_rule, warmed
 from lwdna.methods.proportional import keep_in_proportion
 from lwdna.methods.settings import Budget, KeepName, ShrinkSettings
 from lwdna.methods.warmup import Course
@@ -152,7 +152,7 @@ def search(
     kept_weights = deepcopy(wide) if settings.inherit and whole is None else None
     scores = _comparable(criterion.score(problem), settings)
     del problem
-    keep = settings.keep or _usual_rule(criterion, trained)
+    keep = keep_rule(settings, trained)
     options = {"prior": settings.prior} if keep == "proportional" else {}
     kept = KEEP_RULES[keep](graph, scores, least, limits, settings.multiple, **options)
     architecture = Architecture.of(
@@ -171,17 +171,6 @@ def search(
         kept_weights = whole.bake()
     network = resize(kept_weights, graph.at(widened), units, init="slice", inexact="allow")
     return replace(found, network=network)
-
-
-def _usual_rule(criterion: Criterion, trained: Trained | None) -> KeepName:
-    """Return the keep rule of a recipe that names none.
-
-    Fresh units of a group differ by chance, so that only the group's sum of scores says something;
-    trained ones are worth what they score. Places in an order cannot be summed at all.
-    """
-    if criterion.ranks:
-        return "threshold"
-    return "knapsack" if trained else "proportional"
 
 
 def _comparable(scores: Scores, settings: ShrinkSettings) -> Scores:
