@@ -19,7 +19,7 @@ from lwdna.recipe import load_recipe
 from lwdna.tasks.classification import ClassificationTask
 from lwdna.workflows import compare as workflow
 
-from .command import DIGITS, at_call, done, fault
+from .command import DIGITS, at_call, done, fault, lwdna
 
 ARMS = ("--arms", "baseline,lwdna,random", "--seeds", 2)
 CELLS = 6
@@ -197,6 +197,9 @@ def test_a_cell_that_fails_does_not_stop_the_others(
     assert "raise the budget" in line
     assert "all others are in failed/report.html" in line
     assert Path("failed/report.html").is_file()
+    again = lwdna("compare", *DIGITS, *described, "--out", "failed")
+    assert again.code == 1
+    assert "mean ± sd" in again.out  # the table of the arms that did not fail
     failed, whole = (read_json(folder / "results.json") for folder in (Path("failed"), study))
     ours, theirs = (one["halves"]["whole"]["arms"]["lwdna"]["values"] for one in (failed, whole))
     assert ours == theirs[:1]

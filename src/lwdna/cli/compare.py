@@ -49,6 +49,7 @@ def compare(
     """
     from lwdna.arms import choose_arms, comparison_of, parse_arm
     from lwdna.cli import options, show
+    from lwdna.errors import TrainingError
     from lwdna.workflows import run_comparison
 
     name, recipe = options.read_recipe(arguments, model, data, options.saved_recipe(out, resume))
@@ -60,13 +61,18 @@ def compare(
     recipe = recipe.model_copy(update={"compare": settings})
     folder = options.run_folder(out, f"{name}-compare")
     with options.resumable("compare", folder):
-        report = run_comparison(
-            recipe,
-            folder,
-            shard=options.read_shard(shard),
-            progress=True,
-            trust_code=trust_code,
-            say=say,
-        )
+        try:
+            report = run_comparison(
+                recipe,
+                folder,
+                shard=options.read_shard(shard),
+                progress=True,
+                trust_code=trust_code,
+                say=say,
+            )
+        except TrainingError:
+            if (folder / "results.json").is_file():  # of the cells that did not fail
+                show.study(folder)
+            raise
     show.study(folder)
     say(f"report: {report}")
