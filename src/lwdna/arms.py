@@ -16,11 +16,11 @@ BASELINE = "baseline"
 STANDARD: dict[str, dict[str, JsonValue]] = {
     BASELINE: {},
     "lwdna": {},
-    "uniform": {"criterion": "uniform"},
-    "random": {"criterion": "random"},
-    "reversed": {"reverse": True},
+    "uniform": {"criterion": "uniform", "trials": None},
+    "random": {"criterion": "random", "trials": None},
+    "reversed": {"reverse": True, "trials": None},
 }
-"""Arms that need no description; the baseline is not searched for."""
+"""Arms that need no description; the baseline is not searched for, and no trials mend controls."""
 
 Arms = dict[str, dict[str, JsonValue] | None]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

@@ -127,6 +127,8 @@ def shrink(
 
       lwdna shrink digits shrink.warmup.epochs=2 shrink.inherit=true --out runs/search
 
+      lwdna shrink digits shrink.trials.count=24 --out runs/search
+
       lwdna shrink digits --weights runs/baseline shrink.width_mult=1 shrink.inherit=true
     """
     from lwdna.cli import options, show
@@ -135,8 +137,8 @@ def shrink(
     default = options.saved_recipe(out, resume)
     name, recipe = options.read_recipe(arguments, model, data, default)
     folder = options.run_folder(out, f"{name}-search")
-    warming = recipe.shrink.warmup is not None  # it has a progress bar of its own
-    bar = nullcontext() if warming else working("searching for the width of every layer")
+    training = recipe.shrink.warmup or recipe.shrink.trials  # with progress bars of their own
+    bar = nullcontext() if training else working("searching for the width of every layer")
     with options.resumable("shrink", folder), bar:
         found = run_search(
             recipe,
@@ -145,6 +147,7 @@ def shrink(
             resume=resume,
             progress=True,
             trust_code=trust_code,
+            say=say,
         )
     show.search(found)
     say(f"architecture: {folder / ARCHITECTURE}")

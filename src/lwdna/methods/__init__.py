@@ -4,9 +4,11 @@ from lwdna.methods.distill import DistillSettings, distilled
 from lwdna.methods.prepare import Trained
 from lwdna.methods.search import Search, search, shrink
 from lwdna.methods.settings import Budget, ShrinkSettings
+from lwdna.methods.trials import Bench
 from lwdna.methods.warmup import Course
 
 __all__ = [
+    "Bench",
     "Budget",
     "Course",
     "DistillSettings",

@@ -59,6 +59,11 @@ def check(settings: ShrinkSettings, trained: Trained | None) -> None:
             "shrink.inherit: there are only random weights to inherit; give a shrink.warmup or "
             "trained weights (--weights), or leave it out"
         )
+    if settings.trials and (trained or settings.inherit):
+        raise RecipeError(
+            "shrink.trials train fresh networks and say nothing of inherited weights; leave out "
+            "shrink.trials, or shrink.inherit and the trained weights"
+        )
     _check_keep_rule(settings, keep_rule(settings, trained))
 
 

@@ -6,7 +6,7 @@ CVPR 2021 (arXiv 2006.16242).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass, replace
 from functools import partial
@@ -18,14 +18,16 @@ from torch import Tensor, nn
 
 from lwdna.architecture import Architecture, ModelSource
 from lwdna.channels import ChannelGraph, Edits, resize, trace, widened_widths
-from lwdna.errors import DataError
+from lwdna.errors import DataError, RecipeError
 from lwdna.methods.budget import Limits
 from lwdna.methods.criteria import CRITERIA, Loss, Problem, Scores
 from lwdna.methods.keep import Kept, best_units, floors, keep_by_threshold
 from lwdna.methods.knapsack import keep_by_knapsack
 from lwdna.methods.prepare import Trained, check, fresh, keep_rule, warmed
 from lwdna.methods.proportional import keep_in_proportion
+from lwdna.methods.proposals import Space
 from lwdna.methods.settings import Budget, KeepName, ShrinkSettings
+from lwdna.methods.trials import Bench, Trial, try_widths
 from lwdna.methods.warmup import Course
 from lwdna.models import resolve_name
 
@@ -57,7 +59,8 @@ class Search:
     units: dict[str, Tensor]
     """Indices of the units of the widened network that stay, by group, ascending."""
     threshold: float | None
-
+    trials: Sequence[Trial] = ()
+    """Short trainings that decided between widths."""
     network: nn.Module | None = None
     """The network found with the weights of its units, where it is to inherit them."""
 
@@ -83,6 +86,7 @@ class Search:
                 for group in graph.groups
             ],
             "threshold": self.threshold,
+            "trials": [asdict(trial) for trial in self.trials],
             "layers": [
                 {
                     "name": one.name,
@@ -109,6 +113,7 @@ def search(
     edits: Edits | None = None,
     trained: Trained | None = None,
     course: Course | None = None,
+    bench: Bench | None = None,
 ) -> Search:
     """Find the widths of a layer-wise differentiated network.
 
@@ -125,9 +130,10 @@ def search(
             changed. Otherwise ``model`` is widened and gets fresh weights.
         course: data and checkpoints of the warm-up, where the settings ask for one; default: the
             batches, without checkpoints.
+        bench: where the settings' trials are made.
 
     Raises:
-        RecipeError: settings that contradict each other.
+        RecipeError: settings that contradict each other, or trials without a bench.
         BudgetError: no widths meet the budget.
         DataError: there are no batches.
         TrainingError: the loss is not finite.
@@ -136,6 +142,11 @@ def search(
     if not batches:
         raise DataError("the search needs at least one batch of training data, got none")
     check(settings, trained)
+    if settings.trials and bench is None:
+        raise RecipeError(
+            "shrink.trials train on the whole training set, which only a recipe names: use "
+            "`lwdna shrink` or lwdna.workflows.run_search"
+        )
     graph = trace(model, example_inputs, edits)
     widened = (
         graph.complete(trained.widths) if trained else widened_widths(graph, settings.width_mult)
@@ -155,6 +166,11 @@ def search(
     keep = keep_rule(settings, trained)
     options = {"prior": settings.prior} if keep == "proportional" else {}
     kept = KEEP_RULES[keep](graph, scores, least, limits, settings.multiple, **options)
+    tried: list[Trial] = []
+    if settings.trials and bench:
+        space = Space(limits, least, widened, settings.multiple)
+        widths, tried = try_widths(model, space, kept.widths, bench, settings.trials, seed)
+        kept = Kept(widths, None)
     architecture = Architecture.of(
         graph,
         tuple(example_inputs.shape[1:]),
@@ -163,7 +179,7 @@ def search(
         _found(settings.model_copy(update={"keep": keep}), limits, kept, len(batches), seed),
     )
     units = best_units(scores, kept.widths)
-    found = Search(architecture, graph, widened, least, scores, units, kept.threshold)
+    found = Search(architecture, graph, widened, least, scores, units, kept.threshold, tried)
     if not settings.inherit:
         return found
     if kept_weights is None:

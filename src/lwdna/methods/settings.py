@@ -86,6 +86,15 @@ class WarmupSettings(Settings):
         return self
 
 
+class TrialSettings(Settings):
+    """Short trainings that decide between widths, begun from what the criterion found."""
+
+    count: int = Field(default=24, ge=2)
+    """Trainings, the baseline's own among them."""
+    epochs: int = Field(default=1, ge=1)
+    """Length of each; the schedule of the recipe's training is compressed to it."""
+
+
 class ShrinkSettings(Settings):
     """The search of LW-DNA."""
 
@@ -124,6 +133,8 @@ class ShrinkSettings(Settings):
     """Round widths to a multiple of this, then repair them to the budget."""
     warmup: WarmupSettings | None = None
     """Training before the units are scored; None scores at initialisation."""
+    trials: TrialSettings | None = None
+    """Short trainings that decide between widths; None believes the criterion."""
     inherit: bool = False
     """Whether the network found starts from the weights of its units, which a warm-up or
     ``--weights`` gave them, instead of fresh ones."""

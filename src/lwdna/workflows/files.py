@@ -15,6 +15,7 @@ OUTCOMES = "outcomes.safetensors"
 RECIPE = "recipe.yaml"
 RESULTS = "results.json"
 SEARCH = "search.json"
+TRIALS = "trials"
 WARMUP = "warmup"
 WEIGHTS = "model.safetensors"
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 from lwdna.architecture import load, save
@@ -10,9 +11,17 @@ from lwdna.engine.device import make_accelerator
 from lwdna.engine.order import train_batches
 from lwdna.errors import CheckpointError, FileError
 from lwdna.files import write_json, write_text
-from lwdna.methods import Course, Search, Trained, search
+from lwdna.methods import Bench, Course, Search, Trained, search
 from lwdna.recipe import Recipe
-from lwdna.workflows.files import ARCHITECTURE, RECIPE, SEARCH, WARMUP, WEIGHTS, check_same_recipe
+from lwdna.workflows.files import (
+    ARCHITECTURE,
+    RECIPE,
+    SEARCH,
+    TRIALS,
+    WARMUP,
+    WEIGHTS,
+    check_same_recipe,
+)
 from lwdna.workflows.setup import (
     check_for_recipe,
     comes_trained,
@@ -30,6 +39,7 @@ def run_search(
     resume: bool = False,
     progress: bool = False,
     trust_code: bool = False,
+    say: Callable[[str], None] = lambda _: None,
 ) -> Search:
     """Search as the recipe says; write ``architecture.lwdna.json`` and ``search.json``.
 
@@ -42,15 +52,17 @@ def run_search(
         recipe: the experiment.
         out: gets the files; must not hold another search.
         weights: a file with the trained network to be shrunk, of the recipe's network.
-        resume: go on with a search in ``out`` whose warm-up was stopped.
-        progress: show the progress of the warm-up.
+        resume: go on with a search in ``out`` whose warm-up or trials were stopped.
+        progress: show the progress of the warm-up and of trials.
         trust_code: allow a baseline whose source imports Python code.
+        say: told what each trial gave.
 
     Raises:
         FileError: ``out`` holds an architecture already, or cannot be written.
         CheckpointError: there is nothing to resume, or it was another search.
         BudgetError: no widths meet the budget.
-        TrainingInterrupted: a signal stopped the warm-up; its checkpoint is saved.
+        TrainingInterrupted: a signal stopped the warm-up, whose checkpoint is saved, or a trial,
+            which begins anew.
     """
     out = Path(out)
     _check_start(recipe, out, resume)
@@ -68,8 +80,8 @@ def run_search(
         check_for_recipe(architecture, recipe, task)
         trained = Trained(network.to(accelerator.device), architecture.widths)
     accelerator.wait_for_everyone()  # all have looked at the folder before it changes
-    if accelerator.is_main_process and settings.warmup:
-        write_text(out / RECIPE, recipe.to_yaml())  # with it a warm-up can be resumed
+    if accelerator.is_main_process and (settings.warmup or settings.trials):
+        write_text(out / RECIPE, recipe.to_yaml())  # with it the search can be resumed
     start = time.perf_counter()
     found = search(
         model,
@@ -82,8 +94,10 @@ def run_search(
         edits=recipe.graph,
         trained=trained,
         course=Course(task, out / WARMUP, resume, progress),
+        bench=Bench(task, recipe.train, out / TRIALS, progress, say),
     )
-    seconds = time.perf_counter() - start
+    tried = sum(trial.seconds for trial in found.trials)  # also before an interruption
+    seconds = max(time.perf_counter() - start, tried)
     if accelerator.is_main_process:
         write_text(out / RECIPE, recipe.to_yaml())
         write_json(out / SEARCH, {**found.to_json(), "seconds": round(seconds, 3)})

@@ -29,7 +29,9 @@ def search_once(
     if not _exists(file):
         say("searching for the width of every layer")
         started = _exists(folder / RECIPE)
-        run_search(recipe, folder, resume=started, progress=progress, trust_code=trust_code)
+        run_search(
+            recipe, folder, resume=started, progress=progress, trust_code=trust_code, say=say
+        )
         make_accelerator("no").wait_for_everyone()
     return Architecture.load(file)
 

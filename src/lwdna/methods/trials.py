@@ -1,0 +1,220 @@
+"""Short trainings that decide between widths: what a criterion guesses, these try.
+
+The first network tried is the baseline (narrowed where the budget asks for it), the second what the
+criterion found; then pairs of networks that depart from the baseline in opposite directions, then
+what :mod:`lwdna.methods.proposals` takes for most promising. All keep the budget. Judged is the
+training loss, which needs no images that training does not see and varies less between seeds than
+an accuracy.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import shutil
+import time
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from accelerate import Accelerator
+from accelerate.utils import broadcast_object_list
+from torch import Tensor, nn
+
+from lwdna.channels import resize
+from lwdna.engine import Task, TrainSettings, train
+from lwdna.engine.device import make_accelerator
+from lwdna.errors import CheckpointError, RecipeError, TrainingError
+from lwdna.files import write_text
+from lwdna.methods.budget import IntArray
+from lwdna.methods.objective import with_loss
+from lwdna.methods.proposals import EXPLORED, Space, choose, explore, narrowed, propose
+from lwdna.methods.settings import TrialSettings
+
+LOG = "trials.jsonl"
+JUDGED = 0.25
+"""Last part of a training whose losses are averaged."""
+
+
+@dataclass(frozen=True)
+class Bench:
+    """How networks are tried, and where the trials are kept."""
+
+    task: Task
+    protocol: TrainSettings
+    """That of the training to come; trials shorten it."""
+    folder: Path
+    progress: bool = False
+    say: Callable[[str], None] = lambda _: None
+
+
+@dataclass(frozen=True)
+class Trial:
+    """One short training."""
+
+    widths: dict[str, int]
+    loss: float | None
+    """Mean training loss of the last steps; None where training failed."""
+    seconds: float
+
+
+def try_widths(
+    model: nn.Module,
+    space: Space,
+    first: Mapping[str, int],
+    bench: Bench,
+    settings: TrialSettings,
+    seed: int,
+) -> tuple[dict[str, int], list[Trial]]:
+    """Try networks and choose the widths whose loss is expected to be lowest.
+
+    Trials that ``bench.folder`` holds are not repeated; one that was stopped starts anew.
+
+    Args:
+        model: the baseline; it is not changed.
+        space: what widths are allowed.
+        first: widths to try beside the baseline's.
+        bench: data, protocol, folder.
+        settings: how many trainings, and how long.
+        seed: initial weights, orders of the data and proposals follow from it.
+
+    Returns:
+        The widths chosen, and all trials.
+
+    Raises:
+        RecipeError: trials are longer than training.
+        TrainingError: training failed already with the baseline's proportions.
+        TrainingInterrupted: a signal asked to stop; finished trials are kept.
+        CheckpointError: the record of the trials is damaged.
+    """
+    protocol = shortened(bench.protocol, settings.epochs)
+    names = [group.name for group in space.limits.graph.groups]
+    beginning = [narrowed(space), np.array([first[name] for name in names])]
+    trials = _read(bench.folder / LOG, names)[: settings.count]
+    while len(trials) < settings.count:
+        widths = dict(zip(names, _next(space, beginning, trials, seed), strict=True))
+        own_seed = int(np.random.SeedSequence([seed, len(trials)]).generate_state(1)[0])
+        network = resize(model, space.limits.graph, widths, seed=own_seed)
+        start = time.perf_counter()
+        try:
+            loss = _loss_after(network, bench, protocol, own_seed)
+        except TrainingError:
+            if not trials:  # the protocol is at fault, not the widths
+                raise
+            loss = None
+        trials.append(Trial(widths, loss, round(time.perf_counter() - start, 3)))
+        _write(bench.folder / LOG, trials)
+        said = "failed" if loss is None else f"loss {loss:.4f}"
+        bench.say(f"trial {len(trials)} of {settings.count}: {said}")
+    chosen = _shared(choose(space, *_tried(trials), seed))
+    return dict(zip(names, chosen, strict=True)), trials
+
+
+def shortened(protocol: TrainSettings, epochs: int) -> TrainSettings:
+    """Return a protocol compressed to fewer epochs; schedules in steps become a cosine.
+
+    Raises:
+        RecipeError: there are no fewer.
+    """
+    if epochs > protocol.epochs:
+        raise RecipeError(
+            f"shrink.trials.epochs ({epochs}) are more than train.epochs ({protocol.epochs}), but "
+            "trials are short trainings; lower them"
+        )
+    share = epochs / protocol.epochs
+    return protocol.model_copy(
+        update={
+            "epochs": epochs,
+            "warmup_epochs": protocol.warmup_epochs * share,
+            "schedule": "constant" if protocol.schedule == "constant" else "cosine",
+            "ema": None,
+            "checkpoint_every": None,
+        }
+    )
+
+
+def _next(
+    space: Space, beginning: Sequence[IntArray], trials: Sequence[Trial], seed: int
+) -> list[int]:
+    number = len(trials)
+    if number < len(beginning):
+        return _shared(beginning[number])
+    if number < len(beginning) + EXPLORED:
+        return _shared(explore(space, number - len(beginning), seed))
+    return _shared(propose(space, *_tried(trials), seed))
+
+
+def _tried(trials: Sequence[Trial]) -> tuple[list[IntArray], list[float]]:
+    """Return the widths and the losses of trials; one that failed has the worst loss of all."""
+    worst = max(trial.loss for trial in trials if trial.loss is not None)
+    losses = [worst if trial.loss is None else trial.loss for trial in trials]
+    return [np.array(list(trial.widths.values())) for trial in trials], losses
+
+
+def _loss_after(network: nn.Module, bench: Bench, protocol: TrainSettings, seed: int) -> float:
+    """Train a network and return its mean loss over the last steps."""
+    losses: list[Tensor] = []
+
+    def noted(network: nn.Module, batch: Any) -> Tensor:
+        loss = bench.task.loss(network, batch)
+        losses.append(loss.detach())
+        return loss
+
+    folder = bench.folder / "training"
+    processes = make_accelerator("no")
+    with _only_first(processes) as first:
+        if first:
+            shutil.rmtree(folder, ignore_errors=True)  # of a trial that was stopped
+    train(
+        network,
+        with_loss(bench.task, noted),
+        protocol,
+        folder,
+        seed=seed,
+        progress=bench.progress,
+        evaluate=False,
+    )
+    mean = torch.stack(losses[-math.ceil(JUDGED * len(losses)) :]).mean()
+    processes = make_accelerator("no")
+    with _only_first(processes) as first:
+        if first:
+            shutil.rmtree(folder)
+    return float(processes.reduce(mean, "mean"))
+
+
+@contextmanager
+def _only_first(processes: Accelerator) -> Iterator[bool]:
+    """Yield whether this is the first process; the others wait for it, and it for them."""
+    processes.wait_for_everyone()
+    yield processes.is_main_process
+    processes.wait_for_everyone()
+
+
+def _shared(widths: IntArray) -> list[int]:
+    """Return the widths of the first process: others may have rounded differently."""
+    shared = [[int(width) for width in widths]]
+    broadcast_object_list(shared)
+    return shared[0]
+
+
+def _write(path: Path, trials: Sequence[Trial]) -> None:
+    if make_accelerator("no").is_main_process:
+        lines = (json.dumps(asdict(trial), allow_nan=False) for trial in trials)
+        write_text(path, "".join(f"{line}\n" for line in lines))
+
+
+def _read(path: Path, names: Sequence[str]) -> list[Trial]:
+    """Return the trials of a record, which all processes have read before any goes on."""
+    try:
+        text = path.read_text(encoding="utf-8") if path.is_file() else ""
+        trials = [Trial(**json.loads(line)) for line in text.splitlines()]
+        if any(list(trial.widths) != list(names) for trial in trials):
+            raise ValueError("other groups")
+    except (ValueError, TypeError, AttributeError) as error:
+        raise CheckpointError(f"{path} is damaged; delete it to try all widths anew") from error
+    make_accelerator("no").wait_for_everyone()
+    return trials
