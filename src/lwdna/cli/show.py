@@ -28,6 +28,7 @@ from lwdna.reports import (
     format_milliseconds,
     format_percent,
     format_seconds,
+    format_trials,
 )
 
 _FORMATS: dict[str, Callable[[float | None], str]] = {
@@ -78,6 +79,8 @@ def study(folder: Path) -> None:
 def search(found: Search) -> None:
     """Print the widths found and what they cost."""
     graph, widths = found.graph, found.architecture.widths
+    if found.trials:
+        say(f"trials: {format_trials([trial.loss for trial in found.trials])}")
     table = _table("group", "baseline", "found", "")
     for group in graph.groups:
         new = widths[group.name]

@@ -83,6 +83,8 @@ class Run:
     evaluating: bool = True
     after_step: Callable[[float], None] | None = None
     """Called with the learning rate after every optimizer step, in all processes alike."""
+    losses: list[float] = field(default_factory=list)
+    """Training loss of every step of this sitting."""
 
     @property
     def last(self) -> Path:

@@ -41,6 +41,8 @@ class TrainResult:
     seconds: float
     """Time of training and evaluation, over all sittings of a resumed run."""
     epochs: int
+    losses: tuple[float, ...]
+    """Training loss of every optimizer step; of a resumed run, of the last sitting."""
 
 
 def train(
@@ -103,7 +105,12 @@ def train(
     trained = run.ema.module if run.ema else model
     position = run.position
     return TrainResult(
-        trained.eval(), position.metrics, run.outcomes, position.total_seconds, position.epoch
+        trained.eval(),
+        position.metrics,
+        run.outcomes,
+        position.total_seconds,
+        position.epoch,
+        tuple(run.losses),
     )
 
 
@@ -212,6 +219,7 @@ def _settle(run: Run, pending: list[Tensor], stop: Stop) -> bool:
         if not math.isfinite(loss):
             raise not_finite(run, f"the loss ({loss})", step)
         run.position.loss_sum += loss
+    run.losses += losses
     pending.clear()
     return bool(wishes)
 

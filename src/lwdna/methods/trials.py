@@ -13,17 +13,14 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from statistics import fmean
 
 import numpy as np
-import torch
-from accelerate import Accelerator
 from accelerate.utils import broadcast_object_list
-from torch import Tensor, nn
+from torch import nn
 
 from lwdna.channels import resize
 from lwdna.engine import Task, TrainSettings, train
@@ -31,7 +28,6 @@ from lwdna.engine.device import make_accelerator
 from lwdna.errors import CheckpointError, RecipeError, TrainingError
 from lwdna.files import write_text
 from lwdna.methods.budget import IntArray
-from lwdna.methods.objective import with_loss
 from lwdna.methods.proposals import EXPLORED, Space, choose, explore, narrowed, propose
 from lwdna.methods.settings import TrialSettings
 
@@ -157,40 +153,20 @@ def _tried(trials: Sequence[Trial]) -> tuple[list[IntArray], list[float]]:
 
 def _loss_after(network: nn.Module, bench: Bench, protocol: TrainSettings, seed: int) -> float:
     """Train a network and return its mean loss over the last steps."""
-    losses: list[Tensor] = []
-
-    def noted(network: nn.Module, batch: Any) -> Tensor:
-        loss = bench.task.loss(network, batch)
-        losses.append(loss.detach())
-        return loss
-
     folder = bench.folder / "training"
-    processes = make_accelerator("no")
-    with _only_first(processes) as first:
-        if first:
-            shutil.rmtree(folder, ignore_errors=True)  # of a trial that was stopped
-    train(
-        network,
-        with_loss(bench.task, noted),
-        protocol,
-        folder,
-        seed=seed,
-        progress=bench.progress,
-        evaluate=False,
+    _remove(folder)  # of a trial that was stopped
+    found = train(
+        network, bench.task, protocol, folder, seed=seed, progress=bench.progress, evaluate=False
     )
-    mean = torch.stack(losses[-math.ceil(JUDGED * len(losses)) :]).mean()
+    _remove(folder)
+    return fmean(found.losses[-math.ceil(JUDGED * len(found.losses)) :])
+
+
+def _remove(folder: Path) -> None:
     processes = make_accelerator("no")
-    with _only_first(processes) as first:
-        if first:
-            shutil.rmtree(folder)
-    return float(processes.reduce(mean, "mean"))
-
-
-@contextmanager
-def _only_first(processes: Accelerator) -> Iterator[bool]:
-    """Yield whether this is the first process; the others wait for it, and it for them."""
     processes.wait_for_everyone()
-    yield processes.is_main_process
+    if processes.is_main_process:
+        shutil.rmtree(folder, ignore_errors=True)
     processes.wait_for_everyone()
 
 

@@ -10,6 +10,7 @@ from lwdna.reports.formats import (
     format_percent,
     format_points,
     format_seconds,
+    format_trials,
 )
 from lwdna.reports.graph_page import write_graph_page
 from lwdna.reports.report import compare_run, write_report
@@ -34,6 +35,7 @@ __all__ = [
     "format_percent",
     "format_points",
     "format_seconds",
+    "format_trials",
     "is_comparison",
     "verdict",
     "write_comparison",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 
 MISSING = "–"
 _MINUS = "−"
@@ -115,6 +116,19 @@ def format_score(value: float) -> str:
     mantissa = _signed(mantissa.rstrip("0").rstrip("."))
     power = f"10{str(int(exponent)).translate(_SUPERSCRIPTS)}"
     return power if mantissa == "1" else f"{mantissa}×{power}"
+
+
+def format_trials(losses: Sequence[float | None]) -> str:
+    """Return the losses of a search's trials, of which the first is the baseline's own."""
+    names = ("baseline", "criterion")
+    said = [
+        f"{'failed' if loss is None else f'{loss:.4f}'} ({name})"
+        for name, loss in zip(names, losses, strict=False)
+    ]
+    known = [loss for loss in losses if loss is not None]
+    if known:
+        said.append(f"{min(known):.4f} (lowest)")
+    return f"{len(losses)} short trainings, loss {', '.join(said)}"
 
 
 def format_tick(value: float) -> str:

@@ -9,7 +9,7 @@ from typing import Any
 import yaml
 
 from lwdna.errors import FileError
-from lwdna.reports.formats import format_score, format_seconds
+from lwdna.reports.formats import format_score, format_seconds, format_trials
 from lwdna.reports.run_files import RunFiles, TrainingRun
 
 # What names the network or the search may differ; the training of both must not.
@@ -31,6 +31,8 @@ def facts(run: RunFiles) -> list[tuple[str, str]]:
         pairs.update(_flat(search.budget, "budget"))
         if search.threshold is not None:
             pairs["threshold"] = format_score(search.threshold)
+        if search.trials:
+            pairs["trials"] = format_trials([trial.loss for trial in search.trials])
         if search.seconds is not None:
             pairs["search time"] = format_seconds(search.seconds)
     if run.architecture is not None:

@@ -59,11 +59,18 @@ class LayerRecord(_Record):
     params: Stages
 
 
+class TrialRecord(_Record):
+    """A short training of a search; without a loss where it failed."""
+
+    loss: float | None = None
+
+
 class SearchRecord(_Record):
     """``search.json``."""
 
     groups: tuple[GroupRecord, ...] = ()
     threshold: float | None = None
+    trials: tuple[TrialRecord, ...] = ()
     layers: tuple[LayerRecord, ...] = ()
     cost: dict[str, Cost] = {}
     budget: dict[str, Any] = {}

@@ -1,4 +1,4 @@
-"""A warm-up for the test of several processes, which launch this file as a program."""
+"""A warm-up and trials for the test of several processes, which launch this file as a program."""
 
 from __future__ import annotations
 
@@ -12,8 +12,9 @@ from accelerate import PartialState
 from torch import nn
 
 import lwdna
-from lwdna.methods import Course, ShrinkSettings, search
-from lwdna.methods.settings import WarmupSettings
+from lwdna.engine import TrainSettings
+from lwdna.methods import Bench, Course, ShrinkSettings, search
+from lwdna.methods.settings import TrialSettings, WarmupSettings
 from lwdna.methods.warmup import task_of
 
 
@@ -35,23 +36,28 @@ def _loss(network: nn.Module, batch: Any) -> torch.Tensor:
 
 
 def run(folder: Path) -> dict[str, Any]:
-    """Search after a warm-up with proximal steps; return what this process found."""
+    """Search after a warm-up with proximal steps, and with trials; return what was found here."""
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(24, 3, 8, 8, generator=generator)
     labels = torch.randint(3, (24,), generator=generator)
     batches = [(images[:12], labels[:12]), (images[12:], labels[12:])]
-    settings = ShrinkSettings(
-        criterion="latent-gradient",
-        budget=lwdna.Budget(macs=0.7),
-        floor=0.2,
-        linear_floor=0.2,
-        warmup=WarmupSettings(epochs=2.5, batch_size=7, lr=0.05, latent_l1=0.1),
-        inherit=True,
-    )
-    course = Course(task_of(batches, _loss), folder)
-    found = search(_network(), images[:1], batches, _loss, settings, seed=3, course=course)
+    common = ShrinkSettings(budget=lwdna.Budget(macs=0.7), floor=0.2, linear_floor=0.2)
+    warmup = {
+        "criterion": "latent-gradient",
+        "warmup": WarmupSettings(epochs=2.5, batch_size=7, lr=0.05, latent_l1=0.1),
+        "inherit": True,
+    }
+    trials = {"trials": TrialSettings(count=12)}  # the last two rest on losses
+    given = (_network(), images[:1], batches, _loss)
+    task = task_of(batches, _loss)
+    course = Course(task, folder)
+    bench = Bench(task, TrainSettings(epochs=2, batch_size=7), folder / "trials")
+    found = search(*given, common.model_copy(update=warmup), seed=3, course=course)
+    tried = search(*given, common.model_copy(update=trials), seed=3, bench=bench)
     assert found.network is not None
     return {
+        "tried": [trial.widths for trial in tried.trials] + [tried.architecture.widths],
+        "losses": [trial.loss for trial in tried.trials],
         "widths": found.architecture.widths,
         "scores": {name: scores.tolist() for name, scores in found.scores.items()},
         "weights": {n: t.norm().item() for n, t in found.network.state_dict().items()},
@@ -59,7 +65,7 @@ def run(folder: Path) -> dict[str, Any]:
 
 
 def main(folder: Path) -> None:
-    """Run the warm-up and write down what this process found."""
+    """Run the searches and write down what this process found."""
     torch.set_num_threads(1)
     found = run(folder / "warmup")
     state = PartialState()
