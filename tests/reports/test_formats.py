@@ -10,6 +10,7 @@ from lwdna.reports import (
     format_percent,
     format_points,
     format_seconds,
+    format_trials,
 )
 from lwdna.reports.formats import format_score, format_tick, shorten
 
@@ -116,3 +117,8 @@ def test_long_names_keep_both_ends() -> None:
     assert short.startswith("backbone.")
     assert short.endswith(".conv_pwl")
     assert shorten("layer1.0.conv1") == "layer1.0.conv1"
+
+
+def test_losses_of_trials() -> None:
+    text = "4 short trainings, loss 1.5000 (baseline), failed (criterion), 1.2500 (lowest)"
+    assert format_trials([1.5, None, 1.25, 2.0]) == text

@@ -1,0 +1,64 @@
+"""Searches with trials: stopped, resumed, compared and reported."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from lwdna.engine import training
+from lwdna.files import read_json
+
+from .command import DIGITS, at_call, done, fault, lwdna
+
+TRIALS = (*DIGITS, "shrink.trials.count=11")
+STEPS = 4
+"""Steps of a trial of one epoch."""
+
+
+def _stop() -> None:
+    raise KeyboardInterrupt
+
+
+def test_stopped_trials_go_on_and_find_the_same(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    straight, killed = tmp_path / "straight", tmp_path / "killed"
+    said = done("shrink", *TRIALS, "--out", straight)
+    assert "trial 11 of 11: loss" in said
+    assert "trials: 11 short trainings, loss" in said
+    with monkeypatch.context() as patched:
+        patched.setattr(training, "_update", at_call(10 * STEPS + 2, training._update, _stop))
+        assert lwdna("shrink", *TRIALS, "--out", killed).code != 0
+    assert not (killed / "architecture.lwdna.json").exists()
+    again = done("shrink", "--resume", "--out", killed)
+    assert "trial 10 of 11" not in again
+    assert "trial 11 of 11" in again
+    one, two = (folder / "architecture.lwdna.json" for folder in (straight, killed))
+    assert one.read_bytes() == two.read_bytes()
+    seconds = read_json(killed / "search.json")["seconds"]
+    assert seconds >= sum(trial["seconds"] for trial in read_json(killed / "search.json")["trials"])
+
+
+def test_an_arm_with_trials_is_compared_with_controls_without() -> None:
+    recipe = (*DIGITS, "shrink.trials.count=2")
+    done("compare", *recipe, "--seeds", 1, "--arms", "baseline,lwdna,random", "--out", "study")
+    tried = {
+        arm: read_json(Path("study/cells") / arm / "seed0/search/search.json")["trials"]
+        for arm in ("lwdna", "random")
+    }
+    assert len(tried["lwdna"]) == 2
+    assert tried["random"] == []
+    names = {group["name"] for group in read_json(
+        Path("study/cells/lwdna/seed0/search/search.json"))["groups"]}  # fmt: skip
+    assert all(set(trial["widths"]) == names for trial in tried["lwdna"])
+
+
+def test_the_report_of_a_job_names_the_losses_of_the_trials() -> None:
+    done("quickstart", *DIGITS, "shrink.trials.count=2", "--out", "job")
+    assert "2 short trainings, loss" in Path("job/report.html").read_text(encoding="utf-8")
+
+
+def test_trials_longer_than_training_are_refused() -> None:
+    line = fault("shrink", *DIGITS, "shrink.trials.epochs=3", "--out", "long")
+    assert "shrink.trials.epochs (3) are more than train.epochs (2)" in line
