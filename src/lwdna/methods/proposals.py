@@ -122,8 +122,7 @@ def propose(
     surface = _Surface(space, np.array(tried), np.array(losses))
     places = surface.candidates(seed)
     networks = space.networks(places)
-    drawn = surface.process.sample_y(space.place(networks), random_state=seed + len(tried))[:, 0]
-    best = int(np.argmin(drawn))
+    best = int(np.argmin(surface.drawn(space.place(networks), seed)))
     return space.filled(places[best], networks[best])
 
 
@@ -156,6 +155,15 @@ class _Surface:
         with warnings.catch_warnings():  # a parameter at its bound is no fault
             warnings.simplefilter("ignore", ConvergenceWarning)
             return process.fit(self.space.place(self.tried), scaled)
+
+    def drawn(self, places: FloatArray, seed: int) -> FloatArray:
+        """Return the values of one function of the process, without noise, at N places, (N,)."""
+        mean, covariance = self.process.predict(places, return_cov=True)
+        noise = self.process.kernel_.k2.noise_level
+        variances, axes = np.linalg.eigh(covariance - noise * np.eye(len(places)))
+        generator = np.random.default_rng([seed, len(self.tried), 1])
+        steps = np.sqrt(np.maximum(variances, 0)) * generator.standard_normal(len(places))
+        return np.asarray(mean + axes @ steps)
 
     def candidates(self, seed: int) -> FloatArray:
         """Return places from anywhere and around the best, (:data:`CANDIDATES`, directions)."""
