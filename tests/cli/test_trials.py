@@ -36,8 +36,9 @@ def test_stopped_trials_go_on_and_find_the_same(
     assert "trial 11 of 11" in again
     one, two = (folder / "architecture.lwdna.json" for folder in (straight, killed))
     assert one.read_bytes() == two.read_bytes()
-    seconds = read_json(killed / "search.json")["seconds"]
-    assert seconds >= sum(trial["seconds"] for trial in read_json(killed / "search.json")["trials"])
+    record = read_json(killed / "search.json")
+    before = sum(trial["seconds"] for trial in record["trials"])  # also in the first sitting
+    assert record["seconds"] >= round(before, 3)
 
 
 def test_an_arm_with_trials_is_compared_with_controls_without() -> None:
