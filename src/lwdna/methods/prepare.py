@@ -16,6 +16,7 @@ from lwdna.hypernet import Hypernetwork, generated_weights
 from lwdna.methods.criteria import CRITERIA, Problem, reset_norms
 from lwdna.methods.knapsack import CAPACITY
 from lwdna.methods.settings import KeepName, ShrinkSettings, WarmupSettings
+from lwdna.methods.trials import Bench
 from lwdna.methods.warmup import Course, task_of, warm_up
 
 
@@ -28,8 +29,8 @@ class Trained:
     """Its widths by group, where they are not those of the baseline."""
 
 
-def check(settings: ShrinkSettings, trained: Trained | None) -> None:
-    """Make sure that the settings fit each other and the weights given.
+def check(settings: ShrinkSettings, trained: Trained | None, bench: Bench | None) -> None:
+    """Make sure that the settings fit each other and what is given for them.
 
     Raises:
         RecipeError: they do not.
@@ -63,6 +64,11 @@ def check(settings: ShrinkSettings, trained: Trained | None) -> None:
         raise RecipeError(
             "shrink.trials train fresh networks and say nothing of inherited weights; leave out "
             "shrink.trials, or shrink.inherit and the trained weights"
+        )
+    if settings.trials and bench is None:
+        raise RecipeError(
+            "shrink.trials train on the whole training set, which only a recipe names: use "
+            "`lwdna shrink` or lwdna.workflows.run_search"
         )
     _check_keep_rule(settings, keep_rule(settings, trained))
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, dataclass
 from functools import partial
 from importlib.metadata import version
 from typing import Any
@@ -18,7 +18,7 @@ from torch import Tensor, nn
 
 from lwdna.architecture import Architecture, ModelSource
 from lwdna.channels import ChannelGraph, Edits, resize, trace, widened_widths
-from lwdna.errors import DataError, RecipeError
+from lwdna.errors import DataError
 from lwdna.methods.budget import Limits
 from lwdna.methods.criteria import CRITERIA, Loss, Problem, Scores
 from lwdna.methods.keep import Kept, best_units, floors, keep_by_threshold
@@ -141,52 +141,58 @@ def search(
     batches = list(batches)
     if not batches:
         raise DataError("the search needs at least one batch of training data, got none")
-    check(settings, trained)
-    if settings.trials and bench is None:
-        raise RecipeError(
-            "shrink.trials train on the whole training set, which only a recipe names: use "
-            "`lwdna shrink` or lwdna.workflows.run_search"
-        )
+    check(settings, trained, bench)
     graph = trace(model, example_inputs, edits)
     widened = (
         graph.complete(trained.widths) if trained else widened_widths(graph, settings.width_mult)
     )
-    least = floors(graph, widened, settings.floor, settings.linear_floor)
-    limits = Limits.of(graph, widened, settings.budget, example_inputs.device)
-    criterion = CRITERIA[settings.criterion]
     wide = deepcopy(trained.network) if trained else fresh(model, graph, widened, settings, seed)
     given = (wide, graph, widened, example_inputs, batches, loss, settings, seed)
-    problem = Problem(*given, trained=trained is not None)
-    whole = None
-    if settings.warmup:
-        problem, whole = warmed(problem, settings.warmup, course)
-    kept_weights = deepcopy(wide) if settings.inherit and whole is None else None
-    scores = _comparable(criterion.score(problem), settings)
-    del problem
-    keep = keep_rule(settings, trained)
-    options = {"prior": settings.prior} if keep == "proportional" else {}
-    kept = KEEP_RULES[keep](graph, scores, least, limits, settings.multiple, **options)
-    tried: list[Trial] = []
+    scores, weights = _scored(Problem(*given, trained=trained is not None), course)
+    del wide, given  # trials need the memory
+    least = floors(graph, widened, settings.floor, settings.linear_floor)
+    limits = Limits.of(graph, widened, settings.budget, example_inputs.device)
+    settings = settings.model_copy(update={"keep": keep_rule(settings, trained)})
+    kept = _kept(scores, least, limits, settings)
+    trials: list[Trial] = []
     if settings.trials and bench:
         space = Space(limits, least, widened, settings.multiple)
-        widths, tried = try_widths(model, space, kept.widths, bench, settings.trials, seed)
+        widths, trials = try_widths(model, space, kept.widths, bench, settings.trials, seed)
         kept = Kept(widths, None)
     architecture = Architecture.of(
         graph,
         tuple(example_inputs.shape[1:]),
         source,
         kept.widths,
-        _found(settings.model_copy(update={"keep": keep}), limits, kept, len(batches), seed),
+        _found(settings, limits, kept, len(batches), seed),
     )
     units = best_units(scores, kept.widths)
-    found = Search(architecture, graph, widened, least, scores, units, kept.threshold, tried)
-    if not settings.inherit:
-        return found
-    if kept_weights is None:
-        assert whole is not None
-        kept_weights = whole.bake()
-    network = resize(kept_weights, graph.at(widened), units, init="slice", inexact="allow")
-    return replace(found, network=network)
+    network = weights and resize(weights, graph.at(widened), units, init="slice", inexact="allow")
+    return Search(
+        architecture, graph, widened, least, scores, units, kept.threshold, trials, network
+    )
+
+
+def _scored(problem: Problem, course: Course | None) -> tuple[Scores, nn.Module | None]:
+    """Return the scores of all units, and the widened network whose weights are to be inherited."""
+    settings, whole = problem.settings, None
+    if settings.warmup:
+        problem, whole = warmed(problem, settings.warmup, course)
+    weights = deepcopy(problem.wide) if settings.inherit and whole is None else None
+    scores = _comparable(CRITERIA[settings.criterion].score(problem), settings)
+    if settings.inherit and whole:
+        weights = whole.bake()
+    return scores, weights
+
+
+def _kept(
+    scores: Scores, least: Mapping[str, int], limits: Limits, settings: ShrinkSettings
+) -> Kept:
+    """Return the widths that the recipe's keep rule makes of scores."""
+    assert settings.keep
+    options = {"prior": settings.prior} if settings.keep == "proportional" else {}
+    rule = KEEP_RULES[settings.keep]
+    return rule(limits.graph, scores, least, limits, settings.multiple, **options)
 
 
 def _comparable(scores: Scores, settings: ShrinkSettings) -> Scores:
