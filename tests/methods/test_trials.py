@@ -164,13 +164,13 @@ def _bench(folder, loss=_loss):
     return Bench(task, TrainSettings(epochs=2, batch_size=4), folder)
 
 
-def _tried(folder, count=12, loss=_loss, bench=None):
+def _tried(folder, count=12, loss=_loss):
     torch.manual_seed(0)
     model = Bare()
     space = _space(trace(model, EXAMPLE), macs=0.9)
     first = dict(zip(_names(space), explore(space, 0, 1).tolist(), strict=True))
-    bench = bench or _bench(folder, loss)
-    return try_widths(model, space, first, bench, TrialSettings(count=count), seed=4)
+    given = (model, space, first, _bench(folder, loss))
+    return try_widths(*given, TrialSettings(count=count), seed=4)
 
 
 def test_what_was_stopped_goes_on(tmp_path, monkeypatch):

@@ -25,11 +25,12 @@ def directions(graph: ChannelGraph, count: int) -> FloatArray:
     Each column is as long as the standard deviation along it, for a standard deviation of 1 of
     every group on its own.
     """
+    depth, writers, readers = _touching(graph).T
     places = np.stack(
         [
-            DEPTH * _depth(graph),
-            np.log2(_count(graph, produces=True)),
-            np.log2(_count(graph, produces=False)),
+            DEPTH * depth,
+            np.log2(np.maximum(writers, 1)),
+            np.log2(np.maximum(readers, 1)),
             RESOLUTION * _resolution(graph),
         ],
         axis=1,
@@ -41,36 +42,21 @@ def directions(graph: ChannelGraph, count: int) -> FloatArray:
     return found
 
 
-def _touching(graph: ChannelGraph) -> list[list[tuple[int, bool]]]:
-    """Return by group the numbers of the operations it takes part in, and whether it is written."""
-    found: list[list[tuple[int, bool]]] = [[] for _ in graph.groups]
+def _touching(graph: ChannelGraph) -> FloatArray:
+    """Return of every group, (groups, 3), the mean depth of the operations it takes part in, from 0
+    to 1, and how many of them write and read it."""
+    last = max(1, len(graph.operations) - 1)
+    found: list[list[tuple[float, bool]]] = [[] for _ in graph.groups]
     for number, operation in enumerate(graph.operations):
         written = {part.group for axis in operation.produces for part in axis}
         for group in {part.group for axis in operation.axes for part in axis} - {-1}:
-            found[group].append((number, group in written))
-    return found
-
-
-def _depth(graph: ChannelGraph) -> FloatArray:
-    """Return how deep the operations of every group lie on average, from 0 to 1."""
-    last = max(1, len(graph.operations) - 1)
-    return np.array(
-        [
-            np.mean([number for number, _ in touching]) / last if touching else 0.5
-            for touching in _touching(graph)
-        ]
-    )
-
-
-def _count(graph: ChannelGraph, *, produces: bool) -> FloatArray:
-    """Return how many operations write a group, or read it; at least one."""
-    return np.array(
-        [
-            max(1, sum(written == produces for _, written in touching))
-            for touching in _touching(graph)
-        ],
-        dtype=np.float64,
-    )
+            found[group].append((number / last, group in written))
+    rows = []
+    for touching in found:
+        writers = sum(written for _, written in touching)
+        depth = np.mean([depth for depth, _ in touching]) if touching else 0.5
+        rows.append((depth, writers, len(touching) - writers))
+    return np.array(rows, dtype=np.float64)
 
 
 def _resolution(graph: ChannelGraph) -> FloatArray:

@@ -50,6 +50,13 @@ class Space:
         return self._row(self.limits.graph.widths)
 
     @cached_property
+    def bounds(self) -> tuple[IntArray, IntArray]:
+        """The least widths that are multiples, as far as these exist, and the most, (groups,)."""
+        most = self._row(self.most)
+        least = -(-self._row(self.least) // self.multiple) * self.multiple
+        return np.minimum(least, most), most
+
+    @cached_property
     def basis(self) -> FloatArray:
         """Log widths of a step along each direction, (groups, directions)."""
         return np.asarray(SPREAD * directions(self.limits.graph, DIRECTIONS))
@@ -80,17 +87,15 @@ class Space:
         steps = self.multiple * np.eye(len(widths), dtype=np.int64)
         while True:
             more = widths + steps
-            may = self.limits.fits(more) & (widths + self.multiple <= self._row(self.most))
+            may = self.limits.fits(more) & (widths + self.multiple <= self.bounds[1])
             if not may.any():
                 return widths
             widths = more[int(np.argmax(np.where(may, wanted / widths, -1)))]
 
     def _whole(self, widths: FloatArray) -> IntArray:
         """Return multiples between floors and widened widths next to ``widths``, (N, groups)."""
-        least, most = (self._row(bound) for bound in (self.least, self.most))
-        lowest = np.minimum(-(-least // self.multiple) * self.multiple, most)
         rounded = np.round(widths / self.multiple).astype(np.int64) * self.multiple
-        return np.clip(rounded, lowest, most)
+        return np.clip(rounded, *self.bounds)
 
     def _row(self, widths: Mapping[str, int]) -> IntArray:
         names = [group.name for group in self.limits.graph.groups]

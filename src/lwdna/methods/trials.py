@@ -90,7 +90,7 @@ def try_widths(
     protocol = shortened(bench.protocol, settings.epochs)
     names = [group.name for group in space.limits.graph.groups]
     beginning = [narrowed(space), np.array([first[name] for name in names])]
-    trials = _read(bench.folder / LOG, names)[: settings.count]
+    trials = _read(bench.folder / LOG, names)
     while len(trials) < settings.count:
         widths = dict(zip(names, _next(space, beginning, trials, seed), strict=True))
         own_seed = int(np.random.SeedSequence([seed, len(trials)]).generate_state(1)[0])
