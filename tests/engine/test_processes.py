@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from launch import in_two_processes
+
 from .scenarios import SCENARIOS, run
 
-ROOT = Path(__file__).parents[2]
 pytestmark = pytest.mark.slow  # three imports of torch at once
 
 Found = dict[str, dict[str, Any]]
@@ -23,17 +21,7 @@ Found = dict[str, dict[str, Any]]
 def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Found, Found]:
     """Return what each of two processes found, launched as a user would."""
     folder = tmp_path_factory.mktemp("two")
-    launcher = ["-m", "torch.distributed.run", "--nproc-per-node=2", "--standalone"]
-    done = subprocess.run(
-        [sys.executable, *launcher, "-m", "tests.engine.scenarios", str(folder)],
-        cwd=ROOT,
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-    assert done.returncode == 0, done.stderr[-3000:]
+    in_two_processes("-m", "tests.engine.scenarios", folder)
     first, second = (json.loads((folder / f"process{i}.json").read_text()) for i in range(2))
     return first, second
 
