@@ -68,8 +68,7 @@ def test_shipped_recipes_load_and_survive_a_round_trip(tmp_path: Path, name: str
 def test_shipped_recipes_name_networks_that_can_be_built(name: str) -> None:
     recipe = load_recipe(name)
     args = {"num_classes": 7} if recipe.task == "classification" else {}
-    with torch.device("meta"):
-        network = create_model(recipe.model.name, **args, **recipe.model.args)
+    network = create_model(recipe.model.name, **args, **recipe.model.args)
     assert sum(1 for _ in network.parameters()) > 10
 
 
@@ -172,6 +171,6 @@ def test_networks_of_shipped_recipes_fit_their_images(name: str) -> None:
     recipe = load_recipe(name)
     classes = CLASSES.get(name.partition("/")[0], 100)
     size = recipe.data.image_size
-    with torch.device("meta"):
-        model = create_model(recipe.model.name, num_classes=classes, **recipe.model.args).eval()
-        assert model(torch.empty(2, 3, size, size)).shape == (2, classes)
+    # made on the CPU: timm's RegNet cannot be made on "meta" by every version since 1.0.19
+    model = create_model(recipe.model.name, num_classes=classes, **recipe.model.args).eval()
+    assert model.to("meta")(torch.empty(2, 3, size, size, device="meta")).shape == (2, classes)

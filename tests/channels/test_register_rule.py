@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from types import SimpleNamespace
+
 import pytest
 import torch
 from torch import Tensor, nn
@@ -50,6 +52,18 @@ def test_an_operator_of_ones_own():
         assert_holds(model, image, graph)
     finally:
         del rules.RULES["lwdna_tests::pair_max"]
+
+
+@pytest.mark.parametrize(
+    "name", ["celu_", "elu_", "hardsigmoid_", "hardtanh_", "leaky_relu", "leaky_relu_", "selu_"]
+)
+def test_activations_have_a_rule_whatever_their_tags(name):
+    """Torch up to 2.11 does not tag them pointwise; without a rule MobileNetV2 is pinned."""
+    operator = getattr(torch.ops.aten, name).default
+    untagged = SimpleNamespace(
+        _schema=operator._schema, _overloadname=operator._overloadname, tags=[]
+    )
+    assert rules.rule_of(untagged) is not None
 
 
 def test_a_name_is_taken_only_once():

@@ -27,8 +27,7 @@ RESNETS = ["resnet18", "resnet50"]
 
 
 def on_meta(name: str, **args: object) -> nn.Module:
-    with torch.device("meta"):
-        return create_model(name, **args).eval()
+    return create_model(name, **args).to("meta").eval()
 
 
 def shapes(model: nn.Module) -> dict[str, torch.Size]:

@@ -14,14 +14,21 @@ def pointwise(call: Call) -> list[Axes]:
 
 
 @register_rule(
+    "_conj_physical",
     "alias",
     "bernoulli",
     "bernoulli_",
+    "celu",
     "clone",
     "contiguous",
     "detach",
     "detach_",
     "dropout",
+    "elu",
+    "hardsigmoid",
+    "hardtanh",
+    "ldexp",
+    "leaky_relu",
     "lift_fresh",
     "native_dropout",
     "_to_copy",
@@ -40,10 +47,11 @@ def pointwise(call: Call) -> list[Axes]:
     "randn_like",
     "zeros_like",
     "rrelu_with_noise",
+    "selu",
     "_prelu_kernel",
 )
 def same_axes(call: Call) -> list[Axes]:
-    """Operators that keep the shape but are not tagged pointwise."""
+    """Operators that keep the shape and are not tagged pointwise (by every torch since 2.8)."""
     return pointwise(call)
 
 
