@@ -1,6 +1,7 @@
 # make demo   train a small network and the one found for it; prints a table and the report's path
 # make demo-restoration   the same for enlarging photographs
 # make test   style, types and tests
+# make test-gpu   the tests that need a CUDA GPU
 # All set up .venv first: PYTHON names the interpreter to use (3.11 or newer).
 
 PYTHON ?= python3
@@ -9,7 +10,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-restoration test lint format clean
+.PHONY: help setup demo demo-restoration test test-gpu lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -36,6 +37,9 @@ demo-restoration: $(INSTALLED)
 test: export OMP_NUM_THREADS := 1
 test: lint
 	$(BIN)/pytest -n 2
+
+test-gpu: $(INSTALLED)
+	$(BIN)/pytest --gpu
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check

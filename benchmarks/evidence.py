@@ -40,6 +40,8 @@ RECIPES = {
     "tiny-imagenet20/densenet-bc40-half-short": "imagefolder-tinyimagenet20",
 }
 """Recipes and the folder of their data."""
+GPU_RECIPES = {"cifar100/resnet20-gpu": "cifar100"}
+"""Those that are run only where they are asked for."""
 ARMS = "baseline,lwdna,random,reversed"
 RESULTS = Path(__file__).parent / "results" / "evidence"
 
@@ -51,7 +53,9 @@ def main() -> None:
     parser.add_argument("--seeds", type=int, default=5)
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)
-    parser.add_argument("--recipes", nargs="+", choices=list(RECIPES), default=list(RECIPES))
+    parser.add_argument(
+        "--recipes", nargs="+", choices=[*RECIPES, *GPU_RECIPES], default=list(RECIPES)
+    )
     parser.add_argument("--arms", default=ARMS)
     parser.add_argument("--arm", action="append", default=[], help="as lwdna compare has it")
     parser.add_argument("--set", action="append", default=[], help="a value of all the recipes")
@@ -89,7 +93,7 @@ def script(arguments: argparse.Namespace) -> str:
         shlex.join(
             [
                 *(sys.executable, "-m", "lwdna", "compare", recipe, "--seeds", str(seeds)),
-                f"data.root={arguments.data / RECIPES[recipe]}",
+                f"data.root={arguments.data / (RECIPES | GPU_RECIPES)[recipe]}",
                 *options,
                 *("--out", str(arguments.out / recipe)),
             ]

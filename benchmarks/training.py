@@ -6,9 +6,10 @@
 Both train the same timm network on the same JPEG files with the same batch, augmentation,
 optimizer, number of reading processes and threads, each in a process of its own, in turns. The
 figure is that which each prints for its last epoch: images per second of training, without
-start-up and validation. A third run keeps all images decoded in memory. timm's script is in its
-repository, not in its wheel. Prints a table, writes ``results/training-MODEL-SIDE.json`` beside
-this file. Run it on a quiet machine.
+start-up and validation. A third run keeps all images decoded in memory; on a GPU a fourth one also
+launches forward and backward pass as one CUDA graph. timm's script is in its repository, not in
+its wheel. Prints a table, writes ``results/training-MODEL-SIDE.json`` beside this file, with
+``--device cuda`` ``training-MODEL-SIDE-cuda.json``. Run it on a quiet machine.
 """
 
 from __future__ import annotations
@@ -35,24 +36,26 @@ RATE = re.compile(r"Train: (\d+) .*?\(\s*[\d.]+s,\s*([\d.]+)/s\)")
 
 def main() -> None:
     arguments = parse()
+    suffix = "" if arguments.device == "cpu" else f"-{arguments.device}"
+    name = f"training-{arguments.model}-{arguments.side}{suffix}.json"
+    out = arguments.out or Path(__file__).parent / "results" / name
     with tempfile.TemporaryDirectory() as folder:
         work = Path(folder)
         data = work / "data"
         write_images(data, arguments.images, arguments.side)
-        rates: dict[str, list[float]] = {"timm": [], "files": [], "memory": []}
+        ours = ["files", "memory", *(["graph"] if arguments.device == "cuda" else [])]
+        rates: dict[str, list[float]] = {kind: [] for kind in ("timm", *ours)}
         for turn in range(arguments.repeats):
             rates["timm"].append(run_timm(arguments, data, work / f"timm{turn}"))
-            for kind in ("files", "memory"):
+            for kind in ours:
                 rates[kind].append(run_ours(arguments, data, work / f"{kind}{turn}", kind))
             line = ", ".join(f"{name} {values[-1]:.1f}" for name, values in rates.items())
             print(f"turn {turn + 1}: images per second: {line}", flush=True)
-    report = summary(arguments, rates)
+            report = summary(arguments, rates)
+            write_json(out, report)
     print("| reads from | images per second | to timm |\n|---|---:|---:|")
     for kind, rate in report["images_per_second"].items():
         print(f"| {kind} | {rate} | {report['ratio_to_timm'].get(kind, 1)} |")
-    name = f"training-{arguments.model}-{arguments.side}.json"
-    out = arguments.out or Path(__file__).parent / "results" / name
-    write_json(out, report)
     print(f"written to {out}")
 
 
@@ -60,7 +63,8 @@ def summary(arguments: argparse.Namespace, rates: dict[str, list[float]]) -> dic
     """Return medians, and ratios of the runs of one turn."""
     ratios = {
         kind: statistics.median(o / t for o, t in zip(rates[kind], rates["timm"], strict=True))
-        for kind in ("files", "memory")
+        for kind in rates
+        if kind != "timm"
     }
     return {
         "model": arguments.model,
@@ -106,7 +110,8 @@ def run_ours(arguments: argparse.Namespace, data: Path, out: Path, kind: str) ->
         sys.executable, "-m", "lwdna", "train", "images", "--out", str(out),
         f"model.name=timm:{arguments.model}", f"data.root={data}",
         f"data.image_size={arguments.side}", f"data.workers={arguments.workers}",
-        f"data.in_memory={'true' if kind == 'memory' else 'false'}",
+        f"data.in_memory={'false' if kind == 'files' else 'true'}",
+        f"train.cuda_graph={'true' if kind == 'graph' else 'false'}",
         f"train.batch_size={arguments.batch}", f"train.epochs={arguments.epochs}",
         "train.lr=0.01", "train.warmup_epochs=0", "train.momentum=0.9",
         "train.weight_decay=1e-4",
@@ -155,7 +160,7 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--epochs", type=int, default=2, help="the last one counts")
     parser.add_argument("--workers", type=int, default=2, help="processes that read images")
     parser.add_argument("--threads", type=int, default=2)
-    parser.add_argument("--repeats", type=int, default=3)
+    parser.add_argument("--repeats", type=int, default=3, help="turns; each is written at once")
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--channels-last", action="store_true", help="on both sides")
     parser.add_argument("--out", type=Path, help="JSON file to write")

@@ -227,7 +227,7 @@ def test_a_batch_of_one_is_not_mixed(folder: Path) -> None:
     assert torch.equal(plain[1], mixed[1].argmax(dim=1))
 
 
-@pytest.mark.skipif(not torch.cuda.is_available(), reason="needs a CUDA device")
+@pytest.mark.gpu
 def test_a_gpu_sees_what_a_cpu_sees(task: ClassificationTask) -> None:
     batches = chunks(range(task.train_size), 4)
     device = torch.device("cuda", 0)

@@ -59,6 +59,12 @@ class TrainSettings(Settings):
     """Largest norm of the gradient of all parameters together."""
     mixed_precision: Precision = "no"
     channels_last: bool = False
+    cuda_graph: bool = False
+    """Launch forward and backward pass at once: small networks train several times as fast.
+
+    For one process on an NVIDIA GPU without ``accumulate``; elsewhere it changes nothing. Not for
+    networks that draw random numbers in Python, which would be drawn only once.
+    """
     ema: float | None = Field(default=None, gt=0, lt=1)
     """Decay of a moving average of the weights, which is then evaluated and kept.
 

@@ -23,6 +23,7 @@ from lwdna.engine.checkpoint import load_state, save_state
 from lwdna.engine.device import make_accelerator, prepared
 from lwdna.engine.optim import make_optimizer, make_scheduler, restore_optimizer
 from lwdna.engine.settings import TrainSettings
+from lwdna.engine.step_graph import StepGraph
 from lwdna.engine.task import Task
 from lwdna.errors import CheckpointError, DataError, TrainingError
 from lwdna.weights import load_weights, save_weights
@@ -83,6 +84,8 @@ class Run:
     evaluating: bool = True
     after_step: Callable[[float], None] | None = None
     """Called with the learning rate after every optimizer step, in all processes alike."""
+    graph: StepGraph | None = None
+    """Computes the gradients at one launch, where that is asked for and possible."""
     losses: list[float] = field(default_factory=list)
     """Training loss of every step of this sitting."""
 

@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from typing import NoReturn
 
@@ -22,6 +23,7 @@ from lwdna.engine.log import RunLog, open_log
 from lwdna.engine.settings import TrainSettings
 from lwdna.engine.signals import Stop, TrainingInterrupted, stop_on_signal
 from lwdna.engine.state import Run, check_weights, keep_best, not_finite, open_run, save
+from lwdna.engine.step_graph import StepGraph
 from lwdna.engine.task import Batch, Task
 
 _LOOK_EVERY = 20
@@ -88,6 +90,7 @@ def train(
     run_dir = Path(run_dir)
     with open_run(model, task, settings, run_dir, seed=seed, resume=resume) as run:
         run.last_step, run.evaluating, run.after_step = steps, evaluate, after_step
+        run.graph = _step_graph(run)
         total = settings.epochs * run.steps
         main = run.accelerator.is_main_process
         with (
@@ -102,6 +105,7 @@ def train(
             stop_on_signal() as stop,
         ):
             _loop(run, stop, log, shown)
+        run.graph = None  # its memory goes with it
     trained = run.ema.module if run.ema else model
     position = run.position
     return TrainResult(
@@ -178,10 +182,7 @@ def _update(run: Run, parts: Sequence[Sequence[int]], batches: Iterator[Batch]) 
             batch = recursively_apply(as_channels_last, batch)
         last = i == len(parts) - 1
         with nullcontext() if last else accelerator.no_sync(run.model):
-            loss = run.task.loss(run.model, batch) * (len(part) / size)
-            # gradients are averaged over processes, but the shares are parts of a sum
-            accelerator.backward(loss * accelerator.num_processes)
-        total += loss.detach()
+            total += run.graph(batch) if run.graph else _gradients(run, len(part) / size, batch)
     if settings.clip_grad is not None:
         accelerator.clip_grad_norm_(run.model.parameters(), settings.clip_grad)
     optimizer.step()
@@ -193,6 +194,22 @@ def _update(run: Run, parts: Sequence[Sequence[int]], batches: Iterator[Batch]) 
     if run.ema:
         run.ema.update(run.bare, step=run.steps_done + 1)
     return total
+
+
+def _gradients(run: Run, share: float, batch: Batch) -> Tensor:
+    """Add the gradients of a ``share`` of the step's examples; return what it adds to the loss."""
+    loss = run.task.loss(run.model, batch) * share
+    # gradients are averaged over processes, but the shares are parts of a sum
+    run.accelerator.backward(loss * run.accelerator.num_processes)
+    return loss.detach()
+
+
+def _step_graph(run: Run) -> StepGraph | None:
+    """Return what computes a whole step's gradients at one launch, if that can be done."""
+    alone = run.accelerator.num_processes == 1 and run.settings.accumulate == 1
+    if not (run.settings.cuda_graph and alone and run.accelerator.device.type == "cuda"):
+        return None
+    return StepGraph(partial(_gradients, run, 1.0), run.bare)
 
 
 def _look_now(run: Run, stop: Stop) -> bool:

@@ -58,26 +58,32 @@ class MemoryBatches:
     def __call__(
         self, orders: Sequence[Order], device: torch.device
     ) -> Iterator[tuple[Tensor, Tensor]]:
-        """Yield one batch per order on ``device``.
+        """Yield one batch per order on ``device``; all orders are of one epoch.
 
         Images have shape (B, C, H, W) and values 0 to 255, uint8 or float32.
         """
         self._pixels = self._pixels.to(device)
         self._targets = self._targets.to(device)
-        for order in orders:
-            numbers = torch.tensor(order.indices)
-            chosen = numbers.to(device, non_blocking=True)
+        if not orders:
+            return
+        numbers = torch.tensor([index for order in orders for index in order.indices])
+        lengths = [len(order.indices) for order in orders]
+        # drawn and moved once, because every copy to a GPU waits until it has done all its work
+        draws = self._draw(numbers, orders[0]) if self._training else ()
+        columns = [column.to(device).split(lengths) for column in (numbers, *draws)]
+        for chosen, *places in zip(*columns, strict=True):
             images = self._pixels[chosen]
-            if self._training:
-                images = self._augment(images, numbers, order)
-            yield images, self._targets[chosen]
+            yield self._augment(images, *places) if places else images, self._targets[chosen]
 
-    def _augment(self, images: Tensor, numbers: Tensor, order: Order) -> Tensor:
+    def _draw(self, numbers: Tensor, order: Order) -> tuple[Tensor, Tensor]:
+        """Return crop and flip of every example, in the epoch of ``order``."""
         augment, side = self._settings.augment, self._settings.image_size
-        sizes = torch.tensor(images.shape[2:]).expand(len(images), 2)
+        sizes = torch.tensor(self._pixels.shape[2:]).expand(len(numbers), 2)
         boxes = draw_crops(augment, order.seed, order.epoch, numbers, sizes, side)
-        flips = draw_flips(augment, order.seed, order.epoch, numbers).to(images.device)
-        boxes = boxes.to(images.device)
+        return boxes, draw_flips(augment, order.seed, order.epoch, numbers)
+
+    def _augment(self, images: Tensor, boxes: Tensor, flips: Tensor) -> Tensor:
+        augment, side = self._settings.augment, self._settings.image_size
         if augment.crop == "random-resized":
             return crop_resized(images, boxes, flips, side, self._settings.interpolation)
         padding = augment.padding if augment.crop == "pad" else 0
