@@ -1,6 +1,7 @@
 # make demo   train a small network and the one found for it; prints a table and the report's path
 # make demo-restoration   the same for enlarging photographs
 # make test   style, types and tests
+# make test-oldest   the tests with the oldest torch, torchvision and timm
 # make test-gpu   the tests that need a CUDA GPU
 # All set up .venv first: PYTHON names the interpreter to use (3.11 or newer).
 
@@ -10,7 +11,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-restoration test test-gpu lint format clean
+.PHONY: help setup demo demo-restoration test test-oldest test-gpu lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -37,6 +38,13 @@ demo-restoration: $(INSTALLED)
 test: export OMP_NUM_THREADS := 1
 test: lint
 	$(BIN)/pytest -n 2
+
+# An environment of its own, .venv-oldest
+test-oldest: export OMP_NUM_THREADS := 1
+test-oldest: $(INSTALLED)
+	test -x $(VENV)-oldest/bin/python || $(PYTHON) -m venv $(VENV)-oldest
+	$(BIN)/uv pip install --quiet --python $(VENV)-oldest/bin/python -c constraints-oldest.txt -e '.[dev]'
+	$(VENV)-oldest/bin/pytest -n 2
 
 test-gpu: $(INSTALLED)
 	$(BIN)/pytest --gpu
