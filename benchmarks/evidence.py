@@ -6,9 +6,9 @@
 ``imagefolder-tinyimagenet20``. Runs ``lwdna compare`` on every recipe of :data:`RECIPES`, seed by
 seed, so that whatever was finished by an interruption can be compared; the same command goes on.
 ``--jobs`` processes of one thread each share the cells. Prints a Markdown table and writes
-``benchmarks/results/evidence/<recipe>.json``: the comparison, its recipe, and where and in how
-much time it was made. The table is of the half of the validation images that settings were not
-chosen on.
+``benchmarks/results/evidence/<recipe>.json``: the comparison, its recipe, the losses of training,
+and where and in how much time it was made. The table is of the half of the validation images that
+settings were not chosen on.
 """
 
 from __future__ import annotations
@@ -27,6 +27,7 @@ import numpy as np
 import yaml
 from scipy import stats
 
+from lwdna.engine import read_metrics
 from lwdna.files import write_json
 
 RECIPES = {
@@ -116,10 +117,20 @@ def collect(recipe: str, folder: Path, results: Path) -> dict[str, Any]:
         "versions": cells[0]["versions"],
         "machine": cells[0]["machine"],
         "hours": sum(c["train_seconds"] + (c["search_seconds"] or 0) for c in cells) / 3600,
+        "train_loss": {arm: curves(folder / "cells" / arm) for arm in found["arms"]},
         **found,
     }
     write_json(results / f"{recipe.replace('/', '-')}.json", record)
     return record
+
+
+def curves(arm: Path) -> dict[str, list[float]]:
+    """Return the training loss of every epoch by seed."""
+    found = {}
+    for cell in sorted(arm.glob("seed*")):
+        lines = read_metrics(cell / "training")
+        found[cell.name.removeprefix("seed")] = [round(line["train_loss"], 4) for line in lines]
+    return found
 
 
 def table(rows: Sequence[tuple[str, dict[str, Any]]], part: str) -> list[str]:
