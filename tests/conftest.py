@@ -26,6 +26,10 @@ def pytest_configure(config: pytest.Config) -> None:
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
     chosen = config.getoption("--gpu")
-    others = [item for item in items if (item.get_closest_marker("gpu") is None) == chosen]
-    items[:] = [item for item in items if item not in set(others)]
+    fitting: list[pytest.Item] = []
+    others: list[pytest.Item] = []
+    for item in items:
+        fits = (item.get_closest_marker("gpu") is not None) == chosen
+        (fitting if fits else others).append(item)
+    items[:] = fitting
     config.hook.pytest_deselected(items=others)
