@@ -41,7 +41,10 @@ RECIPES = {
     "tiny-imagenet20/densenet-bc40-half-short": "imagefolder-tinyimagenet20",
 }
 """Recipes and the folder of their data."""
-GPU_RECIPES = {"cifar100/resnet20-gpu": "cifar100"}
+GPU_RECIPES = {
+    f"cifar100/{name}-gpu": "cifar100"
+    for name in ("resnet20", "resnet56", "regnety-002", "mobilenetv2", "densenet40")
+}
 """Those that are run only where they are asked for."""
 ARMS = "baseline,lwdna,random,reversed"
 RESULTS = Path(__file__).parent / "results" / "evidence"

@@ -174,6 +174,26 @@ class Parallel(nn.Module):
 PARALLEL = trace(Parallel(), torch.zeros(1, 3, 16, 16))
 
 
+class Residual(nn.Module):
+    """A trunk of 40 channels and three blocks of 40 channels inside."""
+
+    def __init__(self):
+        super().__init__()
+        self.stem = nn.Conv2d(3, 40, 3, padding=1, bias=False)
+        self.into = nn.ModuleList(nn.Conv2d(40, 40, 3, padding=1, bias=False) for _ in range(3))
+        self.out = nn.ModuleList(nn.Conv2d(40, 40, 3, padding=1, bias=False) for _ in range(3))
+        self.head = nn.Linear(40, 5, bias=False)
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = self.stem(x)
+        for into, out in zip(self.into, self.out, strict=True):
+            x = x + out(into(x).relu())
+        return self.head(x.mean((2, 3)))
+
+
+RESIDUAL = trace(Residual(), torch.zeros(1, 3, 16, 16))
+
+
 def _of_sums(graph, widened, sums):
     """Scores of groups, so that they add up to ``sums``, in the graph's order."""
     return {
@@ -182,18 +202,19 @@ def _of_sums(graph, widened, sums):
     }
 
 
-def test_units_cost_in_proportion_to_what_their_group_is_worth():
+@pytest.mark.parametrize("bend", [0.0, 0.5, 1.0])
+def test_units_cost_in_proportion_to_what_their_group_is_worth(bend):
     widened = widened_widths(PARALLEL, 4.0)
     scores = _of_sums(PARALLEL, widened, [1.0, 2.0, 0.1])
     limits = Limits(PARALLEL, {"macs": 400_000})
     least = dict.fromkeys(widened, 1)
-    widths = keep_in_proportion(PARALLEL, scores, least, limits, prior=0.0).widths
-    one, two, three = (
-        width * (27 * positions + 5)
+    widths = keep_in_proportion(PARALLEL, scores, least, limits, prior=0.0, bend=bend).widths
+    one, two, three = (  # all branches are 40 channels wide at first
+        width ** (1 + bend) * (27 * positions + 5)
         for width, positions in zip(widths.values(), (256, 64, 16), strict=True)
     )
     assert two / one == pytest.approx(2.0, rel=0.1)  # whole units
-    assert three / one == pytest.approx(0.1, rel=0.1)
+    assert three / one == pytest.approx(0.1, rel=0.15)
 
 
 @pytest.mark.parametrize("resources", [("macs",), ("params",), ("macs", "params")])
@@ -207,9 +228,42 @@ def test_who_trusts_the_baseline_alone_gets_the_baseline(resources):
     assert widths == PARALLEL.widths
 
 
+@pytest.mark.parametrize("resources", [("macs",), ("params",), ("macs", "params")])
+def test_with_a_bend_a_residual_network_comes_back_from_trust_in_the_baseline(resources):
+    widened = widened_widths(RESIDUAL, 4.0)
+    limits = Limits(RESIDUAL, dict.fromkeys(resources, 0.0))
+    limits = Limits(RESIDUAL, limits.usage_of())
+    scores = _random_scores(widened, 0, 4.0)
+    least = dict.fromkeys(widened, 1)
+    widths = keep_in_proportion(RESIDUAL, scores, least, limits, prior=1.0, bend=1.0).widths
+    assert widths == pytest.approx(RESIDUAL.widths, rel=0.02, abs=1)
+
+
+def _growth_of_a_trunk_worth_more(bend):
+    widened = widened_widths(RESIDUAL, 4.0)
+    names = [group.name for group in RESIDUAL.groups]
+    widths = np.array([RESIDUAL.widths[name] for name in names])
+    limits = Limits(RESIDUAL, {"macs": RESIDUAL.cost().macs})
+    worths = widths * limits.differences(widths, 1)["macs"]
+    trunk = next(i for i, group in enumerate(RESIDUAL.groups) if len(group.members) > 2)
+    worths[trunk] *= 1.2
+    scores, least = _of_sums(RESIDUAL, widened, worths), dict.fromkeys(widened, 1)
+    found = keep_in_proportion(RESIDUAL, scores, least, limits, prior=0.0, bend=bend).widths
+    return found[names[trunk]] / widths[trunk]
+
+
+def test_a_bend_keeps_a_trunk_from_eating_the_insides_of_its_blocks():
+    """What both cost is a product, so that a worth of log n has no optimum but the bounds."""
+    assert 1.02 < _growth_of_a_trunk_worth_more(1.0) < 1.2
+    assert 1.02 < _growth_of_a_trunk_worth_more(0.5) < 1.4
+    assert _growth_of_a_trunk_worth_more(0.0) > 2
+
+
 @settings(deadline=None, max_examples=50)
-@given(graph=st.sampled_from(GRAPHS), seed=st.integers(0, 10**6))
-def test_widths_are_the_optimum_of_a_geometric_programme(graph, seed):
+@given(
+    graph=st.sampled_from(GRAPHS), seed=st.integers(0, 10**6), bend=st.sampled_from([0.0, 0.5, 1.0])
+)
+def test_widths_are_the_optimum_of_a_geometric_programme(graph, seed, bend):
     """Any widths are best for the worths that they imply: none better may be found, none worse."""
     graph = graph.at({name: 16 * width for name, width in graph.widths.items()})
     widened = widened_widths(graph, 2.0)
@@ -217,12 +271,15 @@ def test_widths_are_the_optimum_of_a_geometric_programme(graph, seed):
     best = np.array([int(generator.uniform(0.4, 1.6) * graph.widths[g.name]) for g in graph.groups])
     limits = Limits(graph, {"macs": 0})
     limits = Limits(graph, {"macs": int(limits.usage(best[None])["macs"][0])})
-    worths = best * limits.differences(best, 1)["macs"]
-    worths /= worths.sum()
+    shares = best * limits.differences(best, 1)["macs"]
+    shares /= shares.sum()
+    baseline = np.array([graph.widths[group.name] for group in graph.groups])
+    worths = shares * (best / baseline) ** bend
     scores, least = _of_sums(graph, widened, worths), dict.fromkeys(widened, 1)
-    widths = keep_in_proportion(graph, scores, least, limits, prior=0.0).widths
+    widths = keep_in_proportion(graph, scores, least, limits, prior=0.0, bend=bend).widths
     found = np.array([widths[group.name] for group in graph.groups])
-    assert (worths * np.log(found / best)).sum() == pytest.approx(0, abs=0.02)
+    gain = (1 - (best / found) ** bend) / bend if bend else np.log(found / best)
+    assert (shares * gain).sum() == pytest.approx(0, abs=0.02)
 
 
 def test_reversed_scores_give_most_to_what_was_worth_least():

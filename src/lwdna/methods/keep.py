@@ -40,12 +40,13 @@ def floors(
     }
 
 
-def diminishing(worth: float, units: int) -> Tensor:
-    """Return scores of units, (units,), that make a group of n of them worth ``worth`` log n.
+def diminishing(worth: float, units: int, bend: float = 0.0) -> Tensor:
+    """Return scores of units, (units,), of which every further one adds less to its group.
 
-    The k-th unit adds log k - log(k - 1), close to 1 / (k - 1/2).
+    A group of n of them is worth ``worth`` log n or, with a ``bend``, -``worth`` n ** -bend / bend.
+    The k-th unit adds its slope half a unit before, ``worth`` / (k - 1/2) ** (1 + bend).
     """
-    return worth / (torch.arange(units, dtype=torch.float64) + 0.5)
+    return worth / (torch.arange(units, dtype=torch.float64) + 0.5) ** (1 + bend)
 
 
 def keep_by_threshold(

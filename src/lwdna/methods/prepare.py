@@ -87,11 +87,13 @@ def keep_rule(settings: ShrinkSettings, trained: Trained | None) -> KeepName:
 
 
 def _check_keep_rule(settings: ShrinkSettings, keep: KeepName) -> None:
-    if keep != "proportional" and settings.prior != ShrinkSettings.model_fields["prior"].default:
-        raise RecipeError(
-            f"shrink.prior={settings.prior:g} belongs to keep: proportional, but this search keeps "
-            f"by {keep}; leave it out or set shrink.keep=proportional"
-        )
+    for name in ("prior", "bend") if keep != "proportional" else ():
+        value = getattr(settings, name)
+        if value != ShrinkSettings.model_fields[name].default:
+            raise RecipeError(
+                f"shrink.{name}={value:g} belongs to keep: proportional, but this search keeps "
+                f"by {keep}; leave it out or set shrink.keep=proportional"
+            )
     limited = [name for name in CAPACITY if name in settings.budget.fractions()]
     if keep == "knapsack-full" and limited != list(CAPACITY):
         raise RecipeError(

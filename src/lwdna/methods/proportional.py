@@ -2,14 +2,19 @@
 
 Let a network of widths n be worth
 
-    U(n) = sum over groups g of S_g log n_g,
+    U(n) = sum over groups g of S_g (1 - (b_g / n_g) ** a) / a,
 
-so that every further unit of a group adds less. Under a budget U is largest where n_g dC/dn_g is in
-proportion to S_g, C the cost, unless a floor or the widened width is in the way: what the units of
-a group cost together follows what the group is worth. The cost is a sum of products of widths, so
-this is a geometric programme (Boyd et al., "A tutorial on geometric programming", Optimization and
-Engineering 2007), and in the logarithms of the widths there is one optimum. Where a unit's worth
-does not fall, as in the knapsack, groups run to their floors and to their widened widths instead.
+b the baseline's widths and a the bend, so that every further unit of a group adds less. Without a
+bend, a = 0, this is the sum of S_g log(n_g / b_g); a = 1 lets what is missing fall as 1 / n, as the
+squared error of an approximation by n units does (Barron, "Universal approximation bounds for
+superpositions of a sigmoidal function", IEEE Transactions on Information Theory 1993). Under a
+budget U is largest where n_g dC/dn_g is in proportion to S_g (b_g / n_g) ** a, C the cost, unless a
+floor or the widened width is in the way: what the units of a group cost together follows what the
+group is worth. The cost is a sum of products of widths, so this is a geometric programme (Boyd et
+al., "A tutorial on geometric programming", Optimization and Engineering 2007), and in the
+logarithms of the widths there is one optimum. Where a unit's worth does not fall, as in the
+knapsack, groups run to their floors and to their widened widths instead. So do, without a bend, a
+trunk and the insides of its blocks, whose cost is a product.
 
 Whoever designed the baseline chose widths, too. They are the optimum for the worths
 
@@ -43,6 +48,7 @@ def keep_in_proportion(
     multiple: int = 1,
     *,
     prior: float = 0.5,
+    bend: float = 0.0,
 ) -> Kept:
     """Give every group units that cost in proportion to what the group is worth.
 
@@ -57,6 +63,7 @@ def keep_in_proportion(
         limits: what the network may cost.
         multiple: round widths to a multiple, as far as the widened width allows.
         prior: 0 believes the scores alone, 1 the baseline's widths alone.
+        bend: how much less further units add than with a worth of log n; not negative.
 
     Raises:
         BudgetError: the floors alone cost more than the budget, or the widened network less.
@@ -67,7 +74,7 @@ def keep_in_proportion(
         sums = -1 / np.minimum(sums, LEAST_SHARE * sums.min())
     worths = _shares(sums) ** (1 - prior) * _shares(_implied(graph, limits)) ** prior
     falling = {
-        name: diminishing(float(worth), len(scores[name]))
+        name: diminishing(float(worth) * graph.widths[name] ** bend, len(scores[name]), bend)
         for name, worth in zip(names, worths, strict=True)
     }
     return keep_by_knapsack(graph, falling, least, limits, multiple)

@@ -190,7 +190,8 @@ def _kept(
 ) -> Kept:
     """Return the widths that the recipe's keep rule makes of scores."""
     assert settings.keep
-    options = {"prior": settings.prior} if settings.keep == "proportional" else {}
+    own = ("prior", "bend") if settings.keep == "proportional" else ()
+    options = {name: getattr(settings, name) for name in own}
     rule = KEEP_RULES[settings.keep]
     return rule(limits.graph, scores, least, limits, settings.multiple, **options)
 
