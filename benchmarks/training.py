@@ -39,18 +39,20 @@ def main() -> None:
     suffix = "" if arguments.device == "cpu" else f"-{arguments.device}"
     name = f"training-{arguments.model}-{arguments.side}{suffix}.json"
     out = arguments.out or Path(__file__).parent / "results" / name
-    with tempfile.TemporaryDirectory() as folder:
-        work = Path(folder)
+    with tempfile.TemporaryDirectory() as temporary:
+        work = Path(temporary)
         data = work / "data"
         write_images(data, arguments.images, arguments.side)
-        ours = ["files", "memory", *(["graph"] if arguments.device == "cuda" else [])]
-        rates: dict[str, list[float]] = {kind: [] for kind in ("timm", *ours)}
+        kinds = ["timm", "files", "memory", *(["graph"] if arguments.device == "cuda" else [])]
+        rates: dict[str, list[float]] = {kind: [] for kind in kinds}
         for turn in range(arguments.repeats):
-            rates["timm"].append(run_timm(arguments, data, work / f"timm{turn}"))
-            for kind in ours:
-                rates[kind].append(run_ours(arguments, data, work / f"{kind}{turn}", kind))
-            line = ", ".join(f"{name} {values[-1]:.1f}" for name, values in rates.items())
-            print(f"turn {turn + 1}: images per second: {line}", flush=True)
+            for kind, done in rates.items():
+                folder = work / f"{kind}{turn}"
+                if kind == "timm":
+                    done.append(run_timm(arguments, data, folder))
+                else:
+                    done.append(run_ours(arguments, data, folder, kind))
+                print(f"turn {turn + 1}: {kind} {done[-1]:.1f} images per second", flush=True)
             report = summary(arguments, rates)
             write_json(out, report)
     print("| reads from | images per second | to timm |\n|---|---:|---:|")
