@@ -217,14 +217,15 @@ def test_units_cost_in_proportion_to_what_their_group_is_worth(bend):
     assert three / one == pytest.approx(0.1, rel=0.15)
 
 
+@pytest.mark.parametrize("bend", [0.0, 1.0])
 @pytest.mark.parametrize("resources", [("macs",), ("params",), ("macs", "params")])
-def test_who_trusts_the_baseline_alone_gets_the_baseline(resources):
+def test_who_trusts_the_baseline_alone_gets_the_baseline(resources, bend):
     widened = widened_widths(PARALLEL, 4.0)
     limits = Limits(PARALLEL, dict.fromkeys(resources, 0.0))
     limits = Limits(PARALLEL, limits.usage_of())
     scores = _random_scores(widened, 0, 4.0)
     least = dict.fromkeys(widened, 1)
-    widths = keep_in_proportion(PARALLEL, scores, least, limits, prior=1.0).widths
+    widths = keep_in_proportion(PARALLEL, scores, least, limits, prior=1.0, bend=bend).widths
     assert widths == PARALLEL.widths
 
 

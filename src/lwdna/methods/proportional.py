@@ -48,7 +48,7 @@ def keep_in_proportion(
     multiple: int = 1,
     *,
     prior: float = 0.5,
-    bend: float = 0.0,
+    bend: float = 1.0,
 ) -> Kept:
     """Give every group units that cost in proportion to what the group is worth.
 

@@ -121,8 +121,8 @@ class ShrinkSettings(Settings):
     prior: float = Field(default=0.5, ge=0, le=1)
     """How far ``keep: proportional`` trusts the baseline's own widths: 0 reads the scores alone, 1
     the baseline alone."""
-    bend: float = Field(default=0.0, ge=0, le=4)
-    """How soon further units of a group stop to help, for ``keep: proportional``: n of them are
+    bend: float = Field(default=1.0, ge=0, le=4)
+    """How soon further units of a group stop helping, for ``keep: proportional``: n of them are
     worth log n at 0, -1 / n at 1. The larger, the less widths depart from the baseline's."""
     floor: float = Field(default=0.25, ge=0, le=1)
     """Fraction of the widened units of a group that always stays."""
