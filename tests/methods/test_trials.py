@@ -164,6 +164,14 @@ def _bench(folder, loss=_loss):
     return Bench(task, TrainSettings(epochs=2, batch_size=4), folder)
 
 
+def test_trials_longer_than_training_are_refused_before_the_criterion_takes_its_time(tmp_path):
+    bench, asked = _bench(tmp_path), []
+    chosen = ShrinkSettings(trials=TrialSettings(count=2, epochs=3))
+    with pytest.raises(RecipeError, match=r"trials.epochs \(3\) are more than train.epochs \(2\)"):
+        search(Bare(), EXAMPLE, [EXAMPLE], lambda *given: asked.append(given), chosen, bench=bench)
+    assert not asked
+
+
 def _tried(folder, count=12, loss=_loss):
     torch.manual_seed(0)
     model = Bare()

@@ -153,6 +153,31 @@ def test_odd_scores_still_give_a_report(job_of: Maker, scores: list[float]) -> N
     assert ("criterion" in sections(html)) == (bool(scores) and scores[0] == 0.0)
 
 
+def test_trials_are_drawn_in_their_order_by_their_losses(job: Path) -> None:
+    record = read_search(job)
+    losses = [1.5, 1.25, None, 1.0, 1.125]
+    record["trials"] = [{"widths": {}, "loss": loss, "seconds": 1.0} for loss in losses]
+    write_search(job, record)
+    html = write_report(job).read_text(encoding="utf-8")
+    assert "trials" in sections(html)
+    chart = html.split('id="trial-losses"')[1].split("</svg>")[0]
+    drawn = re.findall(
+        r'<circle class="(\w+)" cx="([\d.]+)" cy="([\d.]+)".*?<title>(.*?)</title>', chart
+    )
+    assert [kind for kind, *_ in drawn] == ["base", "floor", "found", "found"]
+    numbers = [int(title.split(",")[0].removeprefix("trial ")) for *_, title in drawn]
+    assert numbers == [1, 2, 4, 5]
+    heights = [float(y) for *_, y, _ in drawn]
+    known = [loss for loss in losses if loss is not None]
+    slope = (heights[0] - heights[2]) / (known[0] - known[2])
+    assert slope < 0  # the lower the loss, the lower the point
+    for height, loss in zip(heights, known, strict=True):
+        assert height == pytest.approx(heights[2] + slope * (loss - known[2]), abs=0.1)
+    places = [float(x) for _, x, *_ in drawn]
+    assert places == sorted(places)
+    assert "trial 3." in html
+
+
 def test_curves_show_both_networks_at_every_epoch(job: Path) -> None:
     html = write_report(job).read_text(encoding="utf-8")
     training = html.split('<section id="training">')[1].split("</section>")[0]

@@ -16,7 +16,7 @@ from lwdna.hypernet import Hypernetwork, generated_weights
 from lwdna.methods.criteria import CRITERIA, Problem, reset_norms
 from lwdna.methods.knapsack import CAPACITY
 from lwdna.methods.settings import KeepName, ShrinkSettings, WarmupSettings
-from lwdna.methods.trials import Bench
+from lwdna.methods.trials import Bench, shortened
 from lwdna.methods.warmup import Course, task_of, warm_up
 
 
@@ -70,6 +70,8 @@ def check(settings: ShrinkSettings, trained: Trained | None, bench: Bench | None
             "shrink.trials train on the whole training set, which only a recipe names: use "
             "`lwdna shrink` or lwdna.workflows.run_search"
         )
+    if settings.trials and bench:
+        shortened(bench.protocol, settings.trials.epochs)  # before the criterion takes its time
     _check_keep_rule(settings, keep_rule(settings, trained))
 
 

@@ -18,6 +18,7 @@ from lwdna.reports.run_files import Cost, RunFiles, read_run
 from lwdna.reports.statistics import HALVES
 from lwdna.reports.study_page import write_comparison
 from lwdna.reports.tables import ComparisonRow, Figures, comparison
+from lwdna.reports.trials import trial_chart
 from lwdna.reports.verdict import evidence, verdict
 
 
@@ -104,6 +105,7 @@ def _render(run: RunFiles) -> str:
         layers=layer_table(layers) if layers else None,
         criterion=criterion(groups, run.search.threshold) if run.search is not None else None,
         criterion_name=run.search.criterion if run.search is not None else "",
+        trials=trial_chart(run.search.trials) if run.search is not None else None,
         panels=curves(run.baseline, run.found),
         examples=picture_rows(run.baseline, run.found),
         facts=provenance.facts(run),
