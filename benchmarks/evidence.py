@@ -167,7 +167,9 @@ def table(rows: Sequence[tuple[str, dict[str, Any]]], part: str) -> list[str]:
                 cells += [""] * 5
             lines.append("| " + " | ".join(cells) + " |")
     hours = sum(record["hours"] for _, record in rows)
-    return [*lines, "", f"{hours:.1f} hours of one core in all."]
+    shared = any(record["machine"].get("gpu") for _, record in rows)
+    what = "processes that share a GPU" if shared else "one core"
+    return [*lines, "", f"{hours:.1f} hours of {what} in all."]
 
 
 def overall(rows: Sequence[tuple[str, dict[str, Any]]], part: str) -> list[str]:
