@@ -4,8 +4,9 @@
     python benchmarks/criteria.py --draw
 
 Searches at initialisation, without a warm-up, on two mini-batches of real images below LWDNA_DATA;
-each criterion's scores are kept by both rules. Writes ``benchmarks/results/criteria.json`` after
-each network and draws ``docs/criteria.svg`` from it; ``--draw`` only draws.
+each criterion's scores are kept by one threshold, by the knapsack and, where they can be added up,
+in proportion (the default). Writes ``benchmarks/results/criteria.json`` after each network and
+draws ``docs/criteria.svg`` from it; ``--draw`` only draws.
 """
 
 from __future__ import annotations
@@ -27,7 +28,7 @@ from lwdna.files import write_json, write_text
 from lwdna.methods import search
 from lwdna.methods.budget import Limits
 from lwdna.methods.criteria import CRITERIA
-from lwdna.methods.knapsack import keep_by_knapsack
+from lwdna.methods.search import KEEP_RULES
 from lwdna.recipe import Recipe, load_recipe
 from lwdna.workflows.setup import make_baseline, make_source, make_task
 
@@ -62,7 +63,7 @@ SETTINGS = (  # low floors, so that the criteria and not the floors draw the sha
 
 
 def run(recipe: Recipe, criteria: Sequence[str]) -> dict[str, Any]:
-    """Search with each criterion and keep by both rules."""
+    """Search with each criterion and keep by every rule."""
     task = make_task(recipe)
     model = make_baseline(recipe, make_source(recipe, task), trust_code=False)
     order = train_batches(task.train_size, recipe.shrink.batch_size, seed=recipe.seed, epoch=0)
@@ -78,8 +79,9 @@ def run(recipe: Recipe, criteria: Sequence[str]) -> dict[str, Any]:
         seconds = time.process_time() - start
         graph = found.graph
         limits = Limits.of(graph, found.widened, settings.budget)
-        kept = keep_by_knapsack(graph, found.scores, found.least, limits)
-        widths = {"threshold": found.architecture.widths, "knapsack": kept.widths}
+        widths = {"threshold": found.architecture.widths}
+        for rule in ("knapsack", *(() if CRITERIA[name].ranks else ("proportional",))):
+            widths[rule] = KEEP_RULES[rule](graph, found.scores, found.least, limits).widths
         result["baseline"] = graph.widths
         result["cost"] = vars(graph.cost())
         result["found"][name] = {

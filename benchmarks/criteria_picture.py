@@ -13,11 +13,12 @@ MOST = 2.0
 STYLE = """
 svg { color-scheme: light dark; font: 11px system-ui, "DejaVu Sans", sans-serif;
   --page: #ffffff; --ink: #1b1f24; --soft: #59636e; --rule: #9aa4ae; --bar: #7db8ee;
-  --line: #c2410c; }
+  --line: #c2410c; --own: #15803d; }
 @media (prefers-color-scheme: dark) { svg { --page: #14171b; --ink: #e6e9ec; --soft: #9aa5b1;
-  --rule: #7b8590; --bar: #2b5f96; --line: #ff9d5c; } }
+  --rule: #7b8590; --bar: #2b5f96; --line: #ff9d5c; --own: #6ee7a0; } }
 .page { fill: var(--page); } text { fill: var(--ink); } .soft { fill: var(--soft); }
 .bars { fill: var(--bar); } .line { fill: none; stroke: var(--line); stroke-width: 1.2; }
+.own { fill: none; stroke: var(--own); stroke-width: 1.6; }
 .rule { stroke: var(--rule); stroke-width: 0.7; stroke-dasharray: 3 2; }
 """
 
@@ -35,7 +36,8 @@ def draw(networks: Mapping[str, Mapping[str, Any]]) -> str:
         f'<rect class="page" width="{width}" height="{height}"/>',
         '<rect class="bars" x="8" y="9" width="14" height="9"/><text x="26" y="17">one threshold'
         '</text><path class="line" d="M112 13h16"/><text x="132" y="17">knapsack</text>'
-        '<path class="rule" d="M196 13h16"/><text x="216" y="17">baseline; the top of a panel is '
+        '<path class="own" d="M196 13h16"/><text x="216" y="17">in proportion (the default)</text>'
+        '<path class="rule" d="M374 13h16"/><text x="394" y="17">baseline; the top of a panel is '
         "twice the baseline</text>",
     ]
     for row, name in enumerate(criteria):
@@ -59,15 +61,18 @@ def _panel(x: int, y: int, name: str, criterion: str, network: Mapping[str, Any]
     base = list(network["baseline"].values())
     ratios = {
         rule: [width / one for width, one in zip(found[rule]["widths"], base, strict=True)]
-        for rule in ("threshold", "knapsack")
+        for rule in ("threshold", "knapsack", "proportional")
+        if rule in found
     }
     middle = y + HIGH * (1 - 1 / MOST)
     title = f"{criterion} on {name}: {found['threshold']['params'] / 1e6:.2f} M parameters"
+    own = ratios.get("proportional")  # not for scores that are places in an order
+    line = f'<path class="own" d="{_outline(x, y, own, closed=False)}"/>' if own else ""
     return (
         f"<g><title>{escape(title)}</title>"
         f'<path class="bars" d="{_outline(x, y, ratios["threshold"], closed=True)}"/>'
         f'<path class="rule" d="M{x} {middle:g}h{WIDE}"/>'
-        f'<path class="line" d="{_outline(x, y, ratios["knapsack"], closed=False)}"/></g>'
+        f'<path class="line" d="{_outline(x, y, ratios["knapsack"], closed=False)}"/>{line}</g>'
     )
 
 
