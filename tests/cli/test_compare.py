@@ -185,6 +185,9 @@ def test_faults(study: Path, tmp_path: Path) -> None:
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "file").touch()
     assert "not an empty folder" in fault("compare", *DIGITS, "--out", tmp_path / "used")
+    line = fault("compare", "images", f"data.root={tmp_path / 'nowhere'}", "--out", "empty")
+    assert "nowhere" in line
+    assert not Path("empty").exists()
 
 
 def test_a_cell_that_fails_does_not_stop_the_others(

@@ -18,6 +18,7 @@ from lwdna.files import write_text
 from lwdna.recipe import Recipe, change_recipe, load_recipe
 from lwdna.reports import cell_folder, write_comparison
 from lwdna.workflows.files import RECIPE, RESULTS, check_same_recipe
+from lwdna.workflows.setup import make_task
 from lwdna.workflows.steps import inherited, search_once, train_once
 
 _PATIENCE = 10.0
@@ -71,12 +72,15 @@ def run_comparison(
 
     Raises:
         RecipeError: an arm asks for what the search does not know.
+        DataError: the data cannot be opened.
         CheckpointError: ``out`` holds something else.
         TrainingError: cells failed, as by a loss that is not finite or a budget that an arm cannot
             meet; all others are done, and the report is written.
     """
     out = Path(out)
     own = _cells(recipe, out)[shard[0] - 1 :: shard[1]]
+    if not (out / RECIPE).is_file():
+        make_task(recipe)  # data that cannot be opened should not leave a folder behind
     _join(recipe, out)
     worker = _Worker(progress, trust_code, say)
     for number, cell in enumerate(own, 1):
