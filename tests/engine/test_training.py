@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import importlib.util
 import math
 from pathlib import Path
 from typing import Any
@@ -52,6 +53,28 @@ def test_the_loop_is_gradient_descent_on_the_batches(tmp_path: Path) -> None:
         optimizer.step()
     assert len(orders) == 4
     assert torch.allclose(weights(trained), weights(model), atol=1e-6)
+
+
+@pytest.mark.parametrize("name", ["sgd", "adamw"])
+def test_a_step_asks_nothing_of_the_disk(
+    name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Looking for packages at every step once took longer than the step of a small network."""
+    asked: list[object] = []
+    find, after = importlib.util.find_spec, []
+    monkeypatch.setattr(
+        importlib.util, "find_spec", lambda *given: (asked.append(given), find(*given))[1]
+    )
+    train(
+        conv_net(),
+        ToyTask(train_size=64),
+        settings(epochs=1, optimizer=name),
+        tmp_path,
+        seed=0,
+        after_step=lambda _: after.append(len(asked)),
+    )
+    assert len(after) == 4
+    assert after[1] == after[-1]  # the first one may import something
 
 
 def test_one_seed_gives_one_result(tmp_path: Path) -> None:

@@ -12,7 +12,6 @@ from typing import Any
 
 import torch
 from accelerate import Accelerator
-from accelerate.optimizer import AcceleratedOptimizer
 from timm.layers import convert_sync_batchnorm
 from timm.scheduler.scheduler import Scheduler
 from timm.utils import ModelEmaV3
@@ -71,7 +70,7 @@ class Run:
     scored: nn.Module
     """The network that is evaluated: the moving average if there is one, else ``bare``."""
     ema: ModelEmaV3 | None
-    optimizer: AcceleratedOptimizer
+    optimizer: torch.optim.Optimizer
     scheduler: Scheduler
     steps: int
     """Optimizer steps per epoch."""
@@ -141,7 +140,8 @@ def open_run(
             bare=bare,
             scored=scored,
             ema=ema,
-            optimizer=accelerator.prepare_optimizer(optimizer),
+            # what Accelerate makes of it looks for packages on the disk at every step
+            optimizer=accelerator.prepare_optimizer(optimizer) if accelerator.scaler else optimizer,
             scheduler=make_scheduler(optimizer, settings, steps),
             steps=steps,
             position=Position(),
@@ -257,7 +257,7 @@ def _restore(run: Run) -> None:
     load_weights(run.bare, state["model"], run.last)
     if run.ema:
         load_weights(run.ema.module, state["ema"], run.last)
-    restore_optimizer(run.optimizer.optimizer, state["optimizer"])
+    restore_optimizer(run.optimizer, state["optimizer"])
     if run.accelerator.scaler and state["scaler"]:
         run.accelerator.scaler.load_state_dict(state["scaler"])
     run.position, run.outcomes = Position(**state["position"]), state["outcomes"]

@@ -175,14 +175,16 @@ def _update(run: Run, parts: Sequence[Sequence[int]], batches: Iterator[Batch]) 
     """Do one optimizer step; return the loss, which summed over processes is the batch's mean."""
     settings, accelerator, optimizer = run.settings, run.accelerator, run.optimizer
     size = min(settings.batch_size, run.task.train_size)
-    total = torch.zeros((), device=accelerator.device)
+    losses = []
     for i, part in enumerate(parts):
         batch = next(batches)
         if settings.channels_last:
             batch = recursively_apply(as_channels_last, batch)
         last = i == len(parts) - 1
         with nullcontext() if last else accelerator.no_sync(run.model):
-            total += run.graph(batch) if run.graph else _gradients(run, len(part) / size, batch)
+            losses.append(
+                run.graph(batch) if run.graph else _gradients(run, len(part) / size, batch)
+            )
     if settings.clip_grad is not None:
         accelerator.clip_grad_norm_(run.model.parameters(), settings.clip_grad)
     optimizer.step()
@@ -193,14 +195,17 @@ def _update(run: Run, parts: Sequence[Sequence[int]], batches: Iterator[Batch]) 
     run.scheduler.step_update(run.steps_done + 1)
     if run.ema:
         run.ema.update(run.bare, step=run.steps_done + 1)
-    return total
+    return sum(losses[1:], start=losses[0])
 
 
 def _gradients(run: Run, share: float, batch: Batch) -> Tensor:
     """Add the gradients of a ``share`` of the step's examples; return what it adds to the loss."""
-    loss = run.task.loss(run.model, batch) * share
+    processes = run.accelerator.num_processes
+    loss = run.task.loss(run.model, batch)
+    if share != 1:  # on a GPU every product is a launch more, forward and backward
+        loss = loss * share
     # gradients are averaged over processes, but the shares are parts of a sum
-    run.accelerator.backward(loss * run.accelerator.num_processes)
+    run.accelerator.backward(loss * processes if processes > 1 else loss)
     return loss.detach()
 
 
