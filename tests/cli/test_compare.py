@@ -190,6 +190,13 @@ def test_faults(study: Path, tmp_path: Path) -> None:
     assert not Path("empty").exists()
 
 
+def test_controls_go_with_any_bend_and_prior() -> None:
+    bent = ("shrink.bend=0", "shrink.prior=0.2", "--arms", "random,uniform", "--seeds", "1")
+    done("compare", *DIGITS, *bent, "--out", "bent")
+    results = read_json(Path("bent/results.json"))
+    assert set(results["arms"]) == {"baseline", "random", "uniform"}
+
+
 def test_a_cell_that_fails_does_not_stop_the_others(
     study: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
