@@ -44,6 +44,10 @@ class Axis:
         values = self._log_values(count) if self.logarithmic else self._linear_values(count)
         return [Tick(self.position(value), text(value)) for value in values]
 
+    def whole_ticks(self) -> list[Tick]:
+        """Return the ticks at whole numbers, as of epochs."""
+        return [tick for tick in self.ticks("{:g}".format) if "." not in tick.label]
+
     def _linear_values(self, count: int) -> list[float]:
         step = self.step or _round_step((self.high - self.low) / count)
         first = math.ceil(self.low / step - 1e-9)

@@ -79,9 +79,7 @@ def _panel(
     return Panel(
         title=title,
         lines=[_line(key, points, x_axis, y_axis, text) for key, points in series.items()],
-        x_ticks=[
-            tick for tick in x_axis.ticks(lambda value: f"{value:g}") if "." not in tick.label
-        ],
+        x_ticks=x_axis.whole_ticks(),
         y_ticks=y_axis.ticks(format_tick),
     )
 

@@ -41,7 +41,7 @@ def trial_chart(trials: Sequence[TrialRecord]) -> TrialChart | None:
     known = {n: loss for n, loss in losses.items() if loss is not None and math.isfinite(loss)}
     if not known:
         return None
-    x_axis, y_axis = Axis(0, len(trials) + 1), axis_around(list(known.values()))
+    x_axis, y_axis = Axis(0.5, len(trials) + 0.5), axis_around(list(known.values()))
     points = []
     for number, loss in known.items():
         kind, what = _FIRST[number - 1] if number <= len(_FIRST) else _LATER
@@ -51,6 +51,6 @@ def trial_chart(trials: Sequence[TrialRecord]) -> TrialChart | None:
         points=points,
         count=len(trials),
         failed=[number for number in losses if number not in known],
-        x_ticks=[tick for tick in x_axis.ticks("{:g}".format) if "." not in tick.label][1:],
+        x_ticks=x_axis.whole_ticks(),
         y_ticks=y_axis.ticks(format_tick),
     )
