@@ -31,7 +31,7 @@ from lwdna.workflows.setup import make_baseline, make_source, make_task
 def run(recipe: Recipe, task: Task, trial: dict[str, Any]) -> dict[str, Any]:
     """Train one network and return what it costs and how good it is."""
     model = make_baseline(recipe, make_source(recipe, task), trust_code=False)
-    graph = trace(model, task.example_inputs(), recipe.graph)
+    graph = trace(model, task.example_inputs(), recipe.edits)
     network = resize(model, graph, trial["widths"], init="fresh", seed=trial["seed"])
     with tempfile.TemporaryDirectory() as folder:
         found = train(network, task, recipe.train, Path(folder), seed=trial["seed"])

@@ -13,7 +13,7 @@ import yaml
 from pydantic import BaseModel, Field, JsonValue, SerializeAsAny, ValidationError, create_model
 
 from lwdna.arms import CompareSettings
-from lwdna.channels.edits import Edits
+from lwdna.channels.graph.edits import Edits
 from lwdna.engine import TrainSettings
 from lwdna.errors import RecipeError, nearest
 from lwdna.methods import DistillSettings, ShrinkSettings
@@ -37,7 +37,7 @@ class Recipe(Settings):
     task: str = "classification"
     """One of :data:`lwdna.tasks.TASKS`, which says what the data settings are."""
     model: ModelSettings
-    graph: Edits = Edits()
+    edits: Edits = Edits()
     data: SerializeAsAny[Settings]
     shrink: ShrinkSettings = ShrinkSettings()
     train: TrainSettings = TrainSettings()

@@ -161,8 +161,8 @@ def test_a_new_classifier_fits(name):
 def test_a_graph_of_a_resized_network_notes_the_same():
     _, graph = traced("timm:convnext_atto")
     again = trace(mixed("timm:convnext_atto"), IMAGE[:1])
-    assert {note.path for note in graph.notes} == {note.path for note in again.notes}
-    assert ("head", ("num_features",)) in {(note.module, note.path) for note in graph.notes}
+    assert {note.path for note in graph.metadata} == {note.path for note in again.metadata}
+    assert ("head", ("num_features",)) in {(note.module, note.path) for note in graph.metadata}
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import torch
 import torchvision
 
 from lwdna.channels import trace
-from lwdna.channels.describe import MemberLine, macs_by_group, member_lines, pin_lines
+from lwdna.channels.graph.describe import MemberLine, macs_by_group, member_lines, pin_lines
 from tests.channels import small
 from tests.networks import Branches
 

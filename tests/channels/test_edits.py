@@ -218,13 +218,13 @@ def test_state_dicts_are_imported_with_edits(tmp_path):
 
 def test_recipes_hold_edits(tmp_path):
     path = tmp_path / "recipe.yaml"
-    path.write_text("model: {name: x}\ngraph: {pin: ['layer1.*'], tie: [[a, b]]}\n")
-    recipe = load_recipe(path, ["graph.cut=[':add']"])
-    assert recipe.graph == Edits(pin=["layer1.*"], tie=[["a", "b"]], cut=[":add"])
-    with pytest.raises(lwdna.LwdnaError, match=r"graph.pin=layer1: give a list of patterns"):
-        load_recipe(path, ["graph.pin=layer1"])
-    with pytest.raises(lwdna.LwdnaError, match=r"graph.pins is no known key; did you mean graph.p"):
-        load_recipe(path, ["graph.pins=[a]"])
+    path.write_text("model: {name: x}\nedits: {pin: ['layer1.*'], tie: [[a, b]]}\n")
+    recipe = load_recipe(path, ["edits.cut=[':add']"])
+    assert recipe.edits == Edits(pin=["layer1.*"], tie=[["a", "b"]], cut=[":add"])
+    with pytest.raises(lwdna.LwdnaError, match=r"edits.pin=layer1: give a list of patterns"):
+        load_recipe(path, ["edits.pin=layer1"])
+    with pytest.raises(lwdna.LwdnaError, match=r"edits.pins is no known key; did you mean graph.p"):
+        load_recipe(path, ["edits.pins=[a]"])
 
 
 class FarApart(nn.Module):

@@ -10,7 +10,7 @@ import pytest
 from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 
-from lwdna.channels.layout import (
+from lwdna.channels.algebra.layout import (
     Layout,
     Reason,
     Segment,

@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from lwdna.channels import register_rule, rules, trace
-from lwdna.channels.layout import divide_inner
+from lwdna.channels.algebra.layout import divide_inner
 
 from .proof import assert_holds
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from lwdna.channels import shapes
+from lwdna.channels.copies import fake_shapes as shapes
 
 aten = torch.ops.aten
 settings.register_profile("slow machines", deadline=None)

@@ -10,7 +10,7 @@ from torch import nn
 from torch.backends import mha
 
 from lwdna.channels import resize, trace
-from lwdna.channels import verify as verification
+from lwdna.channels.proof import verify as verification
 
 from . import sizes
 from .proof import assert_holds, outputs_of

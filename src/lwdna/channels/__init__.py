@@ -1,8 +1,8 @@
 """Which axes of a network's parameters share a width, and what follows from it."""
 
-from lwdna.channels.edits import Edits
-from lwdna.channels.graph import ChannelGraph, Cost, Group, LayerCost, Member
-from lwdna.channels.resize import resize, widen, widened_widths
+from lwdna.channels.copies.resize import resize, widen, widened_widths
+from lwdna.channels.graph.edits import Edits
+from lwdna.channels.graph.graph import ChannelGraph, Cost, Group, LayerCost, Member
 from lwdna.channels.rules import register_rule
 from lwdna.channels.trace import trace
 

@@ -17,20 +17,20 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_flatten, tree_map
 
-from lwdna.channels import hand, verify
-from lwdna.channels.attention import plain_attention
-from lwdna.channels.attributes import lengths_in_place, restored
-from lwdna.channels.call import Axes
-from lwdna.channels.cuts import Cuts
-from lwdna.channels.edits import Edits
-from lwdna.channels.freeze import Draft
-from lwdna.channels.graph import ChannelGraph
-from lwdna.channels.layout import Reason, fixed, free, pin
-from lwdna.channels.notes import notes, watched_features
-from lwdna.channels.record import Recording, parameter_axes
-from lwdna.channels.session import Session
-from lwdna.channels.shapes import fake_like
-from lwdna.channels.skeleton import copy_with, frozen_parameters, named_tensors
+from lwdna.channels.algebra.layout import Reason, fixed, free, pin
+from lwdna.channels.copies.fake_shapes import fake_like
+from lwdna.channels.copies.skeleton import copy_with, frozen_parameters, named_tensors
+from lwdna.channels.graph.edits import Edits
+from lwdna.channels.graph.graph import ChannelGraph
+from lwdna.channels.proof import apply_edits, verify
+from lwdna.channels.proof.attributes import lengths_in_place, restored
+from lwdna.channels.proof.freeze import Draft
+from lwdna.channels.proof.metadata import metadata, watched_features
+from lwdna.channels.rules.call import Axes
+from lwdna.channels.tracing.attention import plain_attention
+from lwdna.channels.tracing.cuts import Cuts
+from lwdna.channels.tracing.record import Recording, parameter_axes
+from lwdna.channels.tracing.session import Session
 from lwdna.errors import GraphError
 
 OUTPUT = Reason("network output")
@@ -68,7 +68,7 @@ def trace(model: nn.Module, example_inputs: Any, edits: Edits | None = None) -> 
         draft = _proven(session)
         if edits:
             session, draft = _edited(session, draft, edits)
-        return replace(draft.graph, notes=notes(session, draft), edits=edits or Edits())
+        return replace(draft.graph, metadata=metadata(session, draft), edits=edits or Edits())
 
 
 def _proven(session: Session) -> Draft:
@@ -102,10 +102,10 @@ def _edited(session: Session, draft: Draft, edits: Edits) -> tuple[Session, Draf
         )
         draft = _proven(session)
         session.cuts.check()
-        draft = hand.prove_cuts(session, draft)
-        hand.check_nothing_lost(before, draft.graph, edits)
+        draft = apply_edits.prove_cuts(session, draft)
+        apply_edits.check_nothing_lost(before, draft.graph, edits)
     if edits.pin or edits.tie:
-        draft = hand.tied_and_pinned(session, draft, edits)
+        draft = apply_edits.tied_and_pinned(session, draft, edits)
     return session, draft
 
 

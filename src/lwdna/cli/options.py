@@ -10,7 +10,7 @@ from pathlib import Path
 
 import yaml
 
-from lwdna.channels.edits import Edits
+from lwdna.channels.graph.edits import Edits
 from lwdna.engine import TrainingInterrupted
 from lwdna.errors import RecipeError
 from lwdna.recipe import Recipe, load_recipe

@@ -12,7 +12,7 @@ from rich.markup import escape
 from rich.table import Table
 
 from lwdna.channels import ChannelGraph
-from lwdna.channels.describe import macs_by_group
+from lwdna.channels.graph.describe import macs_by_group
 from lwdna.cli.output import console, say
 from lwdna.files import read_json
 from lwdna.methods import Search

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from lwdna.channels import ChannelGraph
-from lwdna.channels.calls import OperatorCall
+from lwdna.channels.graph.operators import OperatorCall
 from lwdna.engine.operator_times import Job, OperatorTimes
 
 FloatArray = npt.NDArray[np.float64]

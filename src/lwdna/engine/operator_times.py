@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from lwdna.channels.calls import OperatorCall, Slot, TensorForm, memory_order
+from lwdna.channels.graph.operators import OperatorCall, Slot, TensorForm, memory_order
 from lwdna.engine.machine import machine, versions
 from lwdna.errors import FileError
 from lwdna.files import cache_folder, read_json, write_json

@@ -83,7 +83,7 @@ class Run:
     evaluating: bool = True
     after_step: Callable[[float], None] | None = None
     """Called with the learning rate after every optimizer step, in all processes alike."""
-    graph: StepGraph | None = None
+    step_graph: StepGraph | None = None
     """Computes the gradients at one launch, where that is asked for and possible."""
     losses: list[float] = field(default_factory=list)
     """Training loss of every step of this sitting."""

@@ -90,7 +90,7 @@ def train(
     run_dir = Path(run_dir)
     with open_run(model, task, settings, run_dir, seed=seed, resume=resume) as run:
         run.last_step, run.evaluating, run.after_step = steps, evaluate, after_step
-        run.graph = _step_graph(run)
+        run.step_graph = _step_graph(run)
         total = settings.epochs * run.steps
         main = run.accelerator.is_main_process
         with (
@@ -105,7 +105,7 @@ def train(
             stop_on_signal() as stop,
         ):
             _loop(run, stop, log, shown)
-        run.graph = None  # its memory goes with it
+        run.step_graph = None  # its memory goes with it
     trained = run.ema.module if run.ema else model
     position = run.position
     return TrainResult(
@@ -183,7 +183,7 @@ def _update(run: Run, parts: Sequence[Sequence[int]], batches: Iterator[Batch]) 
         last = i == len(parts) - 1
         with nullcontext() if last else accelerator.no_sync(run.model):
             losses.append(
-                run.graph(batch) if run.graph else _gradients(run, len(part) / size, batch)
+                run.step_graph(batch) if run.step_graph else _gradients(run, len(part) / size, batch)
             )
     if settings.clip_grad is not None:
         accelerator.clip_grad_norm_(run.model.parameters(), settings.clip_grad)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from lwdna.channels.graph import AxisLayout
+from lwdna.channels.graph.graph import AxisLayout
 from lwdna.hypernet.latents import Latents, draw_factors
 
 CHUNK = 1 << 18

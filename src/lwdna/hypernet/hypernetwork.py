@@ -9,7 +9,7 @@ import torch
 from torch import nn
 from torch.nn.utils import parametrize
 
-from lwdna.channels.graph import ChannelGraph
+from lwdna.channels.graph.graph import ChannelGraph
 from lwdna.hypernet.generator import Generator
 from lwdna.hypernet.latents import Latents, generated_weights
 

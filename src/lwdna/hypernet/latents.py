@@ -13,7 +13,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from lwdna.channels.graph import AxisLayout, ChannelGraph
+from lwdna.channels.graph.graph import AxisLayout, ChannelGraph
 
 
 class Latents(nn.Module):

@@ -6,14 +6,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from lwdna.channels.describe import (
+from lwdna.channels.graph.describe import (
     MemberLine,
     PinLine,
     macs_by_group,
     member_lines,
     pin_lines,
 )
-from lwdna.channels.graph import ChannelGraph, Group
+from lwdna.channels.graph.graph import ChannelGraph, Group
 from lwdna.files import write_text
 from lwdna.reports.formats import format_count, format_percent
 from lwdna.reports.lanes import Drawing, Lane, Layer, draw

@@ -13,7 +13,7 @@ from itertools import groupby
 from math import prod
 from typing import NamedTuple
 
-from lwdna.channels.graph import AxisLayout, ChannelGraph, Operation
+from lwdna.channels.graph.graph import AxisLayout, ChannelGraph, Operation
 
 COLOURS = 7
 """Colours of the style sheet that lanes take turns in."""

@@ -91,7 +91,7 @@ def run_search(
         settings,
         seed=recipe.seed,
         source=source,
-        edits=recipe.graph,
+        edits=recipe.edits,
         trained=trained,
         course=Course(task, out / WARMUP, resume, progress),
         bench=Bench(task, recipe.train, out / TRIALS, progress, say),

@@ -52,7 +52,7 @@ def make_baseline(
 def baseline_architecture(recipe: Recipe, task: Task, trust_code: bool) -> Architecture:
     """Return the architecture of the recipe's unchanged baseline."""
     size = tuple(task.example_inputs().shape[1:])
-    return Architecture.of_baseline(make_source(recipe, task), size, trust_code, recipe.graph)
+    return Architecture.of_baseline(make_source(recipe, task), size, trust_code, recipe.edits)
 
 
 def check_for_recipe(architecture: Architecture, recipe: Recipe, task: Task) -> None:

@@ -2,9 +2,18 @@
 
 from __future__ import annotations
 
-from lwdna.channels.call import Axes, Call
-from lwdna.channels.layout import Layout, cut, cut_equal, fixed, free, is_fixed, resolve, size_of
-from lwdna.channels.rules import register_rule
+from lwdna.channels.algebra.layout import (
+    Layout,
+    cut,
+    cut_equal,
+    fixed,
+    free,
+    is_fixed,
+    resolve,
+    size_of,
+)
+from lwdna.channels.rules.call import Axes, Call
+from lwdna.channels.rules.table import register_rule
 
 
 @register_rule("cat")

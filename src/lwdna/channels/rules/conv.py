@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from math import prod
 
-from lwdna.channels.call import Axes, Call
-from lwdna.channels.layout import Layout, Segment, cut_equal, fixed, is_fixed, resolve
-from lwdna.channels.rules import register_rule
+from lwdna.channels.algebra.layout import Layout, Segment, cut_equal, fixed, is_fixed, resolve
+from lwdna.channels.rules.call import Axes, Call
+from lwdna.channels.rules.table import register_rule
 
 
 @register_rule("convolution", "_convolution")

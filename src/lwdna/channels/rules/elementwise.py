@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from lwdna.channels.call import Axes, Call, broadcast
-from lwdna.channels.layout import free
-from lwdna.channels.rules import register_rule
+from lwdna.channels.algebra.layout import free
+from lwdna.channels.rules.call import Axes, Call, broadcast
+from lwdna.channels.rules.table import register_rule
 
 
 def pointwise(call: Call) -> list[Axes]:

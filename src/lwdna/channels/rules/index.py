@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from lwdna.channels.call import Axes, Call
-from lwdna.channels.layout import fixed, size_of
-from lwdna.channels.rules import register_rule
+from lwdna.channels.algebra.layout import fixed, size_of
+from lwdna.channels.rules.call import Axes, Call
+from lwdna.channels.rules.table import register_rule
 
 
 @register_rule("index.Tensor", "_unsafe_index.Tensor")

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from torch import Tensor
 
-from lwdna.channels.call import Axes, Call
-from lwdna.channels.layout import Layout
-from lwdna.channels.rules import register_rule
+from lwdna.channels.algebra.layout import Layout
+from lwdna.channels.rules.call import Axes, Call
+from lwdna.channels.rules.table import register_rule
 
 
 def _multiply(call: Call, left: Tensor, right: Tensor, bias: Tensor | None) -> Axes:

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from math import prod
 
-from lwdna.channels.call import Axes, Call
-from lwdna.channels.layout import (
+from lwdna.channels.algebra.layout import (
     Layout,
     Segment,
     cut,
@@ -15,7 +14,8 @@ from lwdna.channels.layout import (
     is_fixed,
     resolve,
 )
-from lwdna.channels.rules import register_rule
+from lwdna.channels.rules.call import Axes, Call
+from lwdna.channels.rules.table import register_rule
 
 
 @register_rule(

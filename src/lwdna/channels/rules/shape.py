@@ -2,10 +2,18 @@
 
 from __future__ import annotations
 
-from lwdna.channels.call import Axes, Call
-from lwdna.channels.layout import Segment, divide_inner, fixed, free, reshape, resolve, size_of
-from lwdna.channels.lengths import Length
-from lwdna.channels.rules import register_rule
+from lwdna.channels.algebra.layout import (
+    Segment,
+    divide_inner,
+    fixed,
+    free,
+    reshape,
+    resolve,
+    size_of,
+)
+from lwdna.channels.algebra.lengths import Length
+from lwdna.channels.rules.call import Axes, Call
+from lwdna.channels.rules.table import register_rule
 
 
 @register_rule(

@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from lwdna.channels import ChannelGraph
-from lwdna.channels.graph import AxisLayout
+from lwdna.channels.graph.graph import AxisLayout
 from lwdna.hypernet import generated_weights
 
 

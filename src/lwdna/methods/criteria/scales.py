@@ -10,7 +10,7 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 from lwdna.channels import ChannelGraph
-from lwdna.channels.graph import AxisLayout
+from lwdna.channels.graph.graph import AxisLayout
 from lwdna.hypernet import generated_weights, sum_by_unit
 from lwdna.methods.criteria.gates import split
 from lwdna.methods.criteria.problem import Problem, Scores

@@ -15,17 +15,17 @@ import torch
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
-from lwdna.channels.attention import plain_attention
-from lwdna.channels.call import tensors_of
-from lwdna.channels.freeze import Draft, Follower, Step, freeze
-from lwdna.channels.graph import ChannelGraph
-from lwdna.channels.layout import Reason
-from lwdna.channels.record import SILENT
-from lwdna.channels.repair import Failure, Repairs
-from lwdna.channels.resize import reshaped
-from lwdna.channels.session import Session
-from lwdna.channels.shapes import run
-from lwdna.channels.source import line_of
+from lwdna.channels.algebra.layout import Reason
+from lwdna.channels.algebra.source import line_of
+from lwdna.channels.copies.fake_shapes import run
+from lwdna.channels.copies.resize import reshaped
+from lwdna.channels.graph.graph import ChannelGraph
+from lwdna.channels.proof.freeze import Draft, Follower, Step, freeze
+from lwdna.channels.proof.repair import Failure, Repairs
+from lwdna.channels.rules.call import tensors_of
+from lwdna.channels.tracing.attention import plain_attention
+from lwdna.channels.tracing.record import SILENT
+from lwdna.channels.tracing.session import Session
 
 MAX_REPLAYS = 64
 """Runs spent on finding the groups to blame for one failure; then whole sets are pinned."""

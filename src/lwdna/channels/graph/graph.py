@@ -13,11 +13,11 @@ from typing import NamedTuple
 import numpy as np
 import numpy.typing as npt
 
-from lwdna.channels import describe
-from lwdna.channels.calls import OperatorCall
-from lwdna.channels.edits import Edits
-from lwdna.channels.layout import Reason
-from lwdna.channels.memory import peak_memory
+from lwdna.channels.algebra.layout import Reason
+from lwdna.channels.graph import describe
+from lwdna.channels.graph.edits import Edits
+from lwdna.channels.graph.memory import peak_memory
+from lwdna.channels.graph.operators import OperatorCall
 from lwdna.errors import GraphError, nearest
 
 IntArray = npt.NDArray[np.int64]
@@ -109,7 +109,7 @@ class Attribute:
     axis: AxisLayout
 
 
-class Note(NamedTuple):
+class Metadata(NamedTuple):
     """A size that a module keeps for its users: attribute, then keys and indices inside it."""
 
     module: str
@@ -157,7 +157,7 @@ class ChannelGraph:
     pinned: tuple[Pinned, ...] = ()
     attributes: tuple[Attribute, ...] = ()
     unknown_ops: tuple[str, ...] = ()
-    notes: tuple[Note, ...] = ()
+    metadata: tuple[Metadata, ...] = ()
     edits: Edits = field(default_factory=Edits)
     """What was decided by hand."""
     remade: tuple[str, ...] = ()

@@ -12,14 +12,14 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from lwdna.channels.call import Axes, Call, Term, tensors_of
-from lwdna.channels.calls import memory_order, slots
-from lwdna.channels.cuts import Cuts
-from lwdna.channels.layout import Layout, fixed, free, is_fixed
-from lwdna.channels.lifetimes import Lifetimes
+from lwdna.channels.algebra.layout import Layout, fixed, free, is_fixed
+from lwdna.channels.copies.fake_shapes import run
+from lwdna.channels.graph.operators import memory_order, slots
 from lwdna.channels.rules import rule_of
-from lwdna.channels.shapes import run
-from lwdna.channels.watch import Watch
+from lwdna.channels.rules.call import Axes, Call, Term, tensors_of
+from lwdna.channels.tracing.cuts import Cuts
+from lwdna.channels.tracing.lifetimes import Lifetimes
+from lwdna.channels.tracing.watch import Watch
 
 SILENT = frozenset({"alias", "detach", "lift_fresh"})
 """Operators that do nothing and that torch inserts as it likes: no part of a network's path."""

@@ -8,8 +8,8 @@ from fnmatch import fnmatchcase
 
 from torch import Tensor
 
-from lwdna.channels.call import Axes, Call
-from lwdna.channels.layout import Layout, Unit, fixed, free, is_fixed, size_of, units_of
+from lwdna.channels.algebra.layout import Layout, Unit, fixed, free, is_fixed, size_of, units_of
+from lwdna.channels.rules.call import Axes, Call
 from lwdna.errors import EditError, nearest
 
 CUT = "cut by hand"

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from torch import Tensor
 from torch.multiprocessing.reductions import StorageWeakRef
 
-from lwdna.channels.call import Axes
-from lwdna.channels.layout import fixed
+from lwdna.channels.algebra.layout import fixed
+from lwdna.channels.rules.call import Axes
 
 
 @dataclass

@@ -15,7 +15,7 @@ from collections.abc import Mapping
 from math import gcd, prod
 from typing import Any
 
-from lwdna.channels.layout import (
+from lwdna.channels.algebra.layout import (
     Blame,
     Layout,
     Reason,
@@ -30,7 +30,7 @@ from lwdna.channels.layout import (
     size_of,
     units_of,
 )
-from lwdna.channels.source import user_line
+from lwdna.channels.algebra.source import user_line
 
 
 class Setting(Unit):

@@ -10,16 +10,16 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from lwdna.channels.graph import AxisLayout, ChannelGraph, Note
-from lwdna.channels.init import redraw
-from lwdna.channels.shapes import fake_like
-from lwdna.channels.skeleton import (
+from lwdna.channels.copies.fake_shapes import fake_like
+from lwdna.channels.copies.init import redraw
+from lwdna.channels.copies.skeleton import (
     copy_with,
     empty_like,
     frozen_parameters,
     named_tensors,
     sync_attributes,
 )
+from lwdna.channels.graph.graph import AxisLayout, ChannelGraph, Metadata
 from lwdna.errors import GraphError, nearest
 
 Widths = Mapping[str, int | Tensor]
@@ -43,8 +43,8 @@ def resize(
         init: ``"slice"`` keeps the weights of the units kept (a width keeps the first ones), which
             computes what the whole network computes with the other units silenced; ``"fresh"``
             draws new weights from the distributions of the model's own, scaled to the new fan
-            (see :func:`lwdna.channels.init.redraw`), also for units beyond the old width; frozen
-            parameters stay as they are.
+            (see :func:`lwdna.channels.copies.init.redraw`), also for units beyond the old width;
+            frozen parameters stay as they are.
         seed: makes fresh weights repeatable; None draws from torch's global generator.
         inexact: whether groups whose slices are not exact may be sliced: what stays then starts
             from the old weights, but the network no longer computes the same.
@@ -84,7 +84,7 @@ def resize(
         )
         redraw(model, result, seed, skip={*undefined, *frozen})
     _set_attributes(result, graph, widths)
-    write_notes(result, graph.notes, graph, widths)
+    write_metadata(result, graph.metadata, graph, widths)
     return result
 
 
@@ -209,11 +209,11 @@ def _kept_units(
     return kept
 
 
-def write_notes(
-    model: nn.Module, notes: Iterable[Note], graph: ChannelGraph, widths: Mapping[str, int]
+def write_metadata(
+    model: nn.Module, sizes: Iterable[Metadata], graph: ChannelGraph, widths: Mapping[str, int]
 ) -> None:
     """Bring sizes that modules note down for their users in step with the widths."""
-    for note in notes:
+    for note in sizes:
         place: Any = model.get_submodule(note.module)
         *outer, last = note.path
         for key in outer:

@@ -10,8 +10,8 @@ from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
 
-from lwdna.channels.call import Axes
-from lwdna.channels.lengths import Length
+from lwdna.channels.algebra.lengths import Length
+from lwdna.channels.rules.call import Axes
 
 _READ_SHAPE = (Tensor.shape.__get__, Tensor.size)  # type: ignore[attr-defined]
 _TAKES_SIZES = frozenset(

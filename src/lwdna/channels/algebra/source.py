@@ -9,7 +9,9 @@ from types import FrameType
 
 import torch
 
-_LIBRARY_FOLDERS = tuple(f"{Path(file).parent}{os.sep}" for file in (torch.__file__, __file__))
+_LIBRARY_FOLDERS = tuple(
+    f"{folder}{os.sep}" for folder in (Path(torch.__file__).parent, Path(__file__).parents[1])
+)
 
 
 def user_line() -> str:

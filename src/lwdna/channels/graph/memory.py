@@ -9,7 +9,7 @@ import numpy as np
 import numpy.typing as npt
 
 if TYPE_CHECKING:
-    from lwdna.channels.graph import Activation, AxisLayout
+    from lwdna.channels.graph.graph import Activation, AxisLayout
 
 IntArray = npt.NDArray[np.int64]
 

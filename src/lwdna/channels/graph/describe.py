@@ -7,10 +7,10 @@ from dataclasses import dataclass
 from math import prod
 from typing import TYPE_CHECKING
 
-from lwdna.channels.layout import Reason
+from lwdna.channels.algebra.layout import Reason
 
 if TYPE_CHECKING:
-    from lwdna.channels.graph import AxisLayout, ChannelGraph
+    from lwdna.channels.graph.graph import AxisLayout, ChannelGraph
 
 
 @dataclass(frozen=True)

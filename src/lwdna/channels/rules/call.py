@@ -9,10 +9,10 @@ from typing import Any
 import torch
 from torch import Tensor
 
-from lwdna.channels import layout as algebra
-from lwdna.channels.layout import Layout, Reason, fixed
-from lwdna.channels.lengths import Length, tie
-from lwdna.channels.source import user_line
+from lwdna.channels.algebra import layout as algebra
+from lwdna.channels.algebra.layout import Layout, Reason, fixed
+from lwdna.channels.algebra.lengths import Length, tie
+from lwdna.channels.algebra.source import user_line
 
 Axes = tuple[Layout, ...]
 """One layout per axis of a tensor."""

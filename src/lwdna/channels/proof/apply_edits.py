@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterable, Sequence
 from fnmatch import fnmatchcase
 
-from lwdna.channels import verify
-from lwdna.channels.edits import Edits
-from lwdna.channels.freeze import Draft
-from lwdna.channels.graph import ChannelGraph
-from lwdna.channels.layout import Reason, Segment, pin, unify, units_of
-from lwdna.channels.session import Session
+from lwdna.channels.algebra.layout import Reason, Segment, pin, unify, units_of
+from lwdna.channels.graph.edits import Edits
+from lwdna.channels.graph.graph import ChannelGraph
+from lwdna.channels.proof import verify
+from lwdna.channels.proof.freeze import Draft
+from lwdna.channels.tracing.session import Session
 from lwdna.errors import EditError, nearest
 
 PINNED = "pinned by hand"

@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 if TYPE_CHECKING:
-    from lwdna.channels.graph import AxisLayout
+    from lwdna.channels.graph.graph import AxisLayout
 
 
 @dataclass(frozen=True)

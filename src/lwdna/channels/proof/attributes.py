@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import nn
 
-from lwdna.channels.freeze import Follower
-from lwdna.channels.lengths import Length, setting
-from lwdna.channels.skeleton import MODULE_SIZES
+from lwdna.channels.algebra.lengths import Length, setting
+from lwdna.channels.copies.skeleton import MODULE_SIZES
+from lwdna.channels.proof.freeze import Follower
 
 
 @contextmanager

@@ -14,9 +14,9 @@ from typing import Any, NamedTuple
 
 from torch import nn
 
-from lwdna.channels.freeze import Draft, Step
-from lwdna.channels.graph import Attribute, AxisLayout
-from lwdna.channels.skeleton import MODULE_SIZES
+from lwdna.channels.copies.skeleton import MODULE_SIZES
+from lwdna.channels.graph.graph import Attribute, AxisLayout
+from lwdna.channels.proof.freeze import Draft, Step
 
 MAX_TRIALS = 32
 """Candidates tried for one failing operator."""

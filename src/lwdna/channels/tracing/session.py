@@ -8,11 +8,11 @@ from typing import Any
 from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
-from lwdna.channels.call import Axes
-from lwdna.channels.cuts import Cuts
-from lwdna.channels.layout import Unit
-from lwdna.channels.lifetimes import Stored
-from lwdna.channels.record import ModuleStack, Record
+from lwdna.channels.algebra.layout import Unit
+from lwdna.channels.rules.call import Axes
+from lwdna.channels.tracing.cuts import Cuts
+from lwdna.channels.tracing.lifetimes import Stored
+from lwdna.channels.tracing.record import ModuleStack, Record
 
 
 @dataclass

@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from lwdna.channels.call import Axes
-from lwdna.channels.calls import OperatorCall, TensorForm
-from lwdna.channels.graph import (
+from lwdna.channels.algebra.layout import Layout, Segment, Unit, reasons_of, resolve, units_of
+from lwdna.channels.graph.graph import (
     Activation,
     Attribute,
     AxisLayout,
@@ -18,9 +17,10 @@ from lwdna.channels.graph import (
     Part,
     Pinned,
 )
-from lwdna.channels.layout import Layout, Segment, Unit, reasons_of, resolve, units_of
-from lwdna.channels.record import Record
-from lwdna.channels.session import Session
+from lwdna.channels.graph.operators import OperatorCall, TensorForm
+from lwdna.channels.rules.call import Axes
+from lwdna.channels.tracing.record import Record
+from lwdna.channels.tracing.session import Session
 
 
 @dataclass(frozen=True)

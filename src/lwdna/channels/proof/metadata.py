@@ -14,24 +14,24 @@ from typing import Any, cast
 
 from torch import nn
 
-from lwdna.channels.call import Axes
-from lwdna.channels.freeze import Draft, write
-from lwdna.channels.graph import AxisLayout, ChannelGraph, Note
-from lwdna.channels.layout import Layout, is_fixed, size_of
-from lwdna.channels.resize import reshaped, write_notes
-from lwdna.channels.session import Session
+from lwdna.channels.algebra.layout import Layout, is_fixed, size_of
+from lwdna.channels.copies.resize import reshaped, write_metadata
+from lwdna.channels.graph.graph import AxisLayout, ChannelGraph, Metadata
+from lwdna.channels.proof.freeze import Draft, write
+from lwdna.channels.rules.call import Axes
+from lwdna.channels.tracing.session import Session
 
 FEATURES = "forward_features"
 
 
-def notes(session: Session, draft: Draft) -> tuple[Note, ...]:
+def metadata(session: Session, draft: Draft) -> tuple[Metadata, ...]:
     """Return the sizes noted in modules that follow the widths of groups."""
     found: dict[tuple[str, tuple[str | int, ...]], Layout] = {}
     for path, module in session.skeleton.named_modules():
         for keys, layout in (*_sizes(session, path, module), *_features(session, path, module)):
             found[path, keys] = layout
     index = {unit: group for group, unit in enumerate(draft.units)}
-    known = [Note(path, keys, write(axis, index)) for (path, keys), axis in found.items()]
+    known = [Metadata(path, keys, write(axis, index)) for (path, keys), axis in found.items()]
     for path, module in session.skeleton.named_modules():
         if callable(getattr(module, "reset_classifier", None)):
             known += _read_by_reset(session, draft.graph, path, known)
@@ -100,8 +100,8 @@ def _axis(keys: tuple[str | int, ...], axes: Axes, value: Any) -> Iterator[tuple
 
 
 def _read_by_reset(
-    session: Session, graph: ChannelGraph, path: str, known: Sequence[Note]
-) -> list[Note]:
+    session: Session, graph: ChannelGraph, path: str, known: Sequence[Metadata]
+) -> list[Metadata]:
     """Return the attributes from which ``reset_classifier`` makes layers of the wrong shape.
 
     The network is given other widths and a new classifier; every tensor of it must have the shape
@@ -110,22 +110,22 @@ def _read_by_reset(
     """
     widths = {name: width + 3 + 2 * i for i, (name, width) in enumerate(graph.widths.items())}
     moved = reshaped(session.skeleton, graph, widths, session.fake)
-    write_notes(moved, known, graph, widths)
+    write_metadata(moved, known, graph, widths)
 
-    def better() -> Note | None:
+    def better() -> Metadata | None:
         """Let one more attribute follow, if that brings the classifier nearer to its shape."""
         for name, axis in wrong or _classifier_inputs(session, graph, path):
             for note in _candidates(session.skeleton, graph, name, graph.tensors[name][axis]):
                 place, key = moved.get_submodule(note.module), str(note.path[0])
                 before = getattr(place, key)
-                write_notes(moved, [note], graph, widths)
+                write_metadata(moved, [note], graph, widths)
                 left = _wrong_axes(session, moved, graph, path, widths)
                 if left is not None and (wrong is None or len(left) < len(wrong)):
                     return note
                 setattr(place, key, before)
         return None
 
-    found: list[Note] = []
+    found: list[Metadata] = []
     wrong = _wrong_axes(session, moved, graph, path, widths)
     while wrong != [] and (note := better()) is not None:
         found.append(note)
@@ -176,13 +176,13 @@ def _classifier_inputs(
 
 def _candidates(
     skeleton: nn.Module, graph: ChannelGraph, tensor: str, axis: AxisLayout
-) -> Iterator[Note]:
+) -> Iterator[Metadata]:
     """Yield integers that equal an axis' traced length, in the modules around a tensor."""
     length, module = graph.length(axis, graph.widths), tensor.rpartition(".")[0]
     while True:
         for name, value in vars(skeleton.get_submodule(module)).items():
             if not name.startswith("_") and type(value) is int and value == length:
-                yield Note(module, (name,), axis)
+                yield Metadata(module, (name,), axis)
         if not module:
             return
         module = module.rpartition(".")[0]

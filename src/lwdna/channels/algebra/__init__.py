@@ -1,0 +1,1 @@
+"""Layouts of tensor axes and the algebra that unifies them."""

@@ -1,0 +1,1 @@
+"""Copies of a network: without data, at other widths, with fresh weights."""

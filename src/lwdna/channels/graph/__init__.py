@@ -1,0 +1,1 @@
+"""The channel graph: groups, operators, cost; plain data without tensors."""

@@ -1,0 +1,1 @@
+"""From a recorded pass to a channel graph that a second run has proved."""

@@ -1,0 +1,1 @@
+"""One forward pass, recorded operator by operator with the layouts of its results."""
