@@ -223,7 +223,7 @@ def test_recipes_hold_edits(tmp_path):
     assert recipe.edits == Edits(pin=["layer1.*"], tie=[["a", "b"]], cut=[":add"])
     with pytest.raises(lwdna.LwdnaError, match=r"edits.pin=layer1: give a list of patterns"):
         load_recipe(path, ["edits.pin=layer1"])
-    with pytest.raises(lwdna.LwdnaError, match=r"edits.pins is no known key; did you mean graph.p"):
+    with pytest.raises(lwdna.LwdnaError, match=r"edits.pins is no known key; did you mean edits.p"):
         load_recipe(path, ["edits.pins=[a]"])
 
 
