@@ -6,8 +6,9 @@
 
 from __future__ import annotations
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
+
+from lwdna.lazy import export_lazily
 
 if TYPE_CHECKING:
     from lwdna.architecture import Architecture, ModelSource, load, save
@@ -36,25 +37,13 @@ __all__ = [
     "widen",
 ]
 
-# Everything is imported when it is first used: torch takes seconds, and neither the command
-# line's help nor `lwdna.errors` needs it.
-_HOMES = {
-    "lwdna.architecture": ("Architecture", "ModelSource", "load", "save"),
-    "lwdna.channels": ("ChannelGraph", "Edits", "register_rule", "resize", "trace", "widen"),
-    "lwdna.errors": ("LwdnaError",),
-    "lwdna.methods": ("Budget", "ShrinkSettings", "shrink"),
-    "lwdna.models": ("create_model", "list_models", "register_model"),
-}
-
-
-def __getattr__(name: str) -> Any:
-    for home, names in _HOMES.items():
-        if name in names:
-            value = getattr(import_module(home), name)
-            globals()[name] = value
-            return value
-    raise AttributeError(f"module 'lwdna' has no attribute {name!r}")
-
-
-def __dir__() -> list[str]:
-    return sorted({*globals(), *__all__})
+export_lazily(
+    __name__,
+    {
+        "lwdna.architecture": ("Architecture", "ModelSource", "load", "save"),
+        "lwdna.channels": ("ChannelGraph", "Edits", "register_rule", "resize", "trace", "widen"),
+        "lwdna.errors": ("LwdnaError",),
+        "lwdna.methods": ("Budget", "ShrinkSettings", "shrink"),
+        "lwdna.models": ("create_model", "list_models", "register_model"),
+    },
+)

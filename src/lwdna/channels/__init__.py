@@ -1,10 +1,17 @@
 """Which axes of a network's parameters share a width, and what follows from it."""
 
-from lwdna.channels.copies.resize import resize, widen, widened_widths
-from lwdna.channels.graph.edits import Edits
-from lwdna.channels.graph.graph import ChannelGraph, Cost, Group, LayerCost, Member
-from lwdna.channels.rules import register_rule
-from lwdna.channels.trace import trace
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lwdna.lazy import export_lazily
+
+if TYPE_CHECKING:
+    from lwdna.channels.copies.resize import resize, widen, widened_widths
+    from lwdna.channels.graph.edits import Edits
+    from lwdna.channels.graph.graph import ChannelGraph, Cost, Group, LayerCost, Member
+    from lwdna.channels.rules import register_rule
+    from lwdna.channels.trace import trace
 
 __all__ = [
     "ChannelGraph",
@@ -19,3 +26,24 @@ __all__ = [
     "widen",
     "widened_widths",
 ]
+
+export_lazily(
+    __name__,
+    {
+        "lwdna.channels.copies.resize": (
+            "resize",
+            "widen",
+            "widened_widths",
+        ),
+        "lwdna.channels.graph.edits": ("Edits",),
+        "lwdna.channels.graph.graph": (
+            "ChannelGraph",
+            "Cost",
+            "Group",
+            "LayerCost",
+            "Member",
+        ),
+        "lwdna.channels.rules": ("register_rule",),
+        "lwdna.channels.trace": ("trace",),
+    },
+)

@@ -183,7 +183,9 @@ def _update(run: Run, parts: Sequence[Sequence[int]], batches: Iterator[Batch]) 
         last = i == len(parts) - 1
         with nullcontext() if last else accelerator.no_sync(run.model):
             losses.append(
-                run.step_graph(batch) if run.step_graph else _gradients(run, len(part) / size, batch)
+                run.step_graph(batch)
+                if run.step_graph
+                else _gradients(run, len(part) / size, batch)
             )
     if settings.clip_grad is not None:
         accelerator.clip_grad_norm_(run.model.parameters(), settings.clip_grad)

@@ -1,7 +1,33 @@
 """Networks and weights from other projects."""
 
-from lwdna.interop.edsr import import_edsr
-from lwdna.interop.original import import_original
-from lwdna.interop.state_dicts import import_state_dict, read_state_dict, widths_of
+from __future__ import annotations
 
-__all__ = ["import_edsr", "import_original", "import_state_dict", "read_state_dict", "widths_of"]
+from typing import TYPE_CHECKING
+
+from lwdna.lazy import export_lazily
+
+if TYPE_CHECKING:
+    from lwdna.interop.edsr import import_edsr
+    from lwdna.interop.original import import_original
+    from lwdna.interop.state_dicts import import_state_dict, read_state_dict, widths_of
+
+__all__ = [
+    "import_edsr",
+    "import_original",
+    "import_state_dict",
+    "read_state_dict",
+    "widths_of",
+]
+
+export_lazily(
+    __name__,
+    {
+        "lwdna.interop.edsr": ("import_edsr",),
+        "lwdna.interop.original": ("import_original",),
+        "lwdna.interop.state_dicts": (
+            "import_state_dict",
+            "read_state_dict",
+            "widths_of",
+        ),
+    },
+)

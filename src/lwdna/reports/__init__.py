@@ -1,22 +1,29 @@
 """Reports: results and pictures from the files of a run."""
 
-from lwdna.reports.cells import cell_folder, is_comparison
-from lwdna.reports.formats import (
-    format_bytes,
-    format_change,
-    format_count,
-    format_decibels,
-    format_milliseconds,
-    format_percent,
-    format_points,
-    format_seconds,
-    format_trials,
-)
-from lwdna.reports.graph_page import write_graph_page
-from lwdna.reports.report import compare_run, write_report
-from lwdna.reports.study_page import STUDY_COLUMNS, comparison_lines, write_comparison
-from lwdna.reports.tables import COMPARISON_COLUMNS, ComparisonRow, comparison
-from lwdna.reports.verdict import evidence, verdict
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lwdna.lazy import export_lazily
+
+if TYPE_CHECKING:
+    from lwdna.reports.cells import cell_folder, is_comparison
+    from lwdna.reports.formats import (
+        format_bytes,
+        format_change,
+        format_count,
+        format_decibels,
+        format_milliseconds,
+        format_percent,
+        format_points,
+        format_seconds,
+        format_trials,
+    )
+    from lwdna.reports.graph_page import write_graph_page
+    from lwdna.reports.report import compare_run, write_report
+    from lwdna.reports.study_page import STUDY_COLUMNS, comparison_lines, write_comparison
+    from lwdna.reports.tables import COMPARISON_COLUMNS, ComparisonRow, comparison
+    from lwdna.reports.verdict import evidence, verdict
 
 __all__ = [
     "COMPARISON_COLUMNS",
@@ -42,3 +49,43 @@ __all__ = [
     "write_graph_page",
     "write_report",
 ]
+
+export_lazily(
+    __name__,
+    {
+        "lwdna.reports.cells": (
+            "cell_folder",
+            "is_comparison",
+        ),
+        "lwdna.reports.formats": (
+            "format_bytes",
+            "format_change",
+            "format_count",
+            "format_decibels",
+            "format_milliseconds",
+            "format_percent",
+            "format_points",
+            "format_seconds",
+            "format_trials",
+        ),
+        "lwdna.reports.graph_page": ("write_graph_page",),
+        "lwdna.reports.report": (
+            "compare_run",
+            "write_report",
+        ),
+        "lwdna.reports.study_page": (
+            "STUDY_COLUMNS",
+            "comparison_lines",
+            "write_comparison",
+        ),
+        "lwdna.reports.tables": (
+            "COMPARISON_COLUMNS",
+            "ComparisonRow",
+            "comparison",
+        ),
+        "lwdna.reports.verdict": (
+            "evidence",
+            "verdict",
+        ),
+    },
+)

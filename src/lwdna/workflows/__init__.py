@@ -1,13 +1,20 @@
 """What the command line does, as functions: one file per verb."""
 
-from lwdna.workflows.compare import run_comparison
-from lwdna.workflows.evaluation import evaluate_run
-from lwdna.workflows.files import ARCHITECTURE, WEIGHTS, find_weights
-from lwdna.workflows.inspection import added_latency, trace_network
-from lwdna.workflows.quickstart import run_job
-from lwdna.workflows.restoration import restore_images
-from lwdna.workflows.search import run_search
-from lwdna.workflows.training import run_training
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from lwdna.lazy import export_lazily
+
+if TYPE_CHECKING:
+    from lwdna.workflows.compare import run_comparison
+    from lwdna.workflows.evaluation import evaluate_run
+    from lwdna.workflows.files import ARCHITECTURE, WEIGHTS, find_weights
+    from lwdna.workflows.inspection import added_latency, trace_network
+    from lwdna.workflows.quickstart import run_job
+    from lwdna.workflows.restoration import restore_images
+    from lwdna.workflows.search import run_search
+    from lwdna.workflows.training import run_training
 
 __all__ = [
     "ARCHITECTURE",
@@ -22,3 +29,24 @@ __all__ = [
     "run_training",
     "trace_network",
 ]
+
+export_lazily(
+    __name__,
+    {
+        "lwdna.workflows.compare": ("run_comparison",),
+        "lwdna.workflows.evaluation": ("evaluate_run",),
+        "lwdna.workflows.files": (
+            "ARCHITECTURE",
+            "WEIGHTS",
+            "find_weights",
+        ),
+        "lwdna.workflows.inspection": (
+            "added_latency",
+            "trace_network",
+        ),
+        "lwdna.workflows.quickstart": ("run_job",),
+        "lwdna.workflows.restoration": ("restore_images",),
+        "lwdna.workflows.search": ("run_search",),
+        "lwdna.workflows.training": ("run_training",),
+    },
+)
