@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
@@ -73,23 +73,35 @@ def resize(
     if init == "slice":
         result = copy_with(model, replace)
     else:
-        frozen = {  # tracing has pinned them, unless they were frozen since
-            name
-            for name in frozen_parameters(model)
-            if graph.shape(name, widths) == graph.shape(name, graph.widths)
-        }
-        parameters = set(graph.parameters) - frozen
-        result = copy_with(
-            model,
-            lambda name, tensor: (
-                empty_like(tensor, graph.shape(name, widths))
-                if name in parameters
-                else replace(name, tensor)
-            ),
-        )
-        redraw(model, result, seed, skip={*undefined, *frozen})
+        result = _fresh(model, graph, widths, replace, seed, undefined)
     _set_attributes(result, graph, widths)
     write_metadata(result, graph.metadata, graph, widths)
+    return result
+
+
+def _fresh(
+    model: nn.Module,
+    graph: ChannelGraph,
+    widths: Mapping[str, int],
+    replace: Callable[[str, Tensor], Tensor],
+    seed: int | None,
+    undefined: Collection[str],
+) -> nn.Module:
+    """Return a copy with new weights; buffers and frozen parameters are replaced by ``replace``."""
+    frozen = {  # tracing has pinned them, unless they were frozen since
+        name
+        for name in frozen_parameters(model)
+        if graph.shape(name, widths) == graph.shape(name, graph.widths)
+    }
+    drawn = set(graph.parameters) - frozen
+
+    def new(name: str, tensor: Tensor) -> Tensor:
+        if name in drawn:
+            return empty_like(tensor, graph.shape(name, widths))
+        return replace(name, tensor)
+
+    result = copy_with(model, new)
+    redraw(model, result, seed, skip={*undefined, *frozen})
     return result
 
 

@@ -84,8 +84,11 @@ def report(graph: Structure) -> str:
 
 
 def _lines(graph: Structure) -> Iterator[str]:
-    macs = sum(operator.macs(graph.in_order(graph.widths)) for operator in graph.operators)
-    params = sum(prod(graph.shape(name, graph.widths)) for name in graph.parameters)
+    widths = graph.in_order(graph.widths)
+    macs = sum(term.at(widths) for operator in graph.operators for term in operator.terms)
+    params = sum(
+        prod(axis.length(widths) for axis in graph.tensors[name]) for name in graph.parameters
+    )
     touched, anything = macs_by_group(graph)
     total = max(macs, 1)
     plural = "s" if len(graph.groups) != 1 else ""

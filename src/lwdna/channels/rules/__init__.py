@@ -1,4 +1,7 @@
-"""Operator rules: one small function per ATen operator, one file per family of operators."""
+"""Operator rules: one small function per ATen operator, one file per family of operators.
+
+``table`` is where they register; ``call`` is what a rule sees of an operator's call.
+"""
 
 from __future__ import annotations
 
