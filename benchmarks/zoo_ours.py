@@ -80,16 +80,15 @@ def shares(graph: ChannelGraph) -> dict[str, Any]:
     """
     macs, params = Counter[bool](), Counter[bool]()
     stuck = Counter[str]()
-    for operation in graph.operations:
-        count = operation.count
-        for axis in operation.axes:
-            count *= graph.length(axis, graph.widths)
-        moves = any(part.group >= 0 for axis in operation.axes for part in axis)
-        macs[moves] += count
-        if not moves:
-            stuck[operation.module] += count
+    widths = graph.in_order(graph.widths)
+    for operator in graph.operators:
+        for term in operator.terms:
+            moves, count = bool(term.groups), term.at(widths)
+            macs[moves] += count
+            if not moves:
+                stuck[operator.module] += count
     for name in graph.parameters:
-        moves = any(part.group >= 0 for axis in graph.tensors[name] for part in axis)
+        moves = not all(axis.is_fixed for axis in graph.tensors[name])
         params[moves] += int(np.prod(graph.shape(name, graph.widths), dtype=np.int64))
     total = max(1, macs.total())
     return {
@@ -222,24 +221,14 @@ def _units(graph: ChannelGraph, seed: int) -> dict[str, Tensor]:
 def silence(model: nn.Module, graph: ChannelGraph, kept: Mapping[str, Tensor]) -> nn.Module:
     """Return a copy with every parameter entry of a removed unit set to zero."""
     result = copy.deepcopy(model)
-    alive = {}
+    alive = [torch.ones(group.width) for group in graph.groups]
     for name, units in kept.items():
-        alive[graph.index[name]] = torch.zeros(graph.groups[graph.index[name]].width)
+        alive[graph.index[name]] = torch.zeros(len(alive[graph.index[name]]))
         alive[graph.index[name]][units] = 1.0
     with torch.no_grad():
         for name, parameter in result.named_parameters():
             for position, axis in enumerate(graph.tensors[name]):
-                if not any(part.group in alive for part in axis):
-                    continue
-                mask = torch.cat([_mask(graph, alive, *part) for part in axis])
-                shape = [-1 if d == position else 1 for d in range(parameter.ndim)]
-                parameter.mul_(mask.to(parameter).view(shape))
+                if not axis.is_fixed:
+                    shape = [-1 if d == position else 1 for d in range(parameter.ndim)]
+                    parameter.mul_(axis.spread(alive).to(parameter).view(shape))
     return result
-
-
-def _mask(
-    graph: ChannelGraph, alive: Mapping[int, Tensor], outer: int, group: int, inner: int
-) -> Tensor:
-    width = 1 if group < 0 else graph.groups[group].width
-    units = alive.get(group, torch.ones(width))
-    return units.view(1, width, 1).expand(outer, width, inner).reshape(-1)

@@ -79,8 +79,8 @@ def random_units(graph: ChannelGraph, seed: int) -> dict[str, Tensor]:
 def atoms(graph: ChannelGraph, tensor: str, axis: int) -> list[tuple[int, int] | None]:
     """Return (group, unit) of every channel of an axis; None where it is fixed."""
     found: list[tuple[int, int] | None] = []
-    for outer, group, inner in graph.tensors[tensor][axis]:
-        if group < 0:
+    for outer, group, inner in graph.tensors[tensor][axis].parts:
+        if group is None:
             found += [None] * (outer * inner)
             continue
         for _ in range(outer):

@@ -135,6 +135,23 @@ class SlicedBySize(nn.Module):
         return self.c(y) + self.d(z[:, y.shape[1] :]) + self.e(z[:, : y.shape[1]])
 
 
+class SlicedByPlainNumber(nn.Module):
+    """As many of 12 channels as ``a`` has, 5, are added to the 5 of ``c``: both must be as many.
+
+    ``int`` forgets where the number comes from, so it looks as if the 5 and ``a`` were independent.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = nn.Conv2d(3, 5, 1), nn.Conv2d(3, 12, 1), nn.Conv2d(3, 5, 1)
+        self.d, self.e, self.f = nn.Conv2d(5, 2, 1), nn.Conv2d(5, 2, 1), nn.Conv2d(7, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, z = self.a(x), self.b(x)
+        count = int(y.shape[1])
+        return self.d(y) + self.e(self.c(x) + z[:, :count]) + self.f(z[:, count:])
+
+
 class UnequalChunks(nn.Module):
     """11 channels in chunks of 4, 4 and 3."""
 

@@ -105,7 +105,7 @@ def test_attention_with_a_given_number_of_heads(name, side, arguments, pins):
     assert graph.unknown_ops == ()
     reasons = {reason.why for pinned in graph.pinned for reason in pinned.reasons}
     assert reasons - {"network input", "network output"} == pins
-    assert all(any(p.group >= 0 for axis in o.axes for p in axis) for o in graph.operations)
+    assert all(term.groups for operator in graph.operators for term in operator.terms)
     assert_resizes(model, image, graph, rounds=1)
     assert_slices(model, image, graph, double=False)
 

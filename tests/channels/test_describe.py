@@ -82,13 +82,13 @@ def test_source_lines_in_torchvision_are_the_users_not_torchs():
     assert lines == {"shufflenetv2.py"}
 
 
-def test_operations_say_which_channels_they_produce():
+def test_operators_say_which_channels_they_produce():
     """Also where a weight's axes are the other way round."""
     graph = graph_of("GroupedTransposed")
     produced = {
-        operation.module: [graph.groups[part.group].name for part in operation.produces[0]]
-        for operation in graph.operations
-        if operation.module in ("a", "b")
+        operator.module: [graph.groups[group].name for group in operator.produces[0].groups]
+        for operator in graph.operators
+        if operator.module in ("a", "b") and operator.produces
     }
     assert produced == {"a": ["a"], "b": ["b"]}
 

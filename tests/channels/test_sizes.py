@@ -52,6 +52,7 @@ EXPECTED: dict[str, dict[str, tuple[int, str]]] = {
         "a": (5, "a.weight.0 a.bias.0 b.weight.0 b.bias.0 c.weight.1 e.weight.1"),
         "b": (7, "b.weight.0 b.bias.0 d.weight.1"),
     },
+    "SlicedByPlainNumber": {"b": (7, "b.weight.0 b.bias.0 f.weight.1")},
     "UnequalChunks": {},
     "Windows": {"a": (5, "a.weight.0 a.bias.0 b.weight.1")},
     "Positions": {"a": (5, "a.weight.0 a.bias.0 b.weight.1")},

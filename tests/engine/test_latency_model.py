@@ -34,7 +34,7 @@ def _work(op, shapes):
 
 
 def _made_up(jobs, device):
-    return [_work(job.call.op, job.shapes) for job in jobs]
+    return [_work(job.operator.full_name, job.shapes) for job in jobs]
 
 
 class _Added(TorchDispatchMode):

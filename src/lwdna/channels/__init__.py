@@ -8,8 +8,10 @@ from lwdna.lazy import export_lazily
 
 if TYPE_CHECKING:
     from lwdna.channels.copies.resize import resize, widen, widened_widths
+    from lwdna.channels.graph.cost import Cost, LayerCost
     from lwdna.channels.graph.edits import Edits
-    from lwdna.channels.graph.graph import ChannelGraph, Cost, Group, LayerCost, Member
+    from lwdna.channels.graph.graph import ChannelGraph
+    from lwdna.channels.graph.structure import Group, Member
     from lwdna.channels.rules import register_rule
     from lwdna.channels.trace import trace
 
@@ -35,12 +37,14 @@ export_lazily(
             "widen",
             "widened_widths",
         ),
-        "lwdna.channels.graph.edits": ("Edits",),
-        "lwdna.channels.graph.graph": (
-            "ChannelGraph",
+        "lwdna.channels.graph.cost": (
             "Cost",
-            "Group",
             "LayerCost",
+        ),
+        "lwdna.channels.graph.edits": ("Edits",),
+        "lwdna.channels.graph.graph": ("ChannelGraph",),
+        "lwdna.channels.graph.structure": (
+            "Group",
             "Member",
         ),
         "lwdna.channels.rules": ("register_rule",),

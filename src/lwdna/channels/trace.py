@@ -23,12 +23,12 @@ from lwdna.channels.copies.skeleton import copy_with, frozen_parameters, named_t
 from lwdna.channels.graph.edits import Edits
 from lwdna.channels.graph.graph import ChannelGraph
 from lwdna.channels.proof import apply_edits, verify
-from lwdna.channels.proof.attributes import lengths_in_place, restored
 from lwdna.channels.proof.freeze import Draft
 from lwdna.channels.proof.metadata import metadata, watched_features
 from lwdna.channels.rules.call import Axes
 from lwdna.channels.tracing.attention import plain_attention
 from lwdna.channels.tracing.cuts import Cuts
+from lwdna.channels.tracing.integers import lengths_in_place, restored
 from lwdna.channels.tracing.record import Recording, parameter_axes
 from lwdna.channels.tracing.session import Session
 from lwdna.errors import GraphError
@@ -171,7 +171,7 @@ def _record(session: Session, tensors: dict[str, Tensor], training: bool) -> Non
         session.results.setdefault(path, []).extend(results)
     if not training:
         session.stored = recording.lifetimes.stored
-        session.operators = recording.lifetimes.time
+        session.last_operator = recording.lifetimes.time
     session.touched |= {names[key] for key in recording.touched if key in names}
     session.unknown |= recording.unknown
 

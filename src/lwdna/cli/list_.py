@@ -43,7 +43,7 @@ def list_(
         from lwdna.channels.rules import RULES
 
         names = [
-            f"{name}  {rule.__module__}.{rule.__name__}"
+            f"{name}  {rule.layouts.__module__}.{rule.layouts.__name__}"
             for name, rule in sorted(RULES.items())
             if fnmatch(name, pattern)
         ]

@@ -10,7 +10,7 @@ import numpy.typing as npt
 import torch
 
 from lwdna.channels import ChannelGraph
-from lwdna.channels.graph.operators import OperatorCall
+from lwdna.channels.graph.operators import Operator
 from lwdna.engine.operator_times import Job, OperatorTimes
 
 FloatArray = npt.NDArray[np.float64]
@@ -49,18 +49,18 @@ class LatencyModel:
     def __init__(self, graph: ChannelGraph, device: torch.device | str = "cpu") -> None:
         self.graph = graph
         self._base = np.array([group.width for group in graph.groups], dtype=np.int64)
-        grids = [_Grid.of(call, self._base) for call in graph.calls]
+        grids = [_Grid.of(operator, self._base) for operator in graph.operators]
         times = OperatorTimes(torch.device(device))
         size = range(len(FACTORS))
         jobs = {
             (i, j): [
-                self._job(call, grid.widths(i, j))
-                for call, grid in zip(graph.calls, grids, strict=True)
+                self._job(operator, grid.widths(i, j))
+                for operator, grid in zip(graph.operators, grids, strict=True)
             ]
             for i in size
             for j in size
         }
-        jobs[-1, -1] = [self._job(call, self._base) for call in graph.calls]
+        jobs[-1, -1] = [self._job(operator, self._base) for operator in graph.operators]
         for one in jobs.values():
             times.learn(one)
         self._constant = 0.0
@@ -109,16 +109,10 @@ class LatencyModel:
         high = self._grid[table, side, cells + 1]
         return cells, (coordinates - low) / (high - low)
 
-    def _job(self, call: OperatorCall, widths: IntArray) -> Job:
-        named = {
-            group.name: int(width) for group, width in zip(self.graph.groups, widths, strict=True)
-        }
-        return Job(
-            call,
-            tuple(
-                tuple(self.graph.length(axis, named) for axis in form.axes) for form in call.tensors
-            ),
-        )
+    def _job(self, operator: Operator, widths: IntArray) -> Job:
+        plain = [int(width) for width in widths]
+        shapes = tuple(tuple(axis.length(plain) for axis in form.axes) for form in operator.inputs)
+        return Job(operator, shapes)
 
 
 @dataclass(frozen=True)
@@ -132,8 +126,8 @@ class _Grid:
     """For each side its groups' widths, len(FACTORS) times."""
 
     @classmethod
-    def of(cls, call: OperatorCall, base: IntArray) -> _Grid:
-        sides = () if _is_view(call) else _sides(call)
+    def of(cls, operator: Operator, base: IntArray) -> _Grid:
+        sides = () if _is_view(operator) else _sides(operator)
         return cls(base, sides, tuple(_points(base[list(side)]) for side in sides))
 
     def widths(self, *indices: int) -> IntArray:
@@ -166,18 +160,18 @@ def _share(where: FloatArray, corner: int) -> FloatArray:
     return where if corner else 1 - where
 
 
-def _sides(call: OperatorCall) -> tuple[dict[int, int], ...]:
-    """Return the groups a call depends on, by side: those that occur on the same axes together.
+def _sides(operator: Operator) -> tuple[dict[int, int], ...]:
+    """Return the groups of an operator by side: those that occur on the same axes together.
 
     With more than two sides all groups make one. The values are the groups' coefficients in the
     coordinate of their side.
     """
     places: dict[int, list[tuple[int, int]]] = {}
     coefficients: dict[int, int] = {}
-    for tensor, form in enumerate(call.tensors):
+    for tensor, form in enumerate(operator.inputs):
         for axis, layout in enumerate(form.axes):
-            for outer, group, inner in layout:
-                if group >= 0:
+            for outer, group, inner in layout.parts:
+                if group is not None:
                     places.setdefault(group, []).append((tensor, axis))
                     coefficients.setdefault(group, outer * inner)
     sides: dict[tuple[tuple[int, int], ...], dict[int, int]] = {}
@@ -189,9 +183,9 @@ def _sides(call: OperatorCall) -> tuple[dict[int, int], ...]:
     return tuple(sides.values())
 
 
-def _is_view(call: OperatorCall) -> bool:
+def _is_view(operator: Operator) -> bool:
     """Return whether an operator only looks at its input in another way."""
-    schema = call.overload._schema
+    schema = operator.overload._schema
     return (
         "view" in schema.name
         or "as_strided" in schema.name

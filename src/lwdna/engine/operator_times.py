@@ -15,7 +15,7 @@ import torch.distributed as dist
 from torch import Tensor
 from torch.utils._pytree import tree_leaves
 
-from lwdna.channels.graph.operators import OperatorCall, Slot, TensorForm, memory_order
+from lwdna.channels.graph.operators import Operator, Slot, TensorForm, memory_order
 from lwdna.engine.machine import machine, versions
 from lwdna.errors import FileError
 from lwdna.files import cache_folder, read_json, write_json
@@ -30,22 +30,23 @@ Shapes = tuple[tuple[int, ...], ...]
 
 
 class Job(NamedTuple):
-    """An operator call with tensors of given shapes."""
+    """An operator with inputs of given shapes."""
 
-    call: OperatorCall
+    operator: Operator
     shapes: Shapes
 
     @property
     def key(self) -> str:
         """All that the time depends on, as text."""
-        call = self.call
+        operator = self.operator
         tensors = [
             f"{form.dtype}{list(shape)}"
             + (f"@{list(form.order)}" if form.order else "")
             + ("*" if form.constant else "")
-            for form, shape in zip(call.tensors, self.shapes, strict=True)
+            for form, shape in zip(operator.inputs, self.shapes, strict=True)
         ]
-        return f"{call.op}({', '.join(map(repr, call.at(self.shapes)))}; {', '.join(tensors)})"
+        arguments = map(repr, operator.arguments_at(self.shapes))
+        return f"{operator.full_name}({', '.join(arguments)}; {', '.join(tensors)})"
 
 
 class OperatorTimes:
@@ -119,9 +120,9 @@ class _Run:
 
     def __init__(self, job: Job, device: torch.device) -> None:
         self.job, self.device = job, device
-        self.operator = job.call.overload
+        self.operator = job.operator.overload
         self.count = 1 if device.type == "cpu" else BURST
-        arguments, schema = job.call.at(job.shapes), self.operator._schema.arguments
+        arguments, schema = job.operator.arguments_at(job.shapes), self.operator._schema.arguments
         split = sum(not argument.kwarg_only for argument in schema)
         self.positional = arguments[:split]
         self.named = {a.name: v for a, v in zip(schema[split:], arguments[split:], strict=True)}
@@ -132,7 +133,7 @@ class _Run:
         if self.fails:
             return None
         tensors = []
-        for form, shape in zip(self.job.call.tensors, self.job.shapes, strict=True):
+        for form, shape in zip(self.job.operator.inputs, self.job.shapes, strict=True):
             key = form.dtype, shape, form.order
             tensor = None if form.constant else recent.get(key)
             if tensor is None:

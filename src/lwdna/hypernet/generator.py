@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.autograd.function import once_differentiable
 
-from lwdna.channels.graph.graph import AxisLayout
+from lwdna.channels.graph.axes import AxisLayout
 from lwdna.hypernet.latents import Latents, draw_factors
 
 CHUNK = 1 << 18
@@ -67,7 +67,7 @@ class Generator(nn.Module):
 
     def forward(self, b0: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
         """Return the weight."""
-        first, second = (self._latents[0].along(axis) for axis in self.axes)
+        first, second = (axis.spread(self._latents[0].vectors) for axis in self.axes)
         # a compiler fuses the formula and decides by itself what to compute again
         make = formula if torch.compiler.is_compiling() else _Generate.apply
         weight: Tensor = make(first, second, b0, w1, b1, w2, b2)

@@ -47,7 +47,7 @@ class Hypernetwork(nn.Module):
         used: set[int] = set()
         for name, layer in generated_weights(network, graph).items():
             axes = graph.tensors[name][:2]
-            used.update(part.group for axis in axes for part in axis)
+            used.update(group for axis in axes for group in axis.groups)
             parametrize.register_parametrization(
                 layer,
                 "weight",

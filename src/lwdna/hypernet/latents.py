@@ -13,7 +13,8 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
-from lwdna.channels.graph.graph import AxisLayout, ChannelGraph
+from lwdna.channels.graph.axes import AxisLayout
+from lwdna.channels.graph.graph import ChannelGraph
 
 
 class Latents(nn.Module):
@@ -31,17 +32,6 @@ class Latents(nn.Module):
             nn.Parameter(torch.randn(widths[name], generator=generator)) for name in self.names
         )
 
-    def along(self, axis: AxisLayout) -> Tensor:
-        """Return the latents spread along an axis; a fixed run's entries count 1."""
-        pieces = []
-        for outer, group, inner in axis:
-            if group < 0:
-                pieces.append(self.vectors[0].new_ones(outer * inner))
-            else:
-                vector = self.vectors[group]
-                pieces.append(vector[None, :, None].expand(outer, -1, inner).reshape(-1))
-        return pieces[0] if len(pieces) == 1 else torch.cat(pieces)
-
 
 def generated_weights(model: nn.Module, graph: ChannelGraph) -> dict[str, _ConvNd | nn.Linear]:
     """Return the weights a hypernetwork generates, by name, with the layers that own them.
@@ -57,8 +47,7 @@ def generated_weights(model: nn.Module, graph: ChannelGraph) -> dict[str, _ConvN
     return {
         name: names[name]
         for name in graph.parameters
-        if name in names
-        and any(part.group >= 0 for axis in graph.tensors[name][:2] for part in axis)
+        if name in names and not all(axis.is_fixed for axis in graph.tensors[name][:2])
     }
 
 
@@ -87,11 +76,6 @@ def draw_factors(
 
 def sum_by_unit(values: Tensor, axis: AxisLayout, totals: list[Tensor]) -> None:
     """Add per-channel ``values`` of an axis to the totals of the units they belong to."""
-    start = 0
-    for outer, group, inner in axis:
-        width = 1 if group < 0 else len(totals[group])
-        size = outer * width * inner
-        if group >= 0:
-            piece = values[start : start + size].reshape(outer, width, inner)
+    for group, piece in axis.split(values, list(map(len, totals))):
+        if group is not None:
             totals[group] += piece.sum((0, 2)).to(totals[group])
-        start += size

@@ -76,14 +76,15 @@ def widths_of(
     while True:  # an axis with one unknown group settles it
         waiting = []
         for name, axis, size in open_axes:
-            rest = size
+            layout = graph.tensors[name][axis]
+            rest = size - layout.constant
             unknown: dict[int, int] = {}
-            for outer, group, inner in graph.tensors[name][axis]:
-                known = 1 if group < 0 else widths.get(graph.groups[group].name)
+            for group, count in layout.per_unit:
+                known = widths.get(graph.groups[group].name)
                 if known is None:
-                    unknown[group] = unknown.get(group, 0) + outer * inner
+                    unknown[group] = count
                 else:
-                    rest -= outer * inner * known
+                    rest -= count * known
             if len(unknown) > 1:
                 waiting.append((name, axis, size))
             elif unknown:

@@ -43,13 +43,14 @@ def directions(graph: ChannelGraph, count: int) -> FloatArray:
 
 
 def _touching(graph: ChannelGraph) -> FloatArray:
-    """Return of every group, (groups, 3), the mean depth of the operations it takes part in, from 0
-    to 1, and how many of them write and read it."""
-    last = max(1, len(graph.operations) - 1)
+    """Return of every group, (groups, 3), the mean depth of the operators with MACs in which it
+    takes part, from 0 to 1, and how many of them write and read it."""
+    operators = [operator for operator in graph.operators if operator.terms]
+    last = max(1, len(operators) - 1)
     found: list[list[tuple[float, bool]]] = [[] for _ in graph.groups]
-    for number, operation in enumerate(graph.operations):
-        written = {part.group for axis in operation.produces for part in axis}
-        for group in {part.group for axis in operation.axes for part in axis} - {-1}:
+    for number, operator in enumerate(operators):
+        written = {group for axis in operator.produces for group in axis.groups}
+        for group in set().union(*(term.groups for term in operator.terms)):
             found[group].append((number / last, group in written))
     rows = []
     for touching in found:

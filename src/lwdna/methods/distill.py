@@ -147,7 +147,8 @@ def _inputs(layers: tuple[nn.Module, ...]) -> Iterator[list[Tensor]]:
 def _layer(network: nn.Module, name: str | None, task: Task, key: str) -> nn.Module:
     modules: dict[str, nn.Module] = dict(network.named_modules())
     if name is None:
-        name = trace(network, task.example_inputs()).operations[-1].module
+        operators = trace(network, task.example_inputs()).operators
+        name = [operator.module for operator in operators if operator.terms][-1]
     if name not in modules:
         raise TrainingError(
             f"distill.{key}={name} is no module of the network{nearest(name, modules)}"

@@ -13,7 +13,8 @@ from lwdna.channels.graph.describe import (
     member_lines,
     pin_lines,
 )
-from lwdna.channels.graph.graph import ChannelGraph, Group
+from lwdna.channels.graph.graph import ChannelGraph
+from lwdna.channels.graph.structure import Group
 from lwdna.files import write_text
 from lwdna.reports.formats import format_count, format_percent
 from lwdna.reports.lanes import Drawing, Lane, Layer, draw

@@ -10,10 +10,10 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import groupby
-from math import prod
 from typing import NamedTuple
 
-from lwdna.channels.graph.graph import AxisLayout, ChannelGraph, Operation
+from lwdna.channels.graph.graph import ChannelGraph
+from lwdna.channels.graph.operators import Operator
 
 COLOURS = 7
 """Colours of the style sheet that lanes take turns in."""
@@ -24,7 +24,7 @@ _SHORT = 3
 
 @dataclass(frozen=True)
 class Layer:
-    """One operator call with MACs: the groups it reads and writes, by index.
+    """One operator with MACs: the groups it reads and writes, by index.
 
     One that goes ``through`` keeps every channel to itself, as a depthwise convolution does.
     ``section`` is the leading part of the module's path that it has in common with its
@@ -121,23 +121,23 @@ def draw(graph: ChannelGraph) -> Drawing:
 
 
 def _layers(graph: ChannelGraph) -> list[Layer]:
-    sections = _sections([operation.module for operation in graph.operations])
-    widths = graph.widths
+    operators = [operator for operator in graph.operators if operator.terms]
+    sections = _sections([operator.module for operator in operators])
+    widths = graph.in_order(graph.widths)
     layers: list[Layer] = []
     seen: set[int] = set()
-    for operation, section in zip(graph.operations, sections, strict=True):
-        reads, writes = _ends(operation)
-        through = bool(writes) and not reads and writes <= seen and not _sums(graph, operation)
+    for operator, section in zip(operators, sections, strict=True):
+        reads, writes = _ends(operator)
+        through = bool(writes) and not reads and writes <= seen and not _sums(operator, widths)
         reads = set(writes) if through else reads
         seen.update(reads, writes)
-        weight = f"{operation.module}.weight".lstrip(".")
-        macs = operation.count * prod(graph.length(axis, widths) for axis in operation.axes)
+        weight = f"{operator.module}.weight".lstrip(".")
         layers.append(
             Layer(
-                operation.module,
-                _kind(operation, weight in graph.tensors, through),
-                graph.shape(weight, widths) if weight in graph.tensors else (),
-                macs,
+                operator.module,
+                _kind(operator, weight in graph.tensors, through),
+                graph.shape(weight, graph.widths) if weight in graph.tensors else (),
+                operator.macs(widths),
                 tuple(sorted(reads)),
                 tuple(sorted(writes)),
                 through,
@@ -148,35 +148,32 @@ def _layers(graph: ChannelGraph) -> list[Layer]:
     return layers
 
 
-def _ends(operation: Operation) -> tuple[set[int], set[int]]:
+def _ends(operator: Operator) -> tuple[set[int], set[int]]:
     """Return the groups an operator reads and writes; what it does not produce it reads."""
-    rest = list(operation.axes)
+    reads: set[int] = set()
     writes: set[int] = set()
-    for produced in operation.produces:
-        groups = _groups(produced)
-        writes |= groups
-        own = next((index for index, axis in enumerate(rest) if _groups(axis) == groups), None)
-        if own is not None:
-            del rest[own]
-    reads: set[int] = set().union(*(_groups(axis) for axis in rest))
+    for term in operator.terms:
+        rest = [set(axis.groups) for axis in term.axes]
+        for produced in operator.produces:
+            groups = set(produced.groups)
+            writes |= groups
+            if groups in rest:
+                rest.remove(groups)
+        reads = reads.union(*rest)
     return reads, writes
 
 
-def _sums(graph: ChannelGraph, operation: Operation) -> bool:
+def _sums(operator: Operator, widths: Sequence[int]) -> bool:
     """Whether a convolution sums over channels, though no group has them: an image's, say."""
-    return _is_convolution(operation) and graph.length(operation.axes[2], graph.widths) > 1
+    return _is_convolution(operator) and operator.terms[0].axes[2].length(widths) > 1
 
 
-def _groups(axis: AxisLayout) -> set[int]:
-    return {part.group for part in axis if part.group >= 0}
+def _is_convolution(operator: Operator) -> bool:
+    return operator.op.endswith("convolution")
 
 
-def _is_convolution(operation: Operation) -> bool:
-    return operation.op.endswith("convolution")
-
-
-def _kind(operation: Operation, has_weight: bool, through: bool) -> str:
-    if not _is_convolution(operation):
+def _kind(operator: Operator, has_weight: bool, through: bool) -> str:
+    if not _is_convolution(operator):
         return "linear" if has_weight else "matrix product"
     return "depthwise conv" if through else "conv"
 

@@ -1,1 +1,6 @@
-"""Copies of a network: without data, at other widths, with fresh weights."""
+"""Copies of a network with other tensors in place of its own.
+
+``skeleton`` copies a module and brings the sizes that torch's layers know in step with their
+tensors; ``fake_shapes`` runs operators on tensors without data; ``resize`` gives a network other
+widths, with weights sliced or drawn by ``redraw``.
+"""

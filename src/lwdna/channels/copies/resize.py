@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Literal
 
@@ -11,15 +11,17 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lwdna.channels.copies.fake_shapes import fake_like
-from lwdna.channels.copies.init import redraw
+from lwdna.channels.copies.redraw import redraw
 from lwdna.channels.copies.skeleton import (
     copy_with,
     empty_like,
     frozen_parameters,
     named_tensors,
-    sync_attributes,
+    sync_layer_sizes,
 )
-from lwdna.channels.graph.graph import AxisLayout, ChannelGraph, Metadata
+from lwdna.channels.graph.axes import AxisLayout
+from lwdna.channels.graph.graph import ChannelGraph
+from lwdna.channels.graph.structure import Metadata
 from lwdna.errors import GraphError, nearest
 
 Widths = Mapping[str, int | Tensor]
@@ -43,7 +45,7 @@ def resize(
         init: ``"slice"`` keeps the weights of the units kept (a width keeps the first ones), which
             computes what the whole network computes with the other units silenced; ``"fresh"``
             draws new weights from the distributions of the model's own, scaled to the new fan
-            (see :func:`lwdna.channels.copies.init.redraw`), also for units beyond the old width;
+            (see :func:`lwdna.channels.copies.redraw.redraw`), also for units beyond the old width;
             frozen parameters stay as they are.
         seed: makes fresh weights repeatable; None draws from torch's global generator.
         inexact: whether groups whose slices are not exact may be sliced: what stays then starts
@@ -58,9 +60,12 @@ def resize(
     kept = _kept_units(graph, widths_or_indices, init, inexact == "allow")
     widths = graph.complete({name: len(units) for name, units in kept.items()})
 
+    old = graph.in_order(graph.widths)
+    units = {graph.index[name]: units for name, units in kept.items()}
+
     def replace(name: str, tensor: Tensor) -> Tensor:
         for axis, layout in enumerate(graph.tensors[name]):
-            chosen = axis_index(graph, layout, kept)
+            chosen = _kept_entries(layout, old, units)
             if chosen is not None:
                 tensor = tensor.detach().index_select(axis, chosen.to(tensor.device))
         return tensor.detach().clone()
@@ -68,23 +73,35 @@ def resize(
     if init == "slice":
         result = copy_with(model, replace)
     else:
-        frozen = {  # tracing has pinned them, unless they were frozen since
-            name
-            for name in frozen_parameters(model)
-            if graph.shape(name, widths) == graph.shape(name, graph.widths)
-        }
-        parameters = set(graph.parameters) - frozen
-        result = copy_with(
-            model,
-            lambda name, tensor: (
-                empty_like(tensor, graph.shape(name, widths))
-                if name in parameters
-                else replace(name, tensor)
-            ),
-        )
-        redraw(model, result, seed, skip={*undefined, *frozen})
+        result = _fresh(model, graph, widths, replace, seed, undefined)
     _set_attributes(result, graph, widths)
     write_metadata(result, graph.metadata, graph, widths)
+    return result
+
+
+def _fresh(
+    model: nn.Module,
+    graph: ChannelGraph,
+    widths: Mapping[str, int],
+    replace: Callable[[str, Tensor], Tensor],
+    seed: int | None,
+    undefined: Collection[str],
+) -> nn.Module:
+    """Return a copy with new weights; buffers and frozen parameters are replaced by ``replace``."""
+    frozen = {  # tracing has pinned them, unless they were frozen since
+        name
+        for name in frozen_parameters(model)
+        if graph.shape(name, widths) == graph.shape(name, graph.widths)
+    }
+    drawn = set(graph.parameters) - frozen
+
+    def new(name: str, tensor: Tensor) -> Tensor:
+        if name in drawn:
+            return empty_like(tensor, graph.shape(name, widths))
+        return replace(name, tensor)
+
+    result = copy_with(model, new)
+    redraw(model, result, seed, skip={*undefined, *frozen})
     return result
 
 
@@ -140,22 +157,18 @@ def reshaped(
     return result
 
 
-def axis_index(graph: ChannelGraph, axis: AxisLayout, kept: Mapping[str, Tensor]) -> Tensor | None:
-    """Return the channels of an axis that stay, given the units kept; None where all do."""
-    names = [graph.groups[part.group].name for part in axis if part.group >= 0]
-    if not any(name in kept for name in names):
+def _kept_entries(
+    axis: AxisLayout, widths: Sequence[int], kept: Mapping[int, Tensor]
+) -> Tensor | None:
+    """Return the entries of an axis that stay, given the units kept by group; None where all do."""
+    if not any(group in kept for group in axis.groups):
         return None
-    pieces = []
-    start = 0
-    for outer, group, inner in axis:
-        width = 1 if group < 0 else graph.groups[group].width
-        units = kept.get(graph.groups[group].name) if group >= 0 else None
-        if units is None:
-            units = torch.arange(width)
-        channels = torch.arange(outer * width * inner).reshape(outer, width, inner)
-        pieces.append(start + channels[:, units].reshape(-1))
-        start += outer * width * inner
-    return torch.cat(pieces)
+    entries = torch.arange(axis.length(widths))
+    pieces = [
+        piece if group is None or group not in kept else piece[:, kept[group]]
+        for group, piece in axis.split(entries, widths)
+    ]
+    return torch.cat([piece.reshape(-1) for piece in pieces])
 
 
 def _check_fits(model: nn.Module, graph: ChannelGraph) -> None:
@@ -226,7 +239,7 @@ def write_metadata(
 
 
 def _set_attributes(model: nn.Module, graph: ChannelGraph, widths: Mapping[str, int]) -> None:
-    sync_attributes(model)
+    sync_layer_sizes(model)
     for attribute in graph.attributes:
         module, size = model.get_submodule(attribute.module), graph.length(attribute.axis, widths)
         if attribute.index is None:

@@ -15,13 +15,13 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 
 _CONV = ("in_channels", "out_channels", "groups", "kernel_size", "stride", "padding", "dilation")
-MODULE_SIZES: dict[type, tuple[str, ...]] = {
+LAYER_SIZES: dict[type, tuple[str, ...]] = {
     nn.Conv1d: _CONV,
     nn.Conv2d: _CONV,
     nn.Conv3d: _CONV,
     nn.Linear: ("in_features", "out_features"),
 }
-"""Integer attributes of torch's own layers that :func:`sync_attributes` or nobody may change."""
+"""Integer attributes of torch's own layers that :func:`sync_layer_sizes` or nobody may change."""
 
 
 def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -106,7 +106,7 @@ def _copied(value: Any, memo: dict[int, Any]) -> Any:
     return copy.deepcopy(value, memo)
 
 
-def sync_attributes(model: nn.Module) -> None:
+def sync_layer_sizes(model: nn.Module) -> None:
     """Make the size attributes of torch's own layers agree with their tensors."""
     for module in model.modules():
         if isinstance(module, _ConvNd):

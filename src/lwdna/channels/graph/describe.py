@@ -5,12 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from math import prod
-from typing import TYPE_CHECKING
 
 from lwdna.channels.algebra.layout import Reason
-
-if TYPE_CHECKING:
-    from lwdna.channels.graph.graph import AxisLayout, ChannelGraph
+from lwdna.channels.graph.axes import AxisLayout
+from lwdna.channels.graph.structure import Structure
 
 
 @dataclass(frozen=True)
@@ -40,31 +38,30 @@ class PinLine:
     axes: tuple[str, ...]
 
 
-def macs_by_group(graph: ChannelGraph) -> tuple[list[int], int]:
+def macs_by_group(graph: Structure) -> tuple[list[int], int]:
     """Return what each group touches, and what any group touches, in MACs at the traced widths.
 
     A group touches the operators whose number of MACs depends on its width. An operator between
     two groups counts for both, so the figures of all groups add up to more than the total.
     """
-    widths = graph.widths
+    widths = graph.in_order(graph.widths)
     touched = [0] * len(graph.groups)
     anything = 0
-    for operation in graph.operations:
-        groups = {part.group for axis in operation.axes for part in axis if part.group >= 0}
-        macs = operation.count * prod(graph.length(axis, widths) for axis in operation.axes)
+    for term in (term for operator in graph.operators for term in operator.terms):
+        macs, groups = term.at(widths), term.groups
         for group in groups:
             touched[group] += macs
         anything += macs if groups else 0
     return touched, anything
 
 
-def member_lines(graph: ChannelGraph, group: int) -> list[MemberLine]:
+def member_lines(graph: Structure, group: int) -> list[MemberLine]:
     """Return the members of a group, one line per module, axis and layout, in order of modules."""
     found: dict[tuple[str, int, str], list[str]] = {}
-    widths = graph.widths
+    widths = graph.in_order(graph.widths)
     for tensor, axis in graph.groups[group].members:
         module, _, name = tensor.rpartition(".")
-        layout = _entries(graph, graph.tensors[tensor][axis], group, widths)
+        layout = _entries(graph.tensors[tensor][axis], group, widths)
         found.setdefault((module, axis, layout), []).append(name)
     return [
         MemberLine(module, tuple(names), axis, layout)
@@ -72,7 +69,7 @@ def member_lines(graph: ChannelGraph, group: int) -> list[MemberLine]:
     ]
 
 
-def pin_lines(graph: ChannelGraph) -> list[PinLine]:
+def pin_lines(graph: Structure) -> list[PinLine]:
     """Return the pinned axes gathered by reason; an axis of several reasons stands under each."""
     found: dict[Reason, list[str]] = {}
     for pin in graph.pinned:
@@ -81,18 +78,22 @@ def pin_lines(graph: ChannelGraph) -> list[PinLine]:
     return [PinLine(reason, tuple(axes)) for reason, axes in found.items()]
 
 
-def report(graph: ChannelGraph) -> str:
+def report(graph: Structure) -> str:
     """Return the text of :meth:`ChannelGraph.report`."""
     return "\n".join(_lines(graph))
 
 
-def _lines(graph: ChannelGraph) -> Iterator[str]:
-    cost = graph.cost()
+def _lines(graph: Structure) -> Iterator[str]:
+    widths = graph.in_order(graph.widths)
+    macs = sum(term.at(widths) for operator in graph.operators for term in operator.terms)
+    params = sum(
+        prod(axis.length(widths) for axis in graph.tensors[name]) for name in graph.parameters
+    )
     touched, anything = macs_by_group(graph)
-    total = max(cost.macs, 1)
+    total = max(macs, 1)
     plural = "s" if len(graph.groups) != 1 else ""
     yield (
-        f"{len(graph.groups)} group{plural}, {cost.macs:,} MACs, {cost.params:,} parameters; "
+        f"{len(graph.groups)} group{plural}, {macs:,} MACs, {params:,} parameters; "
         f"{anything / total:.1%} of the MACs depend on the width of a group"
     )
     yield "share of MACs: of operators that depend on the group; one between two counts for both"
@@ -131,16 +132,14 @@ def _columns(rows: Sequence[tuple[str, str, str]]) -> Iterator[str]:
         yield f"    {module:{first}}  {axes:{second}}  {layout}"
 
 
-def _entries(graph: ChannelGraph, axis: AxisLayout, group: int, widths: dict[str, int]) -> str:
+def _entries(axis: AxisLayout, group: int, widths: Sequence[int]) -> str:
     """Say which entries of an axis, counted from 0, are the group's."""
-    total, start = graph.length(axis, widths), 0
+    total = axis.length(widths)
     runs = []
-    for part in axis:
-        end = start + graph.length((part,), widths)
+    for part, start, end in axis.runs(widths):
         if part.group == group:
             where = f"all {total}" if end - start == total else f"{start} to {end - 1}"
-            runs.append(where + _pattern(part.outer, graph.groups[group].width, part.inner))
-        start = end
+            runs.append(where + _pattern(part.outer, widths[group], part.inner))
     text = " and ".join(runs)
     return text if text.startswith("all") else f"{text} of {total}"
 

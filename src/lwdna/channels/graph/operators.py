@@ -1,21 +1,25 @@
-"""Operator calls of a forward pass as data, at any widths: what to measure their times with."""
+"""The operators of a forward pass as data: their tensors' axes, arguments and multiply-accumulates.
+
+At any widths, an operator's arguments and the shapes of its tensors follow, so that its time can
+be measured without the network.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import torch
 from torch import Tensor
 
-if TYPE_CHECKING:
-    from lwdna.channels.graph.graph import AxisLayout
+from lwdna.channels.graph.axes import AxisLayout, GroupWidths
+from lwdna.channels.rules import rule_of
 
 
 @dataclass(frozen=True)
 class Slot:
-    """The place of a tensor, by its position, among a call's arguments."""
+    """The place of a tensor among an operator's arguments: that of input number ``index``."""
 
     index: int
 
@@ -33,27 +37,85 @@ class TensorForm:
 
 
 @dataclass(frozen=True)
-class OperatorCall:
-    """One call of an ATen operator; ``arguments`` are in the order of its schema."""
+class MacTerm:
+    """Multiply-accumulates: ``count`` times the product of the axes' lengths."""
 
-    op: str
+    count: int
+    axes: tuple[AxisLayout, ...]
+
+    @property
+    def groups(self) -> set[int]:
+        """The groups on whose widths the number depends."""
+        return {group for axis in self.axes for group in axis.groups}
+
+    def at(self, widths: GroupWidths) -> int:
+        """Return the number at the given widths."""
+        product = self.count
+        for axis in self.axes:
+            product *= axis.length(widths)
+        return product
+
+
+@dataclass(frozen=True)
+class Operator:
+    """One call of an ATen operator while the network runs.
+
+    An operator that only moves, adds or scales values has no ``terms``; one that makes new
+    channels says which ones it ``produces``.
+    """
+
+    full_name: str
+    """With namespace and overload: ``"aten.convolution.default"``."""
     module: str
-    tensors: tuple[TensorForm, ...]
-    arguments: tuple[Any, ...]
+    """Path of the module in whose ``forward`` it ran; empty for the network itself."""
+    inputs: tuple[TensorForm, ...]
+    """All tensors among the arguments, those in lists included."""
+    outputs: tuple[tuple[AxisLayout, ...], ...]
+    """The axes of its results."""
+    arguments: tuple[Any, ...] = ()
+    """In the order of its schema, a :class:`Slot` in place of each tensor."""
+    terms: tuple[MacTerm, ...] = ()
+    """Its multiply-accumulates are the sum of these."""
+    produces: tuple[AxisLayout, ...] = ()
+
+    @property
+    def op(self) -> str:
+        """The name alone: ``"convolution"``."""
+        return self.full_name.split(".")[1]
 
     @property
     def overload(self) -> Any:
-        """The operator itself."""
-        namespace, name, overload = self.op.split(".")
+        """What torch calls: the operator itself."""
+        namespace, name, overload = self.full_name.split(".")
         return getattr(getattr(getattr(torch.ops, namespace), name), overload)
 
-    def at(self, shapes: Sequence[Sequence[int]]) -> tuple[Any, ...]:
-        """Return the arguments, tensors as slots, that fit tensors of other shapes."""
-        adapt = _ADAPT.get(self.op.partition(".")[2].partition(".")[0])
-        if adapt is None:
+    @property
+    def input_axes(self) -> tuple[tuple[AxisLayout, ...], ...]:
+        """The axes of its inputs."""
+        return tuple(form.axes for form in self.inputs)
+
+    @property
+    def groups(self) -> set[int]:
+        """The groups that play a part in it."""
+        return {
+            group
+            for axes in (*self.input_axes, *self.outputs)
+            for axis in axes
+            for group in axis.groups
+        }
+
+    def macs(self, widths: GroupWidths) -> int:
+        """Return its multiply-accumulates."""
+        return sum(term.at(widths) for term in self.terms)
+
+    def arguments_at(self, shapes: Sequence[Sequence[int]]) -> tuple[Any, ...]:
+        """Return the arguments that fit inputs of other shapes, as the operator's rule says."""
+        overload = self.overload
+        rule = rule_of(overload)
+        if rule is None or rule.adapt is None:
             return self.arguments
-        names = [argument.name for argument in self.overload._schema.arguments]
-        changed = adapt(dict(zip(names, self.arguments, strict=True)), shapes)
+        names = [argument.name for argument in overload._schema.arguments]
+        changed = rule.adapt(dict(zip(names, self.arguments, strict=True)), shapes)
         return tuple(changed[name] for name in names)
 
 
@@ -80,33 +142,3 @@ def memory_order(tensor: Tensor) -> tuple[int, ...] | None:
         return None
     strides = tensor.stride()
     return tuple(sorted(range(tensor.ndim), key=lambda axis: -strides[axis]))
-
-
-Named = dict[str, Any]
-
-
-def _convolution(named: Named, shapes: Sequence[Sequence[int]]) -> Named:
-    """Of a depthwise convolution the groups follow the channels."""
-    weight = shapes[1]
-    if not named["transposed"] and named["groups"] > 1:
-        return {**named, "groups": shapes[0][1] // weight[1]}
-    if named["transposed"] and weight[1] == 1 and named["groups"] > 1:
-        return {**named, "groups": weight[0]}
-    return named
-
-
-def _group_norm(named: Named, shapes: Sequence[Sequence[int]]) -> Named:
-    return {**named, "C": shapes[0][1]}
-
-
-def _layer_norm(named: Named, shapes: Sequence[Sequence[int]]) -> Named:
-    rank = len(named["normalized_shape"])
-    return {**named, "normalized_shape": tuple(shapes[0][-rank:])}
-
-
-_ADAPT: Mapping[str, Callable[[Named, Sequence[Sequence[int]]], Named]] = {
-    "convolution": _convolution,
-    "native_group_norm": _group_norm,
-    "native_layer_norm": _layer_norm,
-}
-"""Operators that take sizes which follow the widths. Others are measured as traced."""

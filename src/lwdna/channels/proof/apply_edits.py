@@ -133,5 +133,5 @@ def _moving(graph: ChannelGraph) -> set[tuple[str, int]]:
         (tensor, axis)
         for tensor, axes in graph.tensors.items()
         for axis, layout in enumerate(axes)
-        if any(part.group >= 0 for part in layout)
+        if not layout.is_fixed
     }

@@ -5,53 +5,23 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 
-from lwdna.channels.algebra.layout import Layout, Segment, Unit, reasons_of, resolve, units_of
-from lwdna.channels.graph.graph import (
-    Activation,
-    Attribute,
-    AxisLayout,
-    ChannelGraph,
-    Group,
-    Member,
-    Operation,
-    Part,
-    Pinned,
+from lwdna.channels.algebra.layout import (
+    Layout,
+    Segment,
+    Unit,
+    reasons_of,
+    resolve,
+    size_of,
+    units_of,
 )
-from lwdna.channels.graph.operators import OperatorCall, TensorForm
-from lwdna.channels.rules.call import Axes
+from lwdna.channels.graph.axes import AxisLayout, Part
+from lwdna.channels.graph.cost import Activation
+from lwdna.channels.graph.graph import ChannelGraph
+from lwdna.channels.graph.operators import MacTerm, Operator, TensorForm
+from lwdna.channels.graph.structure import Attribute, Group, Member, Pinned
+from lwdna.channels.tracing.integers import Follower
 from lwdna.channels.tracing.record import Record
 from lwdna.channels.tracing.session import Session
-
-
-@dataclass(frozen=True)
-class Step:
-    """A recorded operator in terms of groups, to compare a second run with."""
-
-    op: str
-    module: str
-    inputs: tuple[tuple[AxisLayout, ...], ...]
-    outputs: tuple[tuple[AxisLayout, ...], ...]
-
-    @property
-    def groups(self) -> set[int]:
-        """Groups that play a part in this operator."""
-        return {
-            part.group
-            for axes in (*self.inputs, *self.outputs)
-            for axis in axes
-            for part in axis
-            if part.group >= 0
-        }
-
-
-@dataclass(frozen=True)
-class Follower:
-    """An attribute that follows an axis, as long as the groups may still change."""
-
-    module: str
-    name: str
-    index: int | None
-    layout: Layout
 
 
 @dataclass(frozen=True)
@@ -60,33 +30,52 @@ class Draft:
 
     graph: ChannelGraph
     units: list[Unit]
-    steps: dict[bool, list[Step]]
+    """The unit variable of each group."""
+    operators: dict[bool, tuple[Operator, ...]]
+    """By mode, as they were recorded: what a second run is compared with."""
 
     def layout(self, axis: AxisLayout) -> Layout:
         """Return an axis in terms of the units again."""
         return tuple(
-            Segment(outer, None if group < 0 else self.units[group], inner)
-            for outer, group, inner in axis
+            Segment(outer, None if group is None else self.units[group], inner)
+            for outer, group, inner in axis.parts
         )
 
 
 class _Writer:
-    """Writes axes in terms of groups."""
+    """Writes axes in terms of groups; equal axes become one object."""
 
     def __init__(self, units: Sequence[Unit]) -> None:
         self.index = {unit: position for position, unit in enumerate(units)}
         self._written: dict[int, AxisLayout] = {}  # by identity: operators share tensors' layouts
+        self._known: dict[tuple[Part, ...], AxisLayout] = {}
 
     def axis(self, layout: Layout) -> AxisLayout:
-        if id(layout) not in self._written:
-            self._written[id(layout)] = write(layout, self.index)
-        return self._written[id(layout)]
+        found = self._written.get(id(layout))
+        if found is None:
+            parts = _parts(layout, self.index)
+            found = self._known.get(parts)
+            if found is None:
+                found = self._known[parts] = AxisLayout(parts)
+            self._written[id(layout)] = found
+        return found
 
     def axes(self, layouts: Iterable[Layout]) -> tuple[AxisLayout, ...]:
         return tuple(self.axis(layout) for layout in layouts)
 
-    def many(self, tensors: Iterable[Axes]) -> tuple[tuple[AxisLayout, ...], ...]:
-        return tuple(self.axes(layouts) for layouts in tensors)
+    def operator(self, record: Record) -> Operator:
+        return Operator(
+            record.full_name,
+            record.module,
+            tuple(
+                TensorForm(self.axes(axes), *memory)
+                for axes, memory in zip(record.inputs, record.memory, strict=True)
+            ),
+            tuple(self.axes(axes) for axes in record.outputs),
+            record.arguments,
+            tuple(MacTerm(term.count, self.axes(term.layouts)) for term in record.terms),
+            self.axes(record.produced),
+        )
 
 
 def freeze(session: Session, followers: Sequence[Follower]) -> Draft:
@@ -106,11 +95,11 @@ def freeze(session: Session, followers: Sequence[Follower]) -> Draft:
     tensors = {
         name: writer.axes(axes)
         if name in live
-        else tuple((Part(1, -1, size),) for size in _shape(axes))
+        else tuple(AxisLayout.fixed(size_of(layout)) for layout in axes)
         for name, axes in session.axes.items()
     }
-    inference = session.passes[False]
-    feeding = _feeding_output(inference)
+    operators = {mode: tuple(map(writer.operator, part)) for mode, part in session.passes.items()}
+    feeding = _feeding_output(session.passes[False])
     graph = ChannelGraph(
         groups=tuple(
             Group(names[unit], unit.size, tuple(group), unit.inexact, unit in feeding)
@@ -118,32 +107,28 @@ def freeze(session: Session, followers: Sequence[Follower]) -> Draft:
         ),
         tensors=tensors,
         parameters=tuple(name for name in tensors if name in parameters),
-        operations=_operations(inference, writer),
+        operators=operators[False],
         activations=_activations(session, writer),
-        calls=_calls(inference, writer),
         pinned=_pinned(session, [name for name in tensors if name in live & parameters]),
         attributes=tuple(
             Attribute(f.module, f.name, f.index, writer.axis(f.layout))
             for f in followers
-            if any(part.group >= 0 for part in writer.axis(f.layout))
+            if not writer.axis(f.layout).is_fixed
         ),
         unknown_ops=tuple(session.unknown),
         remade=tuple(session.remade),
     )
-    steps = {
-        mode: [
-            Step(record.op, record.module, writer.many(record.inputs), writer.many(record.outputs))
-            for record in part
-        ]
-        for mode, part in session.passes.items()
-    }
-    return Draft(graph, units, steps)
+    return Draft(graph, units, operators)
 
 
 def write(layout: Layout, index: Mapping[Unit, int]) -> AxisLayout:
     """Return an axis in terms of groups, given their positions by unit."""
+    return AxisLayout(_parts(layout, index))
+
+
+def _parts(layout: Layout, index: Mapping[Unit, int]) -> tuple[Part, ...]:
     return tuple(
-        Part(1, -1, part.size)
+        Part(1, None, part.size)
         if part.unit is None or part.unit not in index
         else Part(part.outer, index[part.unit], part.inner)
         for part in resolve(layout)
@@ -177,7 +162,7 @@ def _members(tensors: dict[str, tuple[AxisLayout, ...]], groups: int) -> list[li
     members: list[list[Member]] = [[] for _ in range(groups)]
     for name, axes in tensors.items():
         for axis, layout in enumerate(axes):
-            for group in dict.fromkeys(part.group for part in layout if part.group >= 0):
+            for group in layout.groups:
                 members[group].append(Member(name, axis))
     return members
 
@@ -194,44 +179,15 @@ def _feeding_output(records: Sequence[Record]) -> set[Unit]:
     }
 
 
-def _operations(records: Sequence[Record], writer: _Writer) -> tuple[Operation, ...]:
-    return tuple(
-        Operation(
-            record.op,
-            record.module,
-            term.count,
-            writer.axes(term.layouts),
-            writer.axes(record.produced),
-        )
-        for record in records
-        for term in record.terms
-    )
-
-
 def _activations(session: Session, writer: _Writer) -> tuple[Activation, ...]:
     return tuple(
         Activation(
             writer.axes(one.axes),
             one.itemsize,
             one.first,
-            session.operators if one.last is None else one.last,
+            session.last_operator if one.last is None else one.last,
         )
         for one in session.stored
-    )
-
-
-def _calls(records: Sequence[Record], writer: _Writer) -> tuple[OperatorCall, ...]:
-    return tuple(
-        OperatorCall(
-            str(record.function),
-            record.module,
-            tuple(
-                TensorForm(writer.axes(axes), *memory)
-                for axes, memory in zip(record.inputs, record.memory, strict=True)
-            ),
-            record.arguments,
-        )
-        for record in records
     )
 
 
@@ -241,9 +197,5 @@ def _pinned(session: Session, names: Sequence[str]) -> tuple[Pinned, ...]:
         for axis, layout in enumerate(session.axes[name]):
             reasons = tuple(reason for reason in reasons_of(layout) if reason.why != "kernel")
             if reasons:
-                found.append(Pinned(name, axis, sum(part.size for part in layout), reasons))
+                found.append(Pinned(name, axis, size_of(layout), reasons))
     return tuple(found)
-
-
-def _shape(axes: Axes) -> list[int]:
-    return [sum(part.size for part in layout) for layout in axes]

@@ -16,7 +16,9 @@ from torch import nn
 
 from lwdna.channels.algebra.layout import Layout, is_fixed, size_of
 from lwdna.channels.copies.resize import reshaped, write_metadata
-from lwdna.channels.graph.graph import AxisLayout, ChannelGraph, Metadata
+from lwdna.channels.graph.axes import AxisLayout
+from lwdna.channels.graph.graph import ChannelGraph
+from lwdna.channels.graph.structure import Metadata
 from lwdna.channels.proof.freeze import Draft, write
 from lwdna.channels.rules.call import Axes
 from lwdna.channels.tracing.session import Session

@@ -7,16 +7,18 @@ attribute that equals an old length belongs to that axis if the run gets further
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from itertools import islice
 from typing import Any, NamedTuple
 
 from torch import nn
 
-from lwdna.channels.copies.skeleton import MODULE_SIZES
-from lwdna.channels.graph.graph import Attribute, AxisLayout
-from lwdna.channels.proof.freeze import Draft, Step
+from lwdna.channels.copies.skeleton import LAYER_SIZES
+from lwdna.channels.graph.axes import AxisLayout
+from lwdna.channels.graph.operators import Operator
+from lwdna.channels.graph.structure import Attribute
+from lwdna.channels.proof.freeze import Draft
 
 MAX_TRIALS = 32
 """Candidates tried for one failing operator."""
@@ -26,11 +28,16 @@ class Failure:
     """Where the second run left the path of the first."""
 
     def __init__(
-        self, mode: bool, position: int, steps: list[Step], module: str, line: str = ""
+        self,
+        mode: bool,
+        position: int,
+        operators: Sequence[Operator],
+        module: str,
+        line: str = "",
     ) -> None:
         self.mode, self.position, self.module, self.line = mode, position, module, line
-        self.step = steps[position] if position < len(steps) else None
-        self.near = steps[max(0, position - 1) : position + 1]
+        self.operator = operators[position] if position < len(operators) else None
+        self.near = operators[max(0, position - 1) : position + 1]
 
     @property
     def progress(self) -> tuple[bool, int]:
@@ -39,12 +46,12 @@ class Failure:
     @property
     def places(self) -> list[str]:
         """The modules at work, innermost first."""
-        path = self.step.module if self.step else self.module
+        path = self.operator.module if self.operator else self.module
         found = dict.fromkeys([*_ancestors(self.module), *_ancestors(path)])
         return sorted(found, key=len, reverse=True)
 
 
-class Slot(NamedTuple):
+class Sighting(NamedTuple):
     """Where in a module's forward an axis was seen: so it can be found in modules alike."""
 
     path: str
@@ -68,8 +75,8 @@ class Repairs:
 
     def attempt(self, draft: Draft, failure: Failure) -> tuple[Draft, Failure | None] | None:
         """Return a draft that gets further, and where that one fails; None if there is none."""
-        step = failure.step
-        key = (type(self.modules[failure.places[0]]), step.op if step else "")
+        operator = failure.operator
+        key = (type(self.modules[failure.places[0]]), operator.op if operator else "")
         if key in self.hopeless:
             return None
         for trial in islice(self._ordered(draft, failure), MAX_TRIALS):
@@ -148,23 +155,23 @@ def _sequences(
     for name, index, value in values:
         if index is not None:
             sequences.setdefault(name, []).append(value)
-    for step in reversed(failure.near):
-        rank = min((len(axes) for axes in step.outputs), default=0)
+    for operator in reversed(failure.near):
+        rank = min((len(axes) for axes in operator.outputs), default=0)
         for axis in range(rank):
-            layouts = [axes[axis] for axes in step.outputs]
+            layouts = [axes[axis] for axes in operator.outputs]
             lengths = [draft.graph.length(layout, widths) for layout in layouts]
             for name, items in sequences.items():
-                if items == lengths and any(p.group >= 0 for layout in layouts for p in layout):
+                if items == lengths and not all(layout.is_fixed for layout in layouts):
                     yield [Attribute(place, name, i, axes) for i, axes in enumerate(layouts)]
 
 
 def _moving_axes(failure: Failure) -> list[AxisLayout]:
     axes = [
         axis
-        for step in reversed(failure.near)
-        for many in (*step.inputs, *step.outputs)
+        for operator in reversed(failure.near)
+        for many in (*operator.input_axes, *operator.outputs)
         for axis in many
-        if any(part.group >= 0 for part in axis)
+        if not axis.is_fixed
     ]
     return list(dict.fromkeys(axes))
 
@@ -177,7 +184,7 @@ def _ancestors(path: str) -> list[str]:
 def _integers(module: Any) -> Iterator[tuple[str, int | None, int]]:
     """Yield integer attributes, and those in sequences, that torch's own layers do not own."""
     for name, value in vars(module).items():
-        if name.startswith("_") or name in MODULE_SIZES.get(type(module), ()):
+        if name.startswith("_") or name in LAYER_SIZES.get(type(module), ()):
             continue
         if isinstance(value, int) and not isinstance(value, bool) and value > 1:
             yield name, None, value
@@ -191,48 +198,53 @@ def _analogues(
     modules: dict[str, nn.Module], draft: Draft, trial: list[Attribute], failure: Failure
 ) -> Iterator[Attribute]:
     """Yield, for modules of the same class, the attributes seen at the same place in forward."""
-    by_module: dict[str, list[Step]] = {}
-    for step in draft.steps[failure.mode]:
-        by_module.setdefault(step.module, []).append(step)
+    by_module: dict[str, list[Operator]] = {}
+    for operator in draft.operators[failure.mode]:
+        by_module.setdefault(operator.module, []).append(operator)
     widths = draft.graph.widths
     known = {(a.module, a.name, a.index) for a in draft.graph.attributes}
     for attribute in trial:
         source = modules[attribute.module]
-        slots = [
-            slot
-            for step in reversed(failure.near)
-            for slot in _slots(attribute, step, by_module.get(step.module, []))
+        sightings = [
+            sighting
+            for operator in reversed(failure.near)
+            for sighting in _sightings(attribute, operator, by_module.get(operator.module, []))
         ]
         for path, module in modules.items():
             if type(module) is not type(source) or (path, attribute.name, attribute.index) in known:
                 continue
-            for axis in filter(None, (_axis_at(by_module, path, slot) for slot in slots)):
+            for axis in filter(None, (_axis_at(by_module, path, where) for where in sightings)):
                 if draft.graph.length(axis, widths) == _value(module, attribute):
                     yield replace(attribute, module=path, axis=axis)
                     break
 
 
-def _slots(attribute: Attribute, step: Step, steps: list[Step]) -> Iterator[Slot]:
+def _sightings(
+    attribute: Attribute, operator: Operator, operators: Sequence[Operator]
+) -> Iterator[Sighting]:
+    """Yield where an operator shows the axis that an attribute follows."""
     prefix = attribute.module + "." if attribute.module else ""
-    if step.module != attribute.module and not step.module.startswith(prefix):
+    if operator.module != attribute.module and not operator.module.startswith(prefix):
         return
-    position = next(i for i, other in enumerate(steps) if other is step)
-    for result, many in ((False, step.inputs), (True, step.outputs)):
+    path = operator.module[len(attribute.module) :]
+    position = next(i for i, other in enumerate(operators) if other is operator)
+    for result, many in ((False, operator.input_axes), (True, operator.outputs)):
         for tensor, axes in enumerate(many):
             for axis, layout in enumerate(axes):
                 if layout == attribute.axis:
-                    yield Slot(step.module[len(attribute.module) :], position, result, tensor, axis)
+                    yield Sighting(path, position, result, tensor, axis)
 
 
-def _axis_at(by_module: dict[str, list[Step]], path: str, slot: Slot) -> AxisLayout | None:
-    steps = by_module.get(path + slot.path, [])
-    if slot.position >= len(steps):
+def _axis_at(by_module: dict[str, list[Operator]], path: str, where: Sighting) -> AxisLayout | None:
+    operators = by_module.get(path + where.path, [])
+    if where.position >= len(operators):
         return None
-    many = steps[slot.position].outputs if slot.result else steps[slot.position].inputs
-    if slot.tensor >= len(many) or slot.axis >= len(many[slot.tensor]):
+    operator = operators[where.position]
+    many = operator.outputs if where.result else operator.input_axes
+    if where.tensor >= len(many) or where.axis >= len(many[where.tensor]):
         return None
-    axis = many[slot.tensor][slot.axis]
-    return axis if any(part.group >= 0 for part in axis) else None
+    axis = many[where.tensor][where.axis]
+    return None if axis.is_fixed else axis
 
 
 def _value(module: nn.Module, attribute: Attribute) -> Any:

@@ -7,7 +7,7 @@ near the failing operator are tried; if that does not help, the groups that cann
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from typing import Any
 
@@ -19,11 +19,12 @@ from lwdna.channels.algebra.layout import Reason
 from lwdna.channels.algebra.source import line_of
 from lwdna.channels.copies.fake_shapes import run
 from lwdna.channels.copies.resize import reshaped
-from lwdna.channels.graph.graph import ChannelGraph
-from lwdna.channels.proof.freeze import Draft, Follower, Step, freeze
+from lwdna.channels.graph.operators import Operator
+from lwdna.channels.proof.freeze import Draft, freeze
 from lwdna.channels.proof.repair import Failure, Repairs
 from lwdna.channels.rules.call import tensors_of
 from lwdna.channels.tracing.attention import plain_attention
+from lwdna.channels.tracing.integers import Follower
 from lwdna.channels.tracing.record import SILENT
 from lwdna.channels.tracing.session import Session
 
@@ -36,17 +37,13 @@ class _Differs(Exception):
 
 
 class _Replay(TorchDispatchMode):  # type: ignore[misc]
-    """Compares operators and their results' shapes with the steps of the first run."""
+    """Compares operators and their results' shapes with those of the first run."""
 
     def __init__(
-        self,
-        fake: FakeTensorMode,
-        steps: Sequence[Step],
-        graph: ChannelGraph,
-        widths: Mapping[str, int],
-    ):
+        self, fake: FakeTensorMode, operators: Sequence[Operator], widths: Sequence[int]
+    ) -> None:
         super().__init__()
-        self.fake, self.steps, self.graph, self.widths = fake, steps, graph, widths
+        self.fake, self.operators, self.widths = fake, operators, widths
         self.position = 0
 
     def __torch_dispatch__(
@@ -57,13 +54,13 @@ class _Replay(TorchDispatchMode):  # type: ignore[misc]
         name = func._schema.name.partition("::")[2]
         if not outputs or name in SILENT or not tensors_of((*args, *(kwargs or {}).values())):
             return result
-        if self.position >= len(self.steps):
+        if self.position >= len(self.operators):
             raise _Differs
-        step = self.steps[self.position]
-        if name != step.op or len(outputs) != len(step.outputs):
+        before = self.operators[self.position]
+        if name != before.op or len(outputs) != len(before.outputs):
             raise _Differs
-        for output, axes in zip(outputs, step.outputs, strict=True):
-            predicted = [self.graph.length(axis, self.widths) for axis in axes]
+        for output, axes in zip(outputs, before.outputs, strict=True):
+            predicted = [axis.length(self.widths) for axis in axes]
             if list(output.shape) != predicted:
                 raise _Differs
         self.position += 1
@@ -106,7 +103,8 @@ def followers(draft: Draft) -> list[Follower]:
 
 def reason(failure: Failure) -> Reason:
     """Return why a group that makes the second run fail is pinned."""
-    op, module = (failure.step.op, failure.step.module) if failure.step else ("", failure.module)
+    operator = failure.operator
+    op, module = (operator.op, operator.module) if operator else ("", failure.module)
     return Reason("a size is written into the network's code", op, module, failure.line)
 
 
@@ -124,10 +122,11 @@ def replay(session: Session, draft: Draft, moving: Iterable[int] | None = None) 
         name = draft.graph.groups[group].name
         widths[name] = _other_width(widths[name], group)
     model = reshaped(session.skeleton, draft.graph, widths, session.fake)
-    for mode, steps in draft.steps.items():
+    ordered = draft.graph.in_order(widths)
+    for mode, operators in draft.operators.items():
         model.train(mode)
         session.stack.restart()
-        rerun = _Replay(session.fake, steps, draft.graph, widths)
+        rerun = _Replay(session.fake, operators, ordered)
         try:
             with (
                 torch.no_grad(),
@@ -137,9 +136,9 @@ def replay(session: Session, draft: Draft, moving: Iterable[int] | None = None) 
             ):
                 model(*session.args, **session.kwargs)
         except Exception as error:  # whatever the network raises: these widths do not run
-            return Failure(mode, rerun.position, steps, session.stack.current, line_of(error))
-        if rerun.position != len(steps):
-            return Failure(mode, rerun.position, steps, session.stack.current)
+            return Failure(mode, rerun.position, operators, session.stack.current, line_of(error))
+        if rerun.position != len(operators):
+            return Failure(mode, rerun.position, operators, session.stack.current)
     return None
 
 
@@ -167,6 +166,6 @@ def _culprits(session: Session, draft: Draft, failure: Failure) -> list[int]:
         alone = [*guilty(left, beside), *guilty(right, beside)]
         return alone or guilty(right, [*beside, *left])  # the halves only fail together
 
-    suspects = sorted(set().union(*(step.groups for step in failure.near)))
+    suspects = sorted(set().union(*(operator.groups for operator in failure.near)))
     everyone = list(range(len(draft.units)))
     return list(guilty(suspects) or guilty(everyone)) or everyone

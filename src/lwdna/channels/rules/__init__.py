@@ -1,4 +1,7 @@
-"""Operator rules: one small function per ATen operator, one file per family of operators."""
+"""Operator rules: one small function per ATen operator, one file per family of operators.
+
+``table`` is where they register; ``call`` is what a rule sees of an operator's call.
+"""
 
 from __future__ import annotations
 
@@ -36,6 +39,9 @@ __all__ = [
 ]
 
 
+POINTWISE = Rule(elementwise.pointwise)
+
+
 def rule_of(operator: Any) -> Rule | None:
     """Return the rule of an ATen operator; in-place operators share that of their namesakes."""
     full = operator._schema.name
@@ -44,4 +50,4 @@ def rule_of(operator: Any) -> Rule | None:
     for known in (full, f"{name}.{overload}", name, name.removesuffix("_")):
         if known in RULES:
             return RULES[known]
-    return elementwise.pointwise if torch.Tag.pointwise in operator.tags else None
+    return POINTWISE if torch.Tag.pointwise in operator.tags else None

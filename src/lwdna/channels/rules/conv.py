@@ -6,10 +6,20 @@ from math import prod
 
 from lwdna.channels.algebra.layout import Layout, Segment, cut_equal, fixed, is_fixed, resolve
 from lwdna.channels.rules.call import Axes, Call
-from lwdna.channels.rules.table import register_rule
+from lwdna.channels.rules.table import Arguments, Shapes, register_rule
 
 
-@register_rule("convolution", "_convolution")
+def _groups_follow(arguments: Arguments, shapes: Shapes) -> Arguments:
+    """Of a depthwise convolution the groups follow the channels; of others they stay."""
+    x, weight, *_ = shapes
+    if arguments["groups"] == 1:
+        return arguments
+    if not arguments["transposed"]:
+        return {**arguments, "groups": x[1] // weight[1]}
+    return {**arguments, "groups": weight[0]} if weight[1] == 1 else arguments
+
+
+@register_rule("convolution", "_convolution", adapt=_groups_follow)
 def convolution(call: Call) -> Axes:
     """Unify input channels, weight and bias; kernel and spatial axes are fixed.
 

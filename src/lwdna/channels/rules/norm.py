@@ -6,7 +6,7 @@ from torch import Tensor
 
 from lwdna.channels.algebra.layout import cut_equal, fixed
 from lwdna.channels.rules.call import Axes, Call
-from lwdna.channels.rules.table import register_rule
+from lwdna.channels.rules.table import Arguments, Shapes, register_rule
 
 
 @register_rule(
@@ -38,7 +38,12 @@ def _per_channel(output: Tensor, axes: Axes) -> Axes:
     return (axes[1],) if same else tuple(fixed(size) for size in output.shape)
 
 
-@register_rule("native_layer_norm", "rms_norm", "_fused_rms_norm")
+def _shape_follows(arguments: Arguments, shapes: Shapes) -> Arguments:
+    rank = len(arguments["normalized_shape"])
+    return {**arguments, "normalized_shape": tuple(shapes[0][-rank:])}
+
+
+@register_rule("native_layer_norm", "rms_norm", "_fused_rms_norm", adapt=_shape_follows)
 def layer_norm(call: Call) -> list[Axes]:
     """Statistics run over the trailing axes, so a slice changes them."""
     x = call["input"]
@@ -54,7 +59,11 @@ def layer_norm(call: Call) -> list[Axes]:
     return [axes, *(rest for _ in call.outputs[1:])]
 
 
-@register_rule("native_group_norm")
+def _channels_follow(arguments: Arguments, shapes: Shapes) -> Arguments:
+    return {**arguments, "C": shapes[0][1]}
+
+
+@register_rule("native_group_norm", adapt=_channels_follow)
 def group_norm(call: Call) -> list[Axes]:
     """Statistics run over the channels of a group; the number of groups stays."""
     x, groups = call["input"], call["group"]

@@ -27,15 +27,15 @@ SILENT = frozenset({"alias", "detach", "lift_fresh"})
 
 @dataclass
 class Record:
-    """One operator call: where it happened and the layouts around it."""
+    """An operator while layouts may still change: later an :class:`Operator` in terms of groups."""
 
+    full_name: str
     op: str
     module: str
     inputs: list[Axes]
     outputs: list[Axes]
     terms: list[Term]
     produced: list[Layout]
-    function: Any
     arguments: tuple[Any, ...]
     """With slots in place of tensors."""
     memory: list[tuple[str, tuple[int, ...] | None, bool]]
@@ -149,8 +149,8 @@ class Recording(TorchDispatchMode):  # type: ignore[misc]
             plain = slots(tuple(arguments.values()))
             self.records.append(
                 Record(
-                    *(name, call.module, inputs, axes, call.terms, call.produced),
-                    *(func, plain, memory),
+                    *(str(func), name, call.module, inputs, axes, call.terms, call.produced),
+                    *(plain, memory),
                 )
             )
         return result
@@ -165,7 +165,7 @@ class Recording(TorchDispatchMode):  # type: ignore[misc]
             return call.plain()
 
         def results(call: Call) -> list[Axes]:
-            axes = rule(call) if rule is not None else []
+            axes = rule.layouts(call) if rule is not None else []
             axes = axes if isinstance(axes, list) else [axes]
             return axes + call.plain()[len(axes) :]
 

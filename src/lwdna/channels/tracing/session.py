@@ -33,8 +33,9 @@ class Session:
     results: dict[str, list[Axes]] = field(default_factory=dict)
     """What modules have returned, by their paths."""
     stored: list[Stored] = field(default_factory=list)
-    """Memory of the pass in evaluation mode, and how many operators that pass ran."""
-    operators: int = 0
+    """Memory of the pass in evaluation mode."""
+    last_operator: int = 0
+    """The number of that pass' last operator, as memory counts them."""
     touched: set[str] = field(default_factory=set)
     unknown: dict[str, None] = field(default_factory=dict)
     names: dict[Unit, str] = field(default_factory=dict)

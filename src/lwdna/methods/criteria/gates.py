@@ -22,7 +22,7 @@ from torch import Tensor, nn
 from torch.nn.modules.conv import _ConvNd
 
 from lwdna.channels import ChannelGraph
-from lwdna.channels.graph.graph import AxisLayout
+from lwdna.channels.graph.axes import AxisLayout
 from lwdna.hypernet import generated_weights
 
 
@@ -51,10 +51,11 @@ def sites(network: nn.Module, graph: ChannelGraph) -> list[Site]:
             if copies == layer.in_channels > 1:
                 continue
             if layer.transposed:
-                out, inside = inside * copies, out
+                out, inside = inside.repeated(copies), out
                 copies = 1
-        read.append(Site(layer, inside * copies, _groups(inside), dim, made=False))
-        made.append(Site(layer, out, _groups(out), dim, made=True))
+        inside = inside.repeated(copies)
+        read.append(Site(layer, inside, frozenset(inside.groups), dim, made=False))
+        made.append(Site(layer, out, frozenset(out.groups), dim, made=True))
     missing = frozenset(range(len(graph.groups))).difference(*(site.groups for site in read))
     made = [Site(s.module, s.axis, s.groups & missing, s.dim, made=True) for s in made]
     return [site for site in (*read, *made) if site.groups]
@@ -118,7 +119,7 @@ class GateGradients:
         dim = site.dim % product.ndim
         others = [d for d in range(1, product.ndim) if d != dim]
         values = (product.sum(others) if others else product).double().cpu()
-        for group, piece in split(values, site.axis, self._widths):
+        for group, piece in site.axis.split(values, self._widths):
             if group in site.groups:
                 self._found.setdefault(group, []).append(piece.sum((1, 3)))
 
@@ -139,36 +140,8 @@ class _Watch(torch.autograd.Function):
         return gradients[0], None, None
 
 
-def split(values: Tensor, axis: AxisLayout, widths: list[int]) -> Iterator[tuple[int, Tensor]]:
-    """Yield the groups on the last axis of ``values``, (N, C), with their parts, (N, o, n, i)."""
-    start = 0
-    for outer, group, inner in axis:
-        width = 1 if group < 0 else widths[group]
-        size = outer * width * inner
-        if group >= 0:
-            piece = values[:, start : start + size]
-            yield group, piece.reshape(len(values), outer, width, inner)
-        start += size
-
-
-def spread(vectors: list[Tensor], site: Site) -> Tensor:
-    """Return one value per channel of a site: its unit's, or 1 where it is not gated here."""
-    pieces = []
-    for outer, group, inner in site.axis:
-        if group in site.groups:
-            pieces.append(vectors[group][None, :, None].expand(outer, -1, inner).reshape(-1))
-        else:
-            width = 1 if group < 0 else len(vectors[group])
-            pieces.append(vectors[0].new_ones(outer * width * inner))
-    return torch.cat(pieces)
-
-
 def gate(x: Tensor, site: Site, vectors: list[Tensor]) -> Tensor:
-    """Multiply activations by their units' values."""
+    """Multiply activations by their units' values where the units are gated here."""
     shape = [1] * x.ndim
     shape[site.dim] = -1
-    return x * spread(vectors, site).reshape(shape).to(x)
-
-
-def _groups(axis: AxisLayout) -> frozenset[int]:
-    return frozenset(part.group for part in axis if part.group >= 0)
+    return x * site.axis.spread(vectors, among=site.groups).reshape(shape).to(x)

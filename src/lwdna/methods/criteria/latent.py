@@ -84,7 +84,7 @@ def draw_weights(
     latents = Latents(graph, widths, generator).to(next(wide.parameters()).dtype)
     with torch.no_grad():
         for name, layer in generated_weights(wide, graph).items():
-            z_a, z_b = (latents.along(axis) for axis in graph.tensors[name][:2])
+            z_a, z_b = (axis.spread(latents.vectors) for axis in graph.tensors[name][:2])
             start = 0
             for first, second in draw_factors(layer.weight.shape, embedding_dim, generator):
                 rows = slice(start, start + len(first))

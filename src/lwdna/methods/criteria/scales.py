@@ -10,9 +10,8 @@ from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 from lwdna.channels import ChannelGraph
-from lwdna.channels.graph.graph import AxisLayout
+from lwdna.channels.graph.axes import AxisLayout
 from lwdna.hypernet import generated_weights, sum_by_unit
-from lwdna.methods.criteria.gates import split
 from lwdna.methods.criteria.problem import Problem, Scores
 
 
@@ -56,15 +55,16 @@ def unit_scales(
     sizes = [widths[group.name] for group in graph.groups]
     found: dict[int, list[Tensor]] = {}
     for values, axis in _norm_scales(network, graph):
-        for group, piece in split(values[None], axis, sizes):
-            found.setdefault(group, []).append(piece.amax((0, 1, 3)))
+        for group, piece in axis.split(values, sizes):
+            if group is not None:
+                found.setdefault(group, []).append(piece.amax((0, 2)))
     plain = set(range(len(sizes))) - set(found)
     for weight, axis in _filters(network, graph):
-        if any(part.group in plain for part in axis):
+        if not plain.isdisjoint(axis.groups):
             norms = torch.linalg.vector_norm(weight, dim=1)
-            for group, piece in split(norms[None], axis, sizes):
+            for group, piece in axis.split(norms, sizes):
                 if group in plain:
-                    found.setdefault(group, []).append(piece.amax((0, 1, 3)))
+                    found.setdefault(group, []).append(piece.amax((0, 2)))
     device = next(network.parameters()).device
     return {
         group.name: torch.stack(found[g]).amax(0)
@@ -91,5 +91,5 @@ def _filters(network: nn.Module, graph: ChannelGraph) -> Iterator[tuple[Tensor, 
             weight = (
                 weight.reshape(layer.groups, -1, *weight.shape[1:]).transpose(1, 2).flatten(0, 1)
             )
-            out = inside * layer.groups
+            out = inside.repeated(layer.groups)
         yield weight.flatten(1), out

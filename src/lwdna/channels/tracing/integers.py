@@ -4,13 +4,24 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from dataclasses import dataclass
 from typing import Any
 
 from torch import nn
 
+from lwdna.channels.algebra.layout import Layout
 from lwdna.channels.algebra.lengths import Length, setting
-from lwdna.channels.copies.skeleton import MODULE_SIZES
-from lwdna.channels.proof.freeze import Follower
+from lwdna.channels.copies.skeleton import LAYER_SIZES
+
+
+@dataclass(frozen=True)
+class Follower:
+    """An attribute that follows an axis, as long as the groups may still change."""
+
+    module: str
+    name: str
+    index: int | None
+    layout: Layout
 
 
 @contextmanager
@@ -42,7 +53,7 @@ def lengths_in_place(model: nn.Module) -> list[Follower]:
     for path, module in model.named_modules():
         owned = {
             name
-            for kind, names in MODULE_SIZES.items()
+            for kind, names in LAYER_SIZES.items()
             if isinstance(module, kind)
             for name in names
         }
