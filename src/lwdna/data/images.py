@@ -1,4 +1,4 @@
-"""Sets of labelled images, by number: in files, in an array, and wherever a data format finds them."""
+"""Sets of labelled images by number, whatever they are read from."""
 
 from __future__ import annotations
 

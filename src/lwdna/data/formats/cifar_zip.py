@@ -24,7 +24,7 @@ from lwdna.errors import DataError
 
 @register_format("cifar-zip")
 class CifarZip(DataFormat):
-    """Zip files with entries ``<split>/<class>/<image>``; ``val.zip`` stands in for ``test.zip``."""
+    """Zip files with entries ``<split>/<class>/<image>``; ``val.zip`` will do for ``test.zip``."""
 
     layout = "train.zip and test.zip"
 

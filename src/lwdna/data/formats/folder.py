@@ -16,7 +16,7 @@ from lwdna.errors import DataError
 
 @register_format("folder")
 class ClassFolders(DataFormat):
-    """Class folders, as torchvision's ``ImageFolder`` reads them; ``test`` stands in for ``val``."""
+    """Class folders, as torchvision's ``ImageFolder`` reads them; ``test`` will do for ``val``."""
 
     layout = "train/<class>/<image> and val/<class>/<image>"
 

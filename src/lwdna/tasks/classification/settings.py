@@ -8,7 +8,7 @@ from lwdna.data.settings import DataSettings
 
 
 class ClassificationSettings(DataSettings):
-    """The ``data`` section of a recipe: images, and how a batch of them and its classes is mixed."""
+    """The ``data`` section of a recipe: images, and how their batches are mixed."""
 
     mixup: float = Field(default=0.0, ge=0)
     """Alpha of mixup (Zhang et al. 2018); 0 is off."""
