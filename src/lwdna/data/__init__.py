@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from lwdna.lazy import export_lazily
 
 if TYPE_CHECKING:
-    from lwdna.data.formats.table import FORMATS, DataFormat, Defaults, Half, register_format
+    from lwdna.data.data_format import FORMATS, DataFormat, Defaults, Half, register_format
     from lwdna.data.images import ArrayImages, FolderImages, ImageSet, ListedHalf
     from lwdna.data.settings import DataSettings
 
@@ -31,7 +31,7 @@ __all__ = [
 export_lazily(
     __name__,
     {
-        "lwdna.data.formats.table": (
+        "lwdna.data.data_format": (
             "FORMATS",
             "DataFormat",
             "Defaults",

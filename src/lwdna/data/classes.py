@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from lwdna.data.formats.table import Half
+from lwdna.data.data_format import Half
 from lwdna.data.images import ImageSet, Labels, Positions
 from lwdna.errors import DataError, nearest
 

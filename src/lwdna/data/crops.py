@@ -1,4 +1,4 @@
-"""Crop and mirror: what is drawn for each training image, and doing so to one or to a batch.
+"""Crop and flip: what is drawn for each training image, and doing it to one or to a batch.
 
 Single images are Pillow's and are cut before their colours change; batches are tensors of decoded
 images on the training device. Boxes are (top, left, height, width) in pixels, int64, shape (B, 4).
@@ -21,8 +21,8 @@ from lwdna.data.resampling import resize_matrix
 from lwdna.data.settings import Interpolation, ResolvedAugment, ResolvedData
 
 
-class CropAndMirror:
-    """The crop and the mirroring of the training images of one data set.
+class CropAndFlip:
+    """The crop and the flip (left and right swapped) of the training images of one data set.
 
     :meth:`draw` says what happens to each image, :meth:`image` and :meth:`batch` do it, either of
     them to an image that :meth:`prepare` returned.
@@ -37,7 +37,7 @@ class CropAndMirror:
         self._padding = settings.augment.padding if settings.augment.crop == "pad" else 0
 
     def draw(self, seed: int, epoch: int, indices: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
-        """Draw boxes, shape (B, 4), and which images are mirrored, bool, shape (B,).
+        """Draw boxes, shape (B, 4), and which images are flipped, bool, shape (B,).
 
         Args:
             seed: seed of the run.
@@ -57,17 +57,17 @@ class CropAndMirror:
         """Do what depends on no draw: nothing before a resized crop, else make it square."""
         return image if self._resizes else fit(image, self._side, self._side, self._mode)
 
-    def image(self, image: Image.Image, box: Sequence[int], mirrored: bool) -> Image.Image:
-        """Crop and mirror one prepared image; the result has the network's size."""
+    def image(self, image: Image.Image, box: Sequence[int], flip: bool) -> Image.Image:
+        """Crop and flip one prepared image; the result has the network's size."""
         if self._resizes:
             size = [self._side, self._side]
             image = F.resized_crop(image, *box, size=size, interpolation=self._mode)
         elif self._padding:
             image = F.crop(image, *box)  # zeros beyond the border
-        return F.horizontal_flip(image) if mirrored else image
+        return F.horizontal_flip(image) if flip else image
 
     def batch(self, images: Tensor, boxes: Tensor, flips: Tensor) -> Tensor:
-        """Crop and mirror prepared images of one size, shape (B, C, H, W), values 0 to 255."""
+        """Crop and flip prepared images of one size, shape (B, C, H, W), values 0 to 255."""
         if self._resizes:
             return crop_resized(images, boxes, flips, self._side, self._interpolation)
         return crop_padded(images, boxes, flips, self._padding)
@@ -110,12 +110,12 @@ def draw_crops(
 
 
 def draw_flips(augment: ResolvedAugment, seed: int, epoch: int, indices: Tensor) -> Tensor:
-    """Draw which images are mirrored: bool, shape (B,)."""
+    """Draw which images are flipped: bool, shape (B,)."""
     return uniforms(seed, epoch, indices, 1, Stream.FLIP)[:, 0] < augment.horizontal_flip
 
 
 def crop_padded(images: Tensor, boxes: Tensor, flips: Tensor, padding: int) -> Tensor:
-    """Cut boxes of one size out of images framed by ``padding`` zeros, and mirror some.
+    """Cut boxes of one size out of images framed by ``padding`` zeros, and flip some.
 
     Args:
         images: shape (B, C, H, W), any type.
@@ -135,7 +135,7 @@ def crop_padded(images: Tensor, boxes: Tensor, flips: Tensor, padding: int) -> T
 def crop_resized(
     images: Tensor, boxes: Tensor, flips: Tensor, side: int, interpolation: Interpolation
 ) -> Tensor:
-    """Cut a box out of every image, resize it with antialiasing, and mirror some.
+    """Cut a box out of every image, resize it with antialiasing, and flip some.
 
     Resizing is separable and linear, so every image is multiplied by a matrix from the left (rows)
     and one from the right (columns); the filters are Pillow's.

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torchvision.transforms import InterpolationMode, v2
 
-from lwdna.data.crops import CropAndMirror, fit
+from lwdna.data.crops import CropAndFlip, fit
 from lwdna.data.draws import Stream, draw_seed
 from lwdna.data.image_files import Pixels, decode
 from lwdna.data.images import ImageSet
@@ -43,7 +43,7 @@ class TrainTransform:
 
     def __init__(self, settings: ResolvedData) -> None:
         self.in_chans = settings.in_chans
-        self.crop = CropAndMirror(settings)
+        self.crop = CropAndFlip(settings)
         self.colour = colour_transform(settings.augment)
 
     def __call__(
@@ -65,10 +65,10 @@ class TrainTransform:
         boxes, flips = self.crop.draw(seed, epoch, torch.tensor(indices), sizes)
         drawn = zip(indices, boxes.tolist(), flips.tolist(), strict=True)
         chunk = []
-        for position, (index, box, mirrored) in enumerate(drawn):
+        for position, (index, box, flip) in enumerate(drawn):
             image = decode(opened[position], self.in_chans, images.name(index))
             opened[position] = image  # lets go of the encoded bytes
-            image = self.crop.image(self.crop.prepare(image), box, mirrored)
+            image = self.crop.image(self.crop.prepare(image), box, flip)
             if self.colour is not None:
                 # torchvision draws from torch's global generator, which the caller has forked
                 torch.default_generator.manual_seed(draw_seed(seed, epoch, index, Stream.COLOUR))

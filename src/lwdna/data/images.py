@@ -109,7 +109,7 @@ class ArrayImages:
 
 @dataclass(frozen=True)
 class ListedHalf:
-    """Half of a data set whose images are all listed; a :class:`lwdna.data.formats.table.Half`."""
+    """Half of a data set whose images are all listed; a :class:`lwdna.data.data_format.Half`."""
 
     title: str
     """Where it lies, for error messages."""

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lwdna.data.batch_order import Order
 from lwdna.data.cache import cached
-from lwdna.data.crops import CropAndMirror
+from lwdna.data.crops import CropAndFlip
 from lwdna.data.image_files import Pixels, decode
 from lwdna.data.image_transforms import EvalTransform, to_array
 from lwdna.data.images import ImageSet
@@ -46,7 +46,7 @@ class MemoryBatches:
     """
 
     def __init__(self, images: ImageSet, settings: ResolvedData, training: bool) -> None:
-        self._crop = CropAndMirror(settings) if training else None
+        self._crop = CropAndFlip(settings) if training else None
         pixels = torch.from_numpy(_load(images, settings, self._crop))
         self._pixels = pixels.permute(0, 3, 1, 2).contiguous()
         self._targets = torch.from_numpy(images.labels)
@@ -84,7 +84,7 @@ def fits_in_memory(images: ImageSet, settings: ResolvedData) -> bool:
     return side <= _MAX_SIDE and side**2 * settings.in_chans * len(images.labels) <= _MAX_BYTES
 
 
-def _load(images: ImageSet, settings: ResolvedData, crop: CropAndMirror | None) -> Pixels:
+def _load(images: ImageSet, settings: ResolvedData, crop: CropAndFlip | None) -> Pixels:
     """Read all images, shape (N, H, W, C), prepared for a crop or as they are validated."""
     if crop is None:
         read: Read = EvalTransform(settings)
@@ -102,7 +102,7 @@ def _load(images: ImageSet, settings: ResolvedData, crop: CropAndMirror | None) 
 class _Prepared:
     """Images ready to be cropped."""
 
-    def __init__(self, crop: CropAndMirror, in_chans: int) -> None:
+    def __init__(self, crop: CropAndFlip, in_chans: int) -> None:
         self._crop = crop
         self._in_chans = in_chans
 

@@ -8,7 +8,7 @@ from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from lwdna.data.formats.table import FORMATS, Crop, Floats
+from lwdna.data.data_format import FORMATS, Crop, Floats
 from lwdna.errors import DataError
 from lwdna.settings import Settings
 

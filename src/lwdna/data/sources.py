@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lwdna.data.classes import check_same_classes, choose_classes, first_of_each
-from lwdna.data.formats.table import FORMATS
+from lwdna.data.data_format import FORMATS
 from lwdna.data.images import ImageSet
 from lwdna.data.settings import AUTO, DataSettings
 from lwdna.errors import DataError

@@ -10,7 +10,7 @@ from typing import Any
 import numpy as np
 from PIL import Image
 
-from lwdna.data.formats.table import DataFormat, Half, register_format
+from lwdna.data.data_format import DataFormat, Half, register_format
 from lwdna.data.image_files import open_content
 from lwdna.data.images import Labels, ListedHalf, Positions
 from lwdna.errors import DataError

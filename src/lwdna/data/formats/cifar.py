@@ -11,7 +11,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from lwdna.data.formats.table import DataFormat, Defaults, Half, register_format
+from lwdna.data.data_format import DataFormat, Defaults, Half, register_format
 from lwdna.data.images import ArrayImages, ListedHalf
 from lwdna.errors import DataError
 

@@ -15,8 +15,8 @@ import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
+from lwdna.data.data_format import DataFormat, Defaults, Half, register_format
 from lwdna.data.formats.cifar import CIFAR10, CIFAR100
-from lwdna.data.formats.table import DataFormat, Defaults, Half, register_format
 from lwdna.data.image_files import EXTENSIONS, MAX_BYTES, damaged, open_content
 from lwdna.data.images import Labels, ListedHalf, Positions, as_names
 from lwdna.errors import DataError

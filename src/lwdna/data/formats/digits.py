@@ -8,7 +8,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lwdna.data.classes import rank_in_class
-from lwdna.data.formats.table import DataFormat, Defaults, Half, register_format
+from lwdna.data.data_format import DataFormat, Defaults, Half, register_format
 from lwdna.data.images import ArrayImages, ListedHalf
 
 

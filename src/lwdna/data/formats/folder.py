@@ -8,7 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
-from lwdna.data.formats.table import DataFormat, Half, register_format
+from lwdna.data.data_format import DataFormat, Half, register_format
 from lwdna.data.image_files import EXTENSIONS
 from lwdna.data.images import FolderImages, Labels, as_names
 from lwdna.errors import DataError

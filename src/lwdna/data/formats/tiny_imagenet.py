@@ -8,8 +8,8 @@ from pathlib import Path
 
 import numpy as np
 
+from lwdna.data.data_format import DataFormat, Defaults, Half, register_format
 from lwdna.data.formats.folder import FolderHalf, check_filled, split_folders
-from lwdna.data.formats.table import DataFormat, Defaults, Half, register_format
 from lwdna.data.images import FolderImages, as_names
 from lwdna.errors import DataError
 

@@ -21,7 +21,7 @@ from PIL import Image
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
-from lwdna.data.formats.table import DataFormat, Half, register_format
+from lwdna.data.data_format import DataFormat, Half, register_format
 from lwdna.data.image_files import EXTENSIONS, MAX_BYTES, open_content
 from lwdna.data.images import Labels, ListedHalf, Positions, as_names
 from lwdna.errors import DataError, FileError
