@@ -19,7 +19,7 @@ import torch
 from lwdna.engine import TrainSettings, machine, read_metrics, train, versions
 from lwdna.files import write_json
 from lwdna.models import create_model
-from lwdna.tasks.classification import ClassificationTask, DataSettings
+from lwdna.tasks.classification import ClassificationSettings, ClassificationTask
 from training import write_images
 
 NETWORKS = [
@@ -45,7 +45,9 @@ def main() -> None:
     print("| network | kernel by kernel | one graph | ratio |\n|---|---:|---:|---:|")
     with tempfile.TemporaryDirectory() as folder:
         write_images(Path(folder), arguments.images, 32)
-        task = ClassificationTask(DataSettings(root=folder, image_size=32, in_memory=True))
+        task = ClassificationTask(
+            ClassificationSettings(root=folder, image_size=32, in_memory=True)
+        )
         for name in arguments.networks:
             one, other = (rate(name, task, arguments.batch, graph) for graph in (False, True))
             rates[name] = {"kernels": round(one), "graph": round(other)}

@@ -25,7 +25,7 @@ import torch
 from lwdna.engine import machine, versions
 from lwdna.engine.order import train_batches
 from lwdna.files import write_json
-from lwdna.tasks.classification import ClassificationTask, DataSettings
+from lwdna.tasks.classification import ClassificationSettings, ClassificationTask
 from training import write_images
 
 HERE = Path(__file__).parent
@@ -71,7 +71,7 @@ def measure(epoch: Epoch, arguments: argparse.Namespace) -> float:
 
 def ours(root: Path, arguments: argparse.Namespace, *, in_memory: bool) -> Epoch:
     task = ClassificationTask(
-        DataSettings(
+        ClassificationSettings(
             root=root,
             image_size=arguments.side,
             workers=arguments.workers,

@@ -13,9 +13,11 @@ from lwdna.lazy import export_lazily
 if TYPE_CHECKING:
     from lwdna.architecture import Architecture, ModelSource, load, save
     from lwdna.channels import ChannelGraph, Edits, register_rule, resize, trace, widen
+    from lwdna.data import register_format
     from lwdna.errors import LwdnaError
     from lwdna.methods import Budget, ShrinkSettings, shrink
     from lwdna.models import create_model, list_models, register_model
+    from lwdna.tasks import register_task
 
 __all__ = [
     "Architecture",
@@ -28,8 +30,10 @@ __all__ = [
     "create_model",
     "list_models",
     "load",
+    "register_format",
     "register_model",
     "register_rule",
+    "register_task",
     "resize",
     "save",
     "shrink",
@@ -42,8 +46,10 @@ export_lazily(
     {
         "lwdna.architecture": ("Architecture", "ModelSource", "load", "save"),
         "lwdna.channels": ("ChannelGraph", "Edits", "register_rule", "resize", "trace", "widen"),
+        "lwdna.data": ("register_format",),
         "lwdna.errors": ("LwdnaError",),
         "lwdna.methods": ("Budget", "ShrinkSettings", "shrink"),
         "lwdna.models": ("create_model", "list_models", "register_model"),
+        "lwdna.tasks": ("register_task",),
     },
 )

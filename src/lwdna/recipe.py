@@ -108,16 +108,16 @@ def _checked(values: Mapping[str, Any], source: str) -> Recipe:
 
 
 def _recipe_of(task: Any, source: str) -> type[Recipe]:
-    if not isinstance(task, str) or task not in TASKS:
-        hint = nearest(str(task), TASKS) or f"; choose one of {', '.join(TASKS)}"
-        raise RecipeError(f"{source}: there is no task {task!r}{hint}")
-    return _recipe_kind(task)
+    try:
+        return _recipe_kind(TASKS[TASKS.check(task)].settings)
+    except ValueError as error:
+        raise RecipeError(f"{source}: {error}") from error
 
 
 @cache
-def _recipe_kind(task: str) -> type[Recipe]:
+def _recipe_kind(settings: type[Settings]) -> type[Recipe]:
     """Return the recipes of one task: their data settings are known, and so are all keys."""
-    data = (TASKS[task].data, Field(default={}, validate_default=True))
+    data = (settings, Field(default={}, validate_default=True))
     return create_model("Recipe", __base__=Recipe, data=data)
 
 

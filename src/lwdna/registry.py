@@ -74,16 +74,17 @@ class Registry(Mapping[str, V]):
             )
         self._entries[name] = entry, own
 
-    def check(self, name: str) -> str:
-        """Return a name that is in the table.
+    def check(self, name: object, *others: str) -> str:
+        """Return a name that is in the table, or one of ``others``.
 
         Raises:
-            ValueError: it is not; the nearest names are said.
+            ValueError: it is neither; the nearest names are said.
         """
-        if name not in self:
-            hint = nearest(name, self) or f"; choose one of {', '.join(self)}"
-            raise ValueError(f"there is no {self.kind} {name!r}{hint}")
-        return name
+        known = [*others, *self]
+        if isinstance(name, str) and name in known:
+            return name
+        hint = nearest(str(name), known) or f"; choose one of {', '.join(known)}"
+        raise ValueError(f"there is no {self.kind} {name!r}{hint}")
 
     @property
     def declarations(self) -> dict[str, Declaration]:

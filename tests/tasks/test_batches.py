@@ -9,8 +9,9 @@ import numpy as np
 import pytest
 import torch
 
+from lwdna.data import cache
 from lwdna.errors import DataError
-from lwdna.tasks.classification import ClassificationTask, DataSettings, cache
+from lwdna.tasks.classification import ClassificationSettings, ClassificationTask
 from tests.tasks.sets import CPU, chunks, eval_all, joined, picture, same, train_all
 
 EVERYTHING = {
@@ -28,7 +29,7 @@ KINDS = {
 
 def task_of(root: Path, **settings: object) -> ClassificationTask:
     given = {"root": root, "image_size": 16, "workers": 0}
-    return ClassificationTask(DataSettings.model_validate(given | settings))
+    return ClassificationTask(ClassificationSettings.model_validate(given | settings))
 
 
 @pytest.fixture(params=KINDS.values(), ids=KINDS)

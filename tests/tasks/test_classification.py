@@ -13,12 +13,12 @@ from torch.multiprocessing import start_processes
 from torch.nn import functional as F
 
 from lwdna.engine.task import Task
-from lwdna.tasks.classification import ClassificationTask, DataSettings
+from lwdna.tasks.classification import ClassificationSettings, ClassificationTask
 from tests.tasks.sets import CPU, chunks, eval_all, joined, train_all
 
 
 def digits(**settings: object) -> ClassificationTask:
-    return ClassificationTask(DataSettings.model_validate({"kind": "digits"} | settings))
+    return ClassificationTask(ClassificationSettings.model_validate({"kind": "digits"} | settings))
 
 
 def linear(task: ClassificationTask) -> nn.Module:

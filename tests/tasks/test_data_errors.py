@@ -11,11 +11,11 @@ from pathlib import Path
 import pytest
 
 from lwdna.errors import DataError
-from lwdna.tasks.classification import ClassificationTask, DataSettings
+from lwdna.tasks.classification import ClassificationSettings, ClassificationTask
 from tests.tasks.sets import encoded, eval_all, picture, train_all
 
 
-def use(settings: DataSettings, read: str) -> None:
+def use(settings: ClassificationSettings, read: str) -> None:
     task = ClassificationTask(settings)
     if read:
         (train_all if read == "train" else eval_all)(task)
@@ -33,7 +33,7 @@ def failure(work: Callable[[], object]) -> str:
 def fault(root: Path | None, read: str = "", **settings: object) -> str:
     """Return the message of the one error that using the data raises."""
     given = {"root": root, "image_size": 16, "workers": 0} | settings
-    message = failure(lambda: use(DataSettings.model_validate(given), read))
+    message = failure(lambda: use(ClassificationSettings.model_validate(given), read))
     assert "\n" not in message
     assert "Traceback" not in message
     return message
@@ -109,7 +109,7 @@ def test_formats_that_run_programs_are_not_opened(folder: Path) -> None:
 
 @pytest.mark.parametrize("workers", [0, 1])
 def test_image_that_vanished(folder: Path, workers: int) -> None:
-    task = ClassificationTask(DataSettings(root=folder, workers=workers, in_memory=False))
+    task = ClassificationTask(ClassificationSettings(root=folder, workers=workers, in_memory=False))
     path = folder / "val" / "cat" / "0.png"
     path.unlink()
     message = failure(lambda: eval_all(task))
@@ -128,7 +128,9 @@ def test_sizes_that_cannot_share_memory(folder: Path) -> None:
 def test_a_reader_survives_a_damaged_image(folder: Path) -> None:
     path = folder / "train" / "ant" / "9.png"
     path.write_bytes(b"")
-    task = ClassificationTask(DataSettings(root=folder, image_size=16, workers=1, in_memory=False))
+    task = ClassificationTask(
+        ClassificationSettings(root=folder, image_size=16, workers=1, in_memory=False)
+    )
     assert "9.png" in failure(lambda: train_all(task))
     picture(0).save(path)
     assert sum(len(images) for images, _ in train_all(task)) == 19

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from lwdna.tasks.draws import Stream, draw_seed, uniforms
+from lwdna.data.draws import Stream, draw_seed, uniforms
 
 
 def test_numbers_never_change() -> None:
@@ -19,7 +19,7 @@ def test_numbers_never_change() -> None:
 
 def test_tensor_hash_is_splitmix64() -> None:
     """The published generator: the second output of seed 0 is 0x6E789E6AA1B965F4."""
-    from lwdna.tasks import draws
+    from lwdna.data import draws
 
     assert draws._mix(0) == 0xE220A8397B1DCDAF
     assert draws._mix(draws._GOLDEN) == 0x6E789E6AA1B965F4

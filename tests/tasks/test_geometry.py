@@ -9,15 +9,10 @@ import torch
 from torchvision.transforms import InterpolationMode
 from torchvision.transforms.v2 import functional as F
 
-from lwdna.tasks.classification.geometry import (
-    crop_padded,
-    crop_resized,
-    draw_crops,
-    draw_erasures,
-    draw_flips,
-    erase,
-)
-from lwdna.tasks.classification.settings import DataSettings, ResolvedAugment, resolve
+from lwdna.data import DataSettings
+from lwdna.data.crops import crop_padded, crop_resized, draw_crops, draw_flips
+from lwdna.data.erasing import draw_erasures, erase
+from lwdna.data.settings import ResolvedAugment, resolve
 
 
 def augment(**changes: object) -> ResolvedAugment:

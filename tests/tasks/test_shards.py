@@ -11,8 +11,9 @@ import numpy as np
 import pytest
 import torch
 
+from lwdna.data.formats import webdataset as shards
 from lwdna.errors import DataError
-from lwdna.tasks.classification import ClassificationTask, DataSettings, shards
+from lwdna.tasks.classification import ClassificationSettings, ClassificationTask
 from tests.tasks.sets import CLASSES, eval_all, joined, picture, same, train_all
 
 
@@ -39,7 +40,7 @@ def write_shards(folder: Path, root: Path) -> Path:
 
 def task_of(root: Path, **settings: object) -> ClassificationTask:
     given = {"root": root, "image_size": 16, "workers": 0, **settings}
-    return ClassificationTask(DataSettings.model_validate(given))
+    return ClassificationTask(ClassificationSettings.model_validate(given))
 
 
 @pytest.fixture

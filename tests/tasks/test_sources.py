@@ -13,9 +13,9 @@ import torch
 from PIL import Image
 from torchvision.datasets import CIFAR10, CIFAR100, ImageFolder
 
+from lwdna.data.settings import resolve
 from lwdna.errors import DataError
-from lwdna.tasks.classification import ClassificationTask, DataSettings
-from lwdna.tasks.classification.settings import resolve
+from lwdna.tasks.classification import ClassificationSettings, ClassificationTask
 from tests.tasks.sets import CLASSES, encoded, eval_all, joined, picture
 
 IDENTITY = {"mean": (0.0, 0.0, 0.0), "std": (1.0, 1.0, 1.0)}
@@ -29,7 +29,7 @@ def pixels(task: ClassificationTask) -> np.ndarray:
 
 def task_of(root: Path | None, **settings: object) -> ClassificationTask:
     given = {"root": root, "image_size": 16, "crop_pct": 1.0, "workers": 0, **IDENTITY}
-    return ClassificationTask(DataSettings.model_validate(given | settings))
+    return ClassificationTask(ClassificationSettings.model_validate(given | settings))
 
 
 def test_folder_reads_what_torchvision_reads(folder: Path) -> None:
@@ -199,7 +199,7 @@ def test_unknown_classes(folder: Path, classes: object, message: str) -> None:
 
 
 def test_grey_input(folder: Path) -> None:
-    settings = DataSettings(root=folder, in_chans=1, image_size=16, workers=0)
+    settings = ClassificationSettings(root=folder, in_chans=1, image_size=16, workers=0)
     task = ClassificationTask(settings)
     assert (task.in_chans, task.data.mean, task.data.std) == (1, (0.449,), (0.226,))
     assert task.example_inputs().shape == (1, 1, 16, 16)
@@ -207,24 +207,24 @@ def test_grey_input(folder: Path) -> None:
 
 
 def test_defaults_of_each_set() -> None:
-    folder = resolve(DataSettings(), "folder", 1000)
+    folder = resolve(ClassificationSettings(), "folder", 1000)
     assert (folder.image_size, folder.resize, folder.augment.crop) == (224, 256, "random-resized")
     assert folder.mean == (0.485, 0.456, 0.406)
-    cifar = resolve(DataSettings(), "cifar-zip", 100)
+    cifar = resolve(ClassificationSettings(), "cifar-zip", 100)
     assert (cifar.image_size, cifar.resize, cifar.augment.crop) == (32, 32, "pad")
     assert (cifar.augment.padding, cifar.augment.horizontal_flip) == (4, 0.5)
     assert cifar.mean == (0.5071, 0.4865, 0.4409)
-    assert resolve(DataSettings(), "cifar-zip", 10).mean == (0.4914, 0.4822, 0.4465)
-    digits = resolve(DataSettings(), "digits", 10)
+    assert resolve(ClassificationSettings(), "cifar-zip", 10).mean == (0.4914, 0.4822, 0.4465)
+    digits = resolve(ClassificationSettings(), "digits", 10)
     assert (digits.augment.padding, digits.augment.horizontal_flip) == (1, 0.0)
 
 
 def test_resolved_settings_are_settings_again(folder: Path) -> None:
-    given = DataSettings.model_validate(
+    given = ClassificationSettings.model_validate(
         {"root": folder, "augment": {"random_erasing": 0.1, "color_jitter": 0.4}, "resize": 256}
     )
     resolved = ClassificationTask(given).data
-    again = DataSettings.model_validate(resolved.model_dump(mode="json"))
+    again = ClassificationSettings.model_validate(resolved.model_dump(mode="json"))
     assert ClassificationTask(again).data == resolved
     assert resolved.augment.color_jitter == (0.4, 0.4, 0.4, 0.0)
 
@@ -245,12 +245,12 @@ def test_resolved_settings_are_settings_again(folder: Path) -> None:
 )
 def test_settings_that_make_no_sense(settings: dict[str, object], message: str) -> None:
     with pytest.raises(ValueError, match=message):
-        DataSettings.model_validate(settings)
+        ClassificationSettings.model_validate(settings)
 
 
 def test_resize_below_the_default_image_size(folder: Path) -> None:
     with pytest.raises(DataError, match=r"data.resize is 100, smaller than the image size 224"):
-        ClassificationTask(DataSettings(root=folder, resize=100))
+        ClassificationTask(ClassificationSettings(root=folder, resize=100))
 
 
 def test_shared_folder(shared_data: Path) -> None:

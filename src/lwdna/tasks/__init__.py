@@ -2,31 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING
 
-from lwdna.engine import Task
-from lwdna.settings import Settings
-from lwdna.tasks import classification, restoration
+from lwdna.lazy import export_lazily
 
+if TYPE_CHECKING:
+    from lwdna.tasks.table import TASKS, TaskKind, register_task
 
-@dataclass(frozen=True)
-class TaskKind:
-    """A task as recipes know it."""
+__all__ = ["TASKS", "TaskKind", "register_task"]
 
-    data: type[Settings]
-    """What a recipe may say about the data."""
-    make: Callable[[Any], Task]
-    """Open the data set that such settings describe."""
-    makes_images: bool = False
-    """Whether an evaluation leaves images that a user wants to see."""
-
-
-TASKS = {
-    "classification": TaskKind(classification.DataSettings, classification.ClassificationTask),
-    "restoration": TaskKind(
-        restoration.DataSettings, restoration.RestorationTask, makes_images=True
-    ),
-}
-"""The tasks by the name that recipes give them."""
+export_lazily(__name__, {"lwdna.tasks.table": ("TASKS", "TaskKind", "register_task")})

@@ -7,7 +7,7 @@ from pathlib import Path
 
 from lwdna.architecture import load
 from lwdna.engine.device import make_accelerator
-from lwdna.tasks.restoration.files import plan_outputs, restore_files
+from lwdna.tasks.restoration.restore_files import plan_outputs, restore_files
 
 
 def restore_images(

@@ -9,7 +9,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from lwdna.tasks.restoration import DataSettings, RestorationTask
+from lwdna.tasks.restoration import RestorationSettings, RestorationTask
 
 CPU = torch.device("cpu")
 
@@ -48,7 +48,7 @@ def blocks(root: Path, scale: int, layout: str) -> Path:
 
 
 def task_of(root: Path, **settings: object) -> RestorationTask:
-    return RestorationTask(DataSettings.model_validate({"root": root, **settings}))
+    return RestorationTask(RestorationSettings.model_validate({"root": root, **settings}))
 
 
 def patches(

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from lwdna.errors import DataError
-from lwdna.tasks.restoration import DataSettings
+from lwdna.tasks.restoration import RestorationSettings
 
 from .sets import CPU, blocks, noise_image, patches, save_all, task_of
 
@@ -198,4 +198,4 @@ def test_sets_that_are_incomplete(tmp_path: Path) -> None:
 )
 def test_settings_that_do_not_go_together(settings: dict[str, float], said: str) -> None:
     with pytest.raises(ValueError, match=said):
-        DataSettings.model_validate(settings)
+        RestorationSettings.model_validate(settings)

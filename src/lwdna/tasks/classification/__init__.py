@@ -1,6 +1,24 @@
-"""Image classification: data sets, augmentation, loss and metrics."""
+"""Image classification: mixing of batches, loss and metrics."""
 
-from lwdna.tasks.classification.settings import AugmentSettings, DataSettings
-from lwdna.tasks.classification.task import ClassificationTask
+from __future__ import annotations
 
-__all__ = ["AugmentSettings", "ClassificationTask", "DataSettings"]
+from typing import TYPE_CHECKING
+
+from lwdna.lazy import export_lazily
+from lwdna.tasks.classification.settings import ClassificationSettings
+from lwdna.tasks.table import register_task
+
+if TYPE_CHECKING:
+    from lwdna.tasks.classification.task import ClassificationTask
+
+__all__ = ["ClassificationSettings", "ClassificationTask"]
+
+export_lazily(__name__, {"lwdna.tasks.classification.task": ("ClassificationTask",)})
+
+
+@register_task("classification", settings=ClassificationSettings)
+def classification(data: ClassificationSettings) -> ClassificationTask:
+    """Image classification."""
+    from lwdna.tasks.classification.task import ClassificationTask
+
+    return ClassificationTask(data)

@@ -15,13 +15,13 @@ from torch.nn import functional as F
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
-from lwdna.tasks.classification.geometry import draw_erasures, erase
-from lwdna.tasks.classification.images import ImageSet
-from lwdna.tasks.classification.mapped import MappedBatches, Order
-from lwdna.tasks.classification.memory import MemoryBatches, MixedSizes, fits_in_memory
-from lwdna.tasks.classification.settings import DataSettings, ResolvedData, resolve
-from lwdna.tasks.classification.sources import open_source
-from lwdna.tasks.draws import Stream, draw_seed
+from lwdna.data.batch_order import Order
+from lwdna.data.draws import Stream, draw_seed
+from lwdna.data.erasing import draw_erasures, erase
+from lwdna.data.reader import ImageReader
+from lwdna.data.settings import ResolvedData, resolve
+from lwdna.data.sources import open_source
+from lwdna.tasks.classification.settings import ClassificationSettings
 
 Batch = tuple[Tensor, Tensor]
 """Normalised images, float32, shape (B, C, H, W), and targets: classes, int64, shape (B,), or
@@ -45,21 +45,22 @@ class ClassificationTask:
     metric = "top1"
     unit = "%"
 
-    def __init__(self, settings: DataSettings) -> None:
+    def __init__(self, settings: ClassificationSettings) -> None:
         source = open_source(settings)
         self.data: ResolvedData = resolve(settings, source.kind, source.all_classes)
-        """The settings with all defaults filled in."""
+        """How images are read: the settings with all defaults filled in."""
+        self._settings = settings
         self.class_names = source.classes
         self.num_classes = len(source.classes)
         self.in_chans = self.data.in_chans
         self.train_size = len(source.train.labels)
         self.eval_size = len(source.val.labels)
-        self._train = _Reader(source.train, self.data, training=True)
-        self._eval = _Reader(source.val, self.data, training=False)
-        self._mixing = self.data.mixup > 0 or self.data.cutmix > 0
+        self._train = ImageReader(source.train, self.data, training=True)
+        self._eval = ImageReader(source.val, self.data, training=False)
+        self._mixing = settings.mixup > 0 or settings.cutmix > 0
         mean, std = torch.tensor(self.data.mean), torch.tensor(self.data.std)
         self._constants = torch.stack([1 / (255 * std), mean / std])[:, :, None, None]
-        self._loss = _make_loss(self._mixing, self.data.label_smoothing)
+        self._loss = _make_loss(self._mixing, settings.label_smoothing)
 
     def example_inputs(self) -> Tensor:
         """Return noise distributed as normalised images are, shape (1, C, H, W)."""
@@ -175,9 +176,9 @@ class ClassificationTask:
         """Mix a batch by timm's ``Mixup``, which takes even batches only: an odd one keeps its
         last example as it is."""
         mixup = Mixup(
-            mixup_alpha=self.data.mixup,
-            cutmix_alpha=self.data.cutmix,
-            label_smoothing=self.data.label_smoothing,
+            mixup_alpha=self._settings.mixup,
+            cutmix_alpha=self._settings.cutmix,
+            label_smoothing=self._settings.label_smoothing,
             num_classes=self.num_classes,
         )
         even = len(images) // 2 * 2
@@ -194,37 +195,6 @@ class ClassificationTask:
             _, last = mixup(images[-1:].expand(2, -1, -1, -1), pair)
             mixed = torch.cat([mixed, last[:1]])
         return images, mixed
-
-
-class _Reader:
-    """Read images the way the settings ask for; which way that is shows when they are first read.
-
-    With ``in_memory: auto`` this reads small sets into memory, and falls back to reading from
-    files where the images turn out to differ in size.
-    """
-
-    def __init__(self, images: ImageSet, settings: ResolvedData, *, training: bool) -> None:
-        self._images = images
-        self._settings = settings
-        self._training = training
-        self._batches: MappedBatches | MemoryBatches | None = None
-
-    def __call__(self, orders: Sequence[Order], device: torch.device) -> Iterator[Batch]:
-        if self._batches is None:
-            self._batches = self._choose()
-        return self._batches(orders, device)
-
-    def _choose(self) -> MappedBatches | MemoryBatches:
-        images, settings, training = self._images, self._settings, self._training
-        if settings.in_memory is True:
-            return MemoryBatches(images, settings, training)
-        possible = settings.in_memory == "auto" and not (training and settings.augment.needs_pil)
-        if possible and fits_in_memory(images, settings):
-            try:
-                return MemoryBatches(images, settings, training)
-            except MixedSizes:
-                pass
-        return MappedBatches(images, settings, training)
 
 
 class _Percent(MulticlassAccuracy):

@@ -6,7 +6,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from lwdna.tasks.draws import Stream, draw_seed
+from lwdna.data.draws import Stream, draw_seed
 
 
 def resize_bicubic(images: Tensor, height: int, width: int) -> Tensor:

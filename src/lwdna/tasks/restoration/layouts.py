@@ -8,9 +8,9 @@ from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+from lwdna.data.image_files import EXTENSIONS
 from lwdna.errors import DataError
-from lwdna.tasks.image_files import EXTENSIONS
-from lwdna.tasks.restoration.settings import DataSettings
+from lwdna.tasks.restoration.settings import RestorationSettings
 
 
 @dataclass(frozen=True)
@@ -22,7 +22,7 @@ class Pair:
     small: Path | None = None
 
 
-def find_pairs(settings: DataSettings) -> tuple[list[Pair], list[Pair]]:
+def find_pairs(settings: RestorationSettings) -> tuple[list[Pair], list[Pair]]:
     """Return the training and the validation images.
 
     Raises:

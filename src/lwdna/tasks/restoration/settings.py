@@ -10,7 +10,7 @@ from pydantic import Field, model_validator
 from lwdna.settings import Settings
 
 
-class DataSettings(Settings):
+class RestorationSettings(Settings):
     """The ``data`` section of a recipe: either ``scale`` or ``noise`` says what to restore."""
 
     kind: Literal["folders", "photos"] = "folders"

@@ -10,18 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
 
+from lwdna.data.image_files import Pixels, decode, open_file
+from lwdna.data.progress import follow
 from lwdna.errors import DataError
 from lwdna.files import atomic, cache_folder
-from lwdna.tasks.image_files import decode, open_file
-from lwdna.tasks.progress import follow
 from lwdna.tasks.restoration.degrade import resize_bicubic
 from lwdna.tasks.restoration.layouts import Pair
-from lwdna.tasks.restoration.settings import DataSettings
+from lwdna.tasks.restoration.settings import RestorationSettings
 
-Pixels = NDArray[np.uint8]
 _MAX_BYTES = 2 * 10**9
 _FORMAT = 1
 
@@ -42,7 +40,7 @@ class ImageStore:
         FileError: the file to map cannot be written.
     """
 
-    def __init__(self, pairs: Sequence[Pair], settings: DataSettings, least: int) -> None:
+    def __init__(self, pairs: Sequence[Pair], settings: RestorationSettings, least: int) -> None:
         self._pairs = pairs
         self._scale = settings.scale
         self._channels = settings.in_chans

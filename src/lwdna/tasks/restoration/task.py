@@ -12,15 +12,16 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
 
+from lwdna.data.draws import Stream, uniforms
+from lwdna.data.image_files import Pixels
 from lwdna.errors import ModelError
-from lwdna.tasks.draws import Stream, uniforms
 from lwdna.tasks.restoration.degrade import gaussian_noise, resize_bicubic
 from lwdna.tasks.restoration.inference import Restorer, apply_symmetry
 from lwdna.tasks.restoration.layouts import find_pairs
 from lwdna.tasks.restoration.metrics import SSIM_WINDOW, psnr, ssim
 from lwdna.tasks.restoration.pictures import busiest_window, write_image
-from lwdna.tasks.restoration.settings import DataSettings
-from lwdna.tasks.restoration.store import ImageStore, Pixels
+from lwdna.tasks.restoration.settings import RestorationSettings
+from lwdna.tasks.restoration.store import ImageStore
 
 _SHOWN = 3
 """How many validation images the report shows."""
@@ -57,7 +58,7 @@ class RestorationTask:
     metric = "psnr"
     unit = "dB"
 
-    def __init__(self, settings: DataSettings) -> None:
+    def __init__(self, settings: RestorationSettings) -> None:
         self.data = settings
         self.train_size = settings.patches
         train, val = find_pairs(settings)

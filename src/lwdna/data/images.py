@@ -1,27 +1,27 @@
-"""Sets of labelled images: in folders, in a zip file, or as an array."""
+"""Sets of labelled images by number, whatever they are read from."""
 
 from __future__ import annotations
 
 import hashlib
 import os
-import threading
-import zipfile
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Protocol, Self
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
-from lwdna.tasks.image_files import damaged, open_content, open_file
+from lwdna.data.image_files import Pixels, open_file
 
 Labels = NDArray[np.int64]
+"""Class of every image, shape (N,)."""
+Positions = NDArray[np.int64]
 
 
 class ImageSet(Protocol):
-    """Images by number, each with a class."""
+    """Images by number, each with a class. Worker processes get a pickled copy."""
 
     @property
     def labels(self) -> Labels:
@@ -42,6 +42,10 @@ class ImageSet(Protocol):
 
     def fingerprint(self) -> str | None:
         """Return a text that changes with the files; ``None`` if decoding costs nothing."""
+        ...
+
+    def take(self, kept: Positions, labels: Labels) -> Self:
+        """Return the images at some positions, with other class numbers."""
         ...
 
 
@@ -78,52 +82,8 @@ class FolderImages:
             digest.update(f"\0{state.st_size}\0{state.st_mtime_ns}\0".encode())
         return digest.hexdigest()
 
-
-@dataclass(frozen=True)
-class ZipImages:
-    """Image entries of a zip file, decoded from memory."""
-
-    path: Path
-    names: NDArray[np.bytes_]
-    labels: Labels
-    _opened: dict[int, zipfile.ZipFile] = field(default_factory=dict, repr=False)
-    _lock: Any = field(default_factory=threading.Lock, repr=False)
-
-    def name(self, index: int) -> str:
-        return f"{self.path}:{self._entry(index)}"
-
-    def open(self, index: int) -> Image.Image:
-        try:
-            content = self._archive().read(self._entry(index))
-        except MemoryError:
-            raise
-        except Exception as error:  # damaged archives raise much more than BadZipFile
-            raise damaged(self.name(index), error) from error
-        return open_content(content, self.name(index))
-
-    def fingerprint(self) -> str:
-        state = self.path.stat()
-        digest = hashlib.sha256(os.fsencode(self.path.resolve()))
-        digest.update(f"\0{state.st_size}\0{state.st_mtime_ns}\0".encode())
-        digest.update(self.names.tobytes())
-        return digest.hexdigest()
-
-    def __getstate__(self) -> dict[str, Any]:
-        return {"path": self.path, "names": self.names, "labels": self.labels}
-
-    def __setstate__(self, state: dict[str, Any]) -> None:
-        self.__dict__.update(state, _opened={}, _lock=threading.Lock())
-
-    def _entry(self, index: int) -> str:
-        return os.fsdecode(bytes(self.names[index]))
-
-    def _archive(self) -> zipfile.ZipFile:
-        """Return this process's own handle: a forked one would share its position in the file."""
-        with self._lock:
-            process = os.getpid()
-            if process not in self._opened:
-                self._opened[process] = zipfile.ZipFile(self.path)
-            return self._opened[process]
+    def take(self, kept: Positions, labels: Labels) -> FolderImages:
+        return FolderImages(self.root, self.names[kept], labels)
 
 
 @dataclass(frozen=True)
@@ -131,7 +91,7 @@ class ArrayImages:
     """Images in one array, uint8, shape (N, H, W) or (N, H, W, 3)."""
 
     title: str
-    pixels: NDArray[np.uint8]
+    pixels: Pixels
     labels: Labels
 
     def name(self, index: int) -> str:
@@ -143,7 +103,30 @@ class ArrayImages:
     def fingerprint(self) -> None:
         return None
 
+    def take(self, kept: Positions, labels: Labels) -> ArrayImages:
+        return ArrayImages(self.title, self.pixels[kept], labels)
+
+
+@dataclass(frozen=True)
+class ListedHalf:
+    """Half of a data set whose images are all listed; a :class:`lwdna.data.data_format.Half`."""
+
+    title: str
+    """Where it lies, for error messages."""
+    classes: tuple[str, ...]
+    listed: ImageSet
+    """All images; their labels are places in ``classes``."""
+
+    def images(self, chosen: Sequence[int]) -> ImageSet:
+        """Return the images of the classes with these numbers, numbered anew in this order."""
+        labels = self.listed.labels
+        new_number = np.full(max(int(labels.max(initial=0)), *chosen) + 1, -1, dtype=np.int64)
+        new_number[list(chosen)] = np.arange(len(chosen))
+        renumbered = new_number[labels]
+        kept = np.flatnonzero(renumbered >= 0)
+        return self.listed.take(kept, renumbered[kept])
+
 
 def as_names(names: Sequence[str]) -> NDArray[np.bytes_]:
-    """Pack file names for :class:`FolderImages` and :class:`ZipImages`."""
+    """Pack file names as :class:`FolderImages` and the archives hold them."""
     return np.array([os.fsencode(name) for name in names], dtype=np.bytes_)

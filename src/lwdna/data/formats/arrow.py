@@ -8,15 +8,29 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 from PIL import Image
 
+from lwdna.data.data_format import DataFormat, Half, register_format
+from lwdna.data.image_files import open_content
+from lwdna.data.images import Labels, ListedHalf, Positions
 from lwdna.errors import DataError
-from lwdna.tasks.classification.images import Labels
-from lwdna.tasks.image_files import open_content
 
-SPLITS = {"train": ("train",), "val": ("validation", "val", "valid", "test")}
+_SPLITS = {"train": ("train",), "val": ("validation", "val", "valid", "test")}
 """What the two halves may be called, best first."""
+
+
+@register_format("arrow")
+class ArrowTables(DataFormat):
+    """Parquet files, or a folder that ``save_to_disk`` wrote; needs the package ``datasets``."""
+
+    layout = "Parquet or Arrow files of Hugging Face datasets"
+    supersedes = ("folder",)  # data/ or train/ may hold the files
+
+    def detect(self, root: Path) -> bool:
+        return (root / "dataset_dict.json").is_file() or bool(_parquet(root, "train"))
+
+    def open(self, root: Path) -> tuple[Half, Half]:
+        return list_arrow(root, "train"), list_arrow(root, "val")
 
 
 @dataclass(frozen=True)
@@ -27,7 +41,7 @@ class ArrowImages:
     table: Any
     """A ``datasets.Dataset`` whose images are not decoded."""
     column: str
-    rows: NDArray[np.int64]
+    rows: Positions
     labels: Labels
 
     def name(self, index: int) -> str:
@@ -46,19 +60,11 @@ class ArrowImages:
         text = f"{self.table._fingerprint} {self.column}"
         return hashlib.sha256(text.encode() + self.rows.tobytes()).hexdigest()
 
-
-@dataclass(frozen=True)
-class ArrowSet:
-    """A table with images, and the class of each."""
-
-    title: str
-    table: Any
-    column: str
-    classes: tuple[str, ...]
-    labels: Labels
+    def take(self, kept: Positions, labels: Labels) -> ArrowImages:
+        return ArrowImages(self.title, self.table, self.column, self.rows[kept], labels)
 
 
-def list_arrow(root: Path, half: str) -> ArrowSet:
+def list_arrow(root: Path, half: str) -> ListedHalf:
     """Open the "train" or "val" half of a data set in local files.
 
     Nothing is fetched and no code of the data set is run.
@@ -87,19 +93,16 @@ def list_arrow(root: Path, half: str) -> ArrowSet:
     if len(numbers) == 0 or numbers.min() < 0:
         raise DataError(f"{title} is empty or holds rows without a class; use a labelled split")
     column = table.select_columns(images).cast_column(images[0], datasets.Image(decode=False))
-    return ArrowSet(title, column, images[0], tuple(table.features[labels[0]].names), numbers)
-
-
-def is_arrow(root: Path) -> bool:
-    """Whether a folder looks like a data set in Parquet or Arrow files."""
-    return (root / "dataset_dict.json").is_file() or bool(_parquet(root, "train"))
+    rows = np.arange(len(numbers), dtype=np.int64)
+    classes = tuple(table.features[labels[0]].names)
+    return ListedHalf(title, classes, ArrowImages(title, column, images[0], rows, numbers))
 
 
 def _open(datasets: Any, root: Path, half: str) -> tuple[Any, str]:
     try:
         if (root / "dataset_dict.json").is_file():
             saved = datasets.load_from_disk(str(root))
-            for split in SPLITS[half]:
+            for split in _SPLITS[half]:
                 if split in saved:
                     return saved[split], f"{root} ({split})"
         files = _parquet(root, half)
@@ -113,13 +116,13 @@ def _open(datasets: Any, root: Path, half: str) -> tuple[Any, str]:
         why = " ".join(str(error).split())
         raise DataError(f"cannot read the data set in {root} ({why}); fetch it again") from error
     raise DataError(
-        f"{root} has no split {' or '.join(SPLITS[half])}; expected what save_to_disk writes, or "
+        f"{root} has no split {' or '.join(_SPLITS[half])}; expected what save_to_disk writes, or "
         "Parquet files such as data/train-00000-of-00002.parquet"
     )
 
 
 def _parquet(root: Path, half: str) -> list[Path]:
-    for split in SPLITS[half]:
+    for split in _SPLITS[half]:
         for pattern in (f"{split}*.parquet", f"data/{split}*.parquet", f"{split}/*.parquet"):
             files = sorted(root.glob(pattern))
             if files:

@@ -21,15 +21,40 @@ from PIL import Image
 from safetensors import SafetensorError
 from safetensors.numpy import load_file, save_file
 
+from lwdna.data.data_format import DataFormat, Half, register_format
+from lwdna.data.image_files import EXTENSIONS, MAX_BYTES, open_content
+from lwdna.data.images import Labels, ListedHalf, Positions, as_names
 from lwdna.errors import DataError, FileError
 from lwdna.files import atomic, cache_folder
-from lwdna.tasks.classification.archives import MAX_BYTES
-from lwdna.tasks.classification.images import Labels, as_names
-from lwdna.tasks.image_files import EXTENSIONS, open_content
 
 _MANY = 20_000
 """What is smaller is listed again rather than remembered."""
 _Index = dict[str, NDArray[Any]]
+
+
+@register_format("webdataset")
+class Shards(DataFormat):
+    """Tar files; classes are called by their numbers, those of the two halves together."""
+
+    layout = "WebDataset's train-*.tar and val-*.tar"
+    supersedes = ("folder",)  # train/ may hold the files
+
+    def detect(self, root: Path) -> bool:
+        return bool(find_shards(root, "train"))
+
+    def open(self, root: Path) -> tuple[Half, Half]:
+        halves = []
+        for split in ("train", "val"):
+            paths = find_shards(root, split)
+            if split == "val":
+                paths = paths or find_shards(root, "validation") or find_shards(root, "test")
+            if not paths:
+                raise DataError(f"{root} has no {split} shards; expected {split}-*.tar")
+            halves.append(list_shards(paths))
+        count = 1 + max(int(half.labels.max()) for half in halves)
+        classes = tuple(str(number) for number in range(count))
+        train, val = (ListedHalf(str(root), classes, half) for half in halves)
+        return train, val
 
 
 @dataclass(frozen=True)
@@ -71,7 +96,7 @@ class ShardImages:
     def _of(self, shard: int) -> Path:
         return Path(os.fsdecode(bytes(self.paths[shard])))
 
-    def take(self, kept: NDArray[np.int64], labels: Labels) -> ShardImages:
+    def take(self, kept: Positions, labels: Labels) -> ShardImages:
         """Return some of the images, with other class numbers."""
         parts = (self.shards[kept], self.offsets[kept], self.sizes[kept], self.names[kept])
         return ShardImages(self.paths, *parts, labels)

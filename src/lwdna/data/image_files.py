@@ -4,13 +4,18 @@ from __future__ import annotations
 
 import io
 
+import numpy as np
+from numpy.typing import NDArray
 from PIL import Image, UnidentifiedImageError
 
 from lwdna.errors import DataError
 
+Pixels = NDArray[np.uint8]
 EXTENSIONS = (
     ".jpg", ".jpeg", ".png", ".webp", ".bmp", ".ppm", ".pgm", ".tif", ".tiff",
 )  # fmt: skip
+MAX_BYTES = 64 * 2**20
+"""Largest image; an entry of an archive that unpacks to more is taken for a trap."""
 _FORMATS = ("JPEG", "PNG", "WEBP", "BMP", "PPM", "TIFF")
 
 

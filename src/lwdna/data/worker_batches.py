@@ -4,16 +4,16 @@ from __future__ import annotations
 
 import signal
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 from torch.utils.data import DataLoader, Dataset, default_collate
 
+from lwdna.data.batch_order import Order
+from lwdna.data.image_transforms import EvalTransform, TrainTransform
+from lwdna.data.images import ImageSet
+from lwdna.data.settings import ResolvedData
 from lwdna.errors import DataError
-from lwdna.tasks.classification.images import ImageSet
-from lwdna.tasks.classification.settings import ResolvedData
-from lwdna.tasks.classification.transforms import EvalTransform, TrainTransform
 
 Raw = tuple[Tensor, Tensor]
 """Images, uint8, shape (B, C, H, W), and their classes, int64, shape (B,)."""
@@ -24,16 +24,7 @@ def _leave_signals_to_the_parent(worker: int) -> None:
     signal.signal(signal.SIGINT, signal.SIG_IGN)
 
 
-@dataclass(frozen=True)
-class Order:
-    """All that a worker must know to make a batch: it keeps no state of its own."""
-
-    indices: list[int]
-    seed: int = 0
-    epoch: int = 0
-
-
-class MappedBatches:
+class WorkerBatches:
     """Read batches in ``settings.workers`` processes, which live as long as this object.
 
     Args:

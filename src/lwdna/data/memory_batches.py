@@ -9,21 +9,18 @@ from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from torch import Tensor
-from torchvision.transforms import InterpolationMode
 
+from lwdna.data.batch_order import Order
+from lwdna.data.cache import cached
+from lwdna.data.crops import CropAndFlip
+from lwdna.data.image_files import Pixels, decode
+from lwdna.data.image_transforms import EvalTransform, to_array
+from lwdna.data.images import ImageSet
+from lwdna.data.progress import follow
+from lwdna.data.settings import ResolvedData
 from lwdna.errors import DataError
-from lwdna.tasks.classification.cache import cached
-from lwdna.tasks.classification.geometry import crop_padded, crop_resized, draw_crops, draw_flips
-from lwdna.tasks.classification.images import ImageSet
-from lwdna.tasks.classification.mapped import Order
-from lwdna.tasks.classification.settings import ResolvedData
-from lwdna.tasks.classification.transforms import EvalTransform, fit, to_array
-from lwdna.tasks.image_files import decode
-from lwdna.tasks.progress import follow
 
-Pixels = NDArray[np.uint8]
 Read = Callable[[ImageSet, int], Pixels]
 _MAX_BYTES = 10**9
 _MAX_SIDE = 96
@@ -49,9 +46,8 @@ class MemoryBatches:
     """
 
     def __init__(self, images: ImageSet, settings: ResolvedData, training: bool) -> None:
-        self._settings = settings
-        self._training = training
-        pixels = torch.from_numpy(_load(images, settings, training))
+        self._crop = CropAndFlip(settings) if training else None
+        pixels = torch.from_numpy(_load(images, settings, self._crop))
         self._pixels = pixels.permute(0, 3, 1, 2).contiguous()
         self._targets = torch.from_numpy(images.labels)
 
@@ -69,25 +65,16 @@ class MemoryBatches:
         numbers = torch.tensor([index for order in orders for index in order.indices])
         lengths = [len(order.indices) for order in orders]
         # drawn and moved once, because every copy to a GPU waits until it has done all its work
-        draws = self._draw(numbers, orders[0]) if self._training else ()
+        draws: tuple[Tensor, ...] = ()
+        if self._crop is not None:
+            sizes = torch.tensor(self._pixels.shape[2:]).expand(len(numbers), 2)
+            draws = self._crop.draw(orders[0].seed, orders[0].epoch, numbers, sizes)
         columns = [column.to(device).split(lengths) for column in (numbers, *draws)]
         for chosen, *places in zip(*columns, strict=True):
             images = self._pixels[chosen]
-            yield self._augment(images, *places) if places else images, self._targets[chosen]
-
-    def _draw(self, numbers: Tensor, order: Order) -> tuple[Tensor, Tensor]:
-        """Return crop and flip of every example, in the epoch of ``order``."""
-        augment, side = self._settings.augment, self._settings.image_size
-        sizes = torch.tensor(self._pixels.shape[2:]).expand(len(numbers), 2)
-        boxes = draw_crops(augment, order.seed, order.epoch, numbers, sizes, side)
-        return boxes, draw_flips(augment, order.seed, order.epoch, numbers)
-
-    def _augment(self, images: Tensor, boxes: Tensor, flips: Tensor) -> Tensor:
-        augment, side = self._settings.augment, self._settings.image_size
-        if augment.crop == "random-resized":
-            return crop_resized(images, boxes, flips, side, self._settings.interpolation)
-        padding = augment.padding if augment.crop == "pad" else 0
-        return crop_padded(images, boxes, flips, padding)
+            if self._crop is not None:
+                images = self._crop.batch(images, *places)
+            yield images, self._targets[chosen]
 
 
 def fits_in_memory(images: ImageSet, settings: ResolvedData) -> bool:
@@ -97,14 +84,13 @@ def fits_in_memory(images: ImageSet, settings: ResolvedData) -> bool:
     return side <= _MAX_SIDE and side**2 * settings.in_chans * len(images.labels) <= _MAX_BYTES
 
 
-def _load(images: ImageSet, settings: ResolvedData, training: bool) -> Pixels:
-    """Read all images, shape (N, H, W, C)."""
-    read: Read = EvalTransform(settings)
-    recipe = f"eval {settings.image_size} {settings.resize} {settings.interpolation}"
-    if training and settings.augment.crop == "random-resized":
-        read, recipe = _AsStored(settings), "as stored"
-    elif training:
-        read, recipe = _Fitted(settings), f"fit {settings.image_size} {settings.interpolation}"
+def _load(images: ImageSet, settings: ResolvedData, crop: CropAndFlip | None) -> Pixels:
+    """Read all images, shape (N, H, W, C), prepared for a crop or as they are validated."""
+    if crop is None:
+        read: Read = EvalTransform(settings)
+        recipe = f"eval {settings.image_size} {settings.resize} {settings.interpolation}"
+    else:
+        read, recipe = _Prepared(crop, settings.in_chans), crop.preparation
     state = images.fingerprint()
     key = None
     if state is not None:
@@ -113,27 +99,16 @@ def _load(images: ImageSet, settings: ResolvedData, training: bool) -> Pixels:
     return cached(key, lambda: _decode_all(images, read))
 
 
-class _AsStored:
-    """Images in their own size."""
+class _Prepared:
+    """Images ready to be cropped."""
 
-    def __init__(self, settings: ResolvedData) -> None:
-        self._in_chans = settings.in_chans
-
-    def __call__(self, images: ImageSet, index: int) -> Pixels:
-        return to_array(decode(images.open(index), self._in_chans, images.name(index)))
-
-
-class _Fitted:
-    """Images in the network's size, whole but for what makes them square."""
-
-    def __init__(self, settings: ResolvedData) -> None:
-        self._in_chans = settings.in_chans
-        self._side = settings.image_size
-        self._mode = InterpolationMode(settings.interpolation)
+    def __init__(self, crop: CropAndFlip, in_chans: int) -> None:
+        self._crop = crop
+        self._in_chans = in_chans
 
     def __call__(self, images: ImageSet, index: int) -> Pixels:
         image = decode(images.open(index), self._in_chans, images.name(index))
-        return to_array(fit(image, self._side, self._side, self._mode))
+        return to_array(self._crop.prepare(image))
 
 
 def _decode_all(images: ImageSet, read: Read) -> Pixels:

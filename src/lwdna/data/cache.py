@@ -8,14 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from numpy.typing import NDArray
 from safetensors import SafetensorError, safe_open
 from safetensors.numpy import save_file
 
+from lwdna.data.image_files import Pixels
 from lwdna.errors import FileError
 from lwdna.files import atomic, cache_folder
 
-Pixels = NDArray[np.uint8]
 MIN_SECONDS = 2.0
 """What took less to decode is decoded again."""
 

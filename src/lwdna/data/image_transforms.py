@@ -6,31 +6,20 @@ from collections.abc import Sequence
 
 import numpy as np
 import torch
-from numpy.typing import NDArray
 from PIL import Image
 from torchvision.transforms import InterpolationMode, v2
-from torchvision.transforms.v2 import functional as F
 
-from lwdna.tasks.classification.geometry import draw_crops, draw_flips
-from lwdna.tasks.classification.images import ImageSet
-from lwdna.tasks.classification.settings import AugmentSettings, ResolvedData
-from lwdna.tasks.draws import Stream, draw_seed
-from lwdna.tasks.image_files import decode
+from lwdna.data.crops import CropAndFlip, fit
+from lwdna.data.draws import Stream, draw_seed
+from lwdna.data.image_files import Pixels, decode
+from lwdna.data.images import ImageSet
+from lwdna.data.settings import AugmentSettings, ResolvedData
 
 _CHUNK = 32
 """Images opened, but not yet decoded, at a time."""
 
 
-def fit(image: Image.Image, shorter: int, side: int, mode: InterpolationMode) -> Image.Image:
-    """Resize the shorter side to ``shorter`` pixels and cut out the central square."""
-    if image.size == (side, side) and shorter == side:
-        return image
-    resized = F.resize(image, [shorter], interpolation=mode)
-    cropped: Image.Image = F.center_crop(resized, [side, side])
-    return cropped
-
-
-def to_array(image: Image.Image) -> NDArray[np.uint8]:
+def to_array(image: Image.Image) -> Pixels:
     """Copy the pixels, shape (H, W, C)."""
     pixels = np.array(image)
     return pixels if pixels.ndim == 3 else pixels[:, :, None]
@@ -43,7 +32,7 @@ class EvalTransform:
         self.settings = settings
         self.mode = InterpolationMode(settings.interpolation)
 
-    def __call__(self, images: ImageSet, index: int) -> NDArray[np.uint8]:
+    def __call__(self, images: ImageSet, index: int) -> Pixels:
         """Return one image, uint8, shape (image_size, image_size, in_chans)."""
         image = decode(images.open(index), self.settings.in_chans, images.name(index))
         return to_array(fit(image, self.settings.resize, self.settings.image_size, self.mode))
@@ -53,15 +42,15 @@ class TrainTransform:
     """Images as they are trained on: cropped and flipped at random, then perhaps recoloured."""
 
     def __init__(self, settings: ResolvedData) -> None:
-        self.settings = settings
-        self.mode = InterpolationMode(settings.interpolation)
+        self.in_chans = settings.in_chans
+        self.crop = CropAndFlip(settings)
         self.colour = colour_transform(settings.augment)
 
     def __call__(
         self, images: ImageSet, indices: Sequence[int], seed: int, epoch: int
-    ) -> list[NDArray[np.uint8]]:
+    ) -> list[Pixels]:
         """Return one batch, each uint8, shape (image_size, image_size, in_chans)."""
-        batch: list[NDArray[np.uint8]] = []
+        batch: list[Pixels] = []
         with torch.random.fork_rng(devices=[], enabled=self.colour is not None):
             for start in range(0, len(indices), _CHUNK):
                 batch += self._chunk(images, indices[start : start + _CHUNK], seed, epoch)
@@ -69,37 +58,23 @@ class TrainTransform:
 
     def _chunk(
         self, images: ImageSet, indices: Sequence[int], seed: int, epoch: int
-    ) -> list[NDArray[np.uint8]]:
+    ) -> list[Pixels]:
         # headers first: all crops are then drawn at once, which costs far less than one by one
         opened = [images.open(index) for index in indices]
-        augment, side = self.settings.augment, self.settings.image_size
-        numbers = torch.tensor(indices)
         sizes = torch.tensor([(image.height, image.width) for image in opened])
-        boxes = draw_crops(augment, seed, epoch, numbers, sizes, side).tolist()
-        flips = draw_flips(augment, seed, epoch, numbers).tolist()
+        boxes, flips = self.crop.draw(seed, epoch, torch.tensor(indices), sizes)
+        drawn = zip(indices, boxes.tolist(), flips.tolist(), strict=True)
         chunk = []
-        for position, (index, box, flip) in enumerate(zip(indices, boxes, flips, strict=True)):
-            image = decode(opened[position], self.settings.in_chans, images.name(index))
+        for position, (index, box, flip) in enumerate(drawn):
+            image = decode(opened[position], self.in_chans, images.name(index))
             opened[position] = image  # lets go of the encoded bytes
-            image = self._cut(image, box)
-            if flip:
-                image = F.horizontal_flip(image)
+            image = self.crop.image(self.crop.prepare(image), box, flip)
             if self.colour is not None:
                 # torchvision draws from torch's global generator, which the caller has forked
                 torch.default_generator.manual_seed(draw_seed(seed, epoch, index, Stream.COLOUR))
                 image = self.colour(image)
             chunk.append(to_array(image))
         return chunk
-
-    def _cut(self, image: Image.Image, box: list[int]) -> Image.Image:
-        side = self.settings.image_size
-        if self.settings.augment.crop == "random-resized":
-            image = F.resized_crop(image, *box, size=[side, side], interpolation=self.mode)
-        else:
-            image = fit(image, side, side, self.mode)
-        if self.settings.augment.crop == "pad":
-            image = F.crop(image, *box)  # zeros beyond the border
-        return image
 
 
 def colour_transform(augment: AugmentSettings) -> v2.Transform | None:

@@ -8,8 +8,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from lwdna.data.image_files import EXTENSIONS, open_file
 from lwdna.errors import DataError, ModelError
-from lwdna.tasks.image_files import EXTENSIONS, open_file
 from lwdna.tasks.restoration.inference import Restorer
 from lwdna.tasks.restoration.pictures import write_image
 from lwdna.tasks.restoration.store import read_pixels
