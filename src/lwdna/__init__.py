@@ -14,7 +14,13 @@ if TYPE_CHECKING:
     from lwdna.architecture import Architecture, ModelSource, load, save
     from lwdna.channels import ChannelGraph, Edits, register_rule, resize, trace, widen
     from lwdna.errors import LwdnaError
-    from lwdna.methods import Budget, ShrinkSettings, shrink
+    from lwdna.methods import (
+        Budget,
+        ShrinkSettings,
+        register_criterion,
+        register_keep_rule,
+        shrink,
+    )
     from lwdna.models import create_model, list_models, register_model
 
 __all__ = [
@@ -28,6 +34,8 @@ __all__ = [
     "create_model",
     "list_models",
     "load",
+    "register_criterion",
+    "register_keep_rule",
     "register_model",
     "register_rule",
     "resize",
@@ -43,7 +51,13 @@ export_lazily(
         "lwdna.architecture": ("Architecture", "ModelSource", "load", "save"),
         "lwdna.channels": ("ChannelGraph", "Edits", "register_rule", "resize", "trace", "widen"),
         "lwdna.errors": ("LwdnaError",),
-        "lwdna.methods": ("Budget", "ShrinkSettings", "shrink"),
+        "lwdna.methods": (
+            "Budget",
+            "ShrinkSettings",
+            "register_criterion",
+            "register_keep_rule",
+            "shrink",
+        ),
         "lwdna.models": ("create_model", "list_models", "register_model"),
     },
 )

@@ -16,11 +16,11 @@ import lwdna
 from lwdna.channels import trace, widened_widths
 from lwdna.engine import TrainingInterrupted, TrainSettings
 from lwdna.errors import CheckpointError, RecipeError, TrainingError
-from lwdna.methods import Bench, ShrinkSettings, Trained, search
+from lwdna.methods import ShrinkSettings, Trained, TrialSetup, search
 from lwdna.methods import trials as module
-from lwdna.methods.budget import Limits
 from lwdna.methods.directions import directions
 from lwdna.methods.keep import floors
+from lwdna.methods.limits import Limits
 from lwdna.methods.proposals import EXPLORED, Space, choose, explore, narrowed, propose
 from lwdna.methods.settings import Budget, TrialSettings
 from lwdna.methods.trials import LOG, shortened, try_widths
@@ -92,25 +92,25 @@ def test_groups_that_are_alike_move_together():
     likeness = basis @ basis.T
     names = [group.name for group in graph.groups]
     first, second, last = (names.index(f"layer{n}.conv1") for n in ("1.0", "1.1", "4.1"))
-    trunk = names.index("conv1")
+    stream = names.index("conv1")
     assert likeness[first, second] > 0.9
     assert likeness[first, last] < 0.1
-    assert likeness[first, trunk] < likeness[first, second]
+    assert likeness[first, stream] < likeness[first, second]
     assert np.diag(likeness).max() <= 1 + 1e-9
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_noisy_losses_lead_to_better_widths(seed):
-    """Worth rises with depth, and noise is half of what there is to gain (0.1).
+    """Importance rises with depth, and noise is half of what there is to gain (0.1).
 
     Random networks within the budget lose 0.04 on average, with a deviation of 0.07.
     """
     space = _space(GRAPHS["mobilenetv3"])
-    worth = np.linspace(0, 1, len(space.base))
+    importance = np.linspace(0, 1, len(space.base))
     rng = np.random.default_rng(seed)
 
     def loss(widths):
-        return -float(worth @ np.log(widths / space.base)) / len(worth)
+        return -float(importance @ np.log(widths / space.base)) / len(importance)
 
     tried, losses = [space.base], [0.0]
     noise = 0.05
@@ -156,19 +156,26 @@ def _loss(network, batch):
     return nn.functional.cross_entropy(network(batch[0]), batch[1])
 
 
-def _bench(folder, loss=_loss):
+def _setup(folder, loss=_loss):
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(16, 3, 16, 16, generator=generator)
     labels = torch.randint(3, (16,), generator=generator)
     task = task_of([(images, labels)], loss)
-    return Bench(task, TrainSettings(epochs=2, batch_size=4), folder)
+    return TrialSetup(task, TrainSettings(epochs=2, batch_size=4), folder)
 
 
 def test_trials_longer_than_training_are_refused_before_the_criterion_takes_its_time(tmp_path):
-    bench, asked = _bench(tmp_path), []
+    setup, asked = _setup(tmp_path), []
     chosen = ShrinkSettings(trials=TrialSettings(count=2, epochs=3))
     with pytest.raises(RecipeError, match=r"trials.epochs \(3\) are more than train.epochs \(2\)"):
-        search(Bare(), EXAMPLE, [EXAMPLE], lambda *given: asked.append(given), chosen, bench=bench)
+        search(
+            Bare(),
+            EXAMPLE,
+            [EXAMPLE],
+            lambda *given: asked.append(given),
+            chosen,
+            trial_setup=setup,
+        )
     assert not asked
 
 
@@ -177,7 +184,7 @@ def _tried(folder, count=12, loss=_loss):
     model = Bare()
     space = _space(trace(model, EXAMPLE), macs=0.9)
     first = dict(zip(_names(space), explore(space, 0, 1).tolist(), strict=True))
-    given = (model, space, first, _bench(folder, loss))
+    given = (model, space, first, _setup(folder, loss))
     return try_widths(*given, TrialSettings(count=count), seed=4)
 
 
@@ -232,13 +239,13 @@ def test_a_damaged_record(tmp_path, text):
 
 
 def test_a_search_with_trials(tmp_path):
-    bench = _bench(tmp_path)
+    setup = _setup(tmp_path)
     generator = torch.Generator().manual_seed(1)
     batch = (torch.randn(8, 3, 16, 16, generator=generator), torch.zeros(8, dtype=torch.int64))
     budget = lwdna.Budget(macs=0.9)
     options = ShrinkSettings(budget=budget, trials=TrialSettings(count=3))
     model = Bare()
-    found = search(model, EXAMPLE, [batch], _loss, options, seed=2, bench=bench)
+    found = search(model, EXAMPLE, [batch], _loss, options, seed=2, trial_setup=setup)
     record = found.to_json()["trials"]
     assert [json.loads(line) for line in (tmp_path / LOG).read_text().splitlines()] == record
     assert len(record) == 3
@@ -252,4 +259,4 @@ def test_a_search_with_trials(tmp_path):
     trained = Trained(model, found.graph.widths)
     given = options.model_copy(update={"width_mult": 1.0})
     with pytest.raises(RecipeError, match="fresh networks"):
-        search(model, EXAMPLE, [batch], _loss, given, trained=trained, bench=bench)
+        search(model, EXAMPLE, [batch], _loss, given, trained=trained, trial_setup=setup)
