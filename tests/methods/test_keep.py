@@ -269,7 +269,7 @@ def test_curvature_keeps_a_residual_stream_from_eating_the_insides_of_its_blocks
     curvature=st.sampled_from([0.0, 0.5, 1.0]),
 )
 def test_widths_are_the_optimum_of_a_geometric_programme(graph, seed, curvature):
-    """Any widths are best for the importances that they imply: none better may be found, none worse."""
+    """Any widths are best for the importances that they imply: none better or worse is found."""
     graph = graph.at({name: 16 * width for name, width in graph.widths.items()})
     widened = widened_widths(graph, 2.0)
     generator = np.random.default_rng(seed)
