@@ -134,34 +134,43 @@ def search(
         raise DataError("the search needs at least one batch of training data, got none")
     check(settings, trained, trial_setup)
     graph = trace(model, example_inputs, edits)
-    widened = (
-        graph.complete(trained.widths) if trained else widened_widths(graph, settings.width_mult)
-    )
-    wide = deepcopy(trained.network) if trained else fresh(model, graph, widened, settings, seed)
-    given = (wide, graph, widened, example_inputs, batches, loss, settings, seed)
-    scores, weights = _scored(Problem(*given, trained=trained is not None), warmup_run)
-    del wide, given  # trials need the memory
+    problem = _posed(model, graph, example_inputs, batches, loss, settings, seed, trained)
+    widened = dict(problem.widths)
+    scores, weights = _scored(problem, warmup_run)
+    del problem  # trials need the memory
     least = floors(graph, widened, settings.floor, settings.linear_floor)
     limits = Limits.of(graph, widened, settings.budget, example_inputs.device)
     settings = settings.model_copy(update={"keep": keep_choice(settings, trained)})
-    kept = _kept(scores, least, limits, settings)
-    trials: list[Trial] = []
-    if settings.trials and trial_setup:
-        space = Space(limits, least, widened, settings.multiple)
-        widths, trials = try_widths(model, space, kept.widths, trial_setup, settings.trials, seed)
-        kept = Kept(widths, None)
-    architecture = Architecture.of(
-        graph,
-        tuple(example_inputs.shape[1:]),
-        source,
-        kept.widths,
-        _found(settings, limits, kept, len(batches), seed),
-    )
+    space = Space(limits, least, widened, settings.multiple)
+    kept, trials = _kept(model, scores, space, settings, trial_setup, seed)
+    found = _found(settings, limits, kept, len(batches), seed)
+    size = tuple(example_inputs.shape[1:])
+    architecture = Architecture.of(graph, size, source, kept.widths, found)
     units = best_units(scores, kept.widths)
     network = weights and resize(weights, graph.at(widened), units, init="slice", inexact="allow")
     return Search(
         architecture, graph, widened, least, scores, units, kept.threshold, trials, network
     )
+
+
+def _posed(
+    model: nn.Module,
+    graph: ChannelGraph,
+    example_inputs: Tensor,
+    batches: Sequence[Any],
+    loss: Loss,
+    settings: ShrinkSettings,
+    seed: int,
+    trained: Trained | None,
+) -> Problem:
+    """Return the widened network, fresh or trained, with what its units are scored by."""
+    if trained:
+        widened, wide = graph.complete(trained.widths), deepcopy(trained.network)
+    else:
+        widened = widened_widths(graph, settings.width_mult)
+        wide = fresh(model, graph, widened, settings, seed)
+    given = (wide, graph, widened, example_inputs, batches, loss, settings, seed)
+    return Problem(*given, trained=trained is not None)
 
 
 def _scored(problem: Problem, run: WarmupRun | None) -> tuple[Scores, nn.Module | None]:
@@ -177,12 +186,22 @@ def _scored(problem: Problem, run: WarmupRun | None) -> tuple[Scores, nn.Module 
 
 
 def _kept(
-    scores: Scores, least: Mapping[str, int], limits: Limits, settings: ShrinkSettings
-) -> Kept:
-    """Return the widths that the recipe's keep rule makes of scores."""
+    model: nn.Module,
+    scores: Scores,
+    space: Space,
+    settings: ShrinkSettings,
+    setup: TrialSetup | None,
+    seed: int,
+) -> tuple[Kept, list[Trial]]:
+    """Return the widths that the keep rule makes of scores, or those that trials then choose."""
     assert settings.keep
     rule, options = chosen(settings.keep)
-    return rule.keep(limits.graph, scores, least, limits, settings.multiple, **options)
+    given = (space.limits.graph, scores, space.least, space.limits, space.multiple)
+    kept = rule.keep(*given, **options)
+    if not (settings.trials and setup):
+        return kept, []
+    widths, trials = try_widths(model, space, kept.widths, setup, settings.trials, seed)
+    return Kept(widths, None), trials
 
 
 def _comparable(scores: Scores, settings: ShrinkSettings) -> Scores:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from typing import Annotated, Literal
 
 from pydantic import (
-    AfterValidator,
     BeforeValidator,
     Field,
     PositiveFloat,
@@ -68,7 +67,7 @@ class ShrinkSettings(Settings):
     their names (of several that match the last counts; groups that none matches stay). 1 is none.
     """
     budget: Budget = Budget(macs=0.92, params=1.0)
-    criterion: Annotated[str, AfterValidator(CRITERIA.check)] = "snip"
+    criterion: str = "snip"
     """How units are scored, see ``lwdna list criteria``. The paper's is ``latent-gradient``, with
     ``keep: threshold`` and floors of 0.4 and 0.45; ``docs/evidence.md`` has the trials behind the
     defaults."""
@@ -104,6 +103,11 @@ class ShrinkSettings(Settings):
     ``--weights`` gave them, instead of fresh ones."""
     hypernetwork: bool = False
     """Go through the hypernetwork although the closed form gives the same gradients faster."""
+
+    @field_validator("criterion")
+    @classmethod
+    def _known_criterion(cls, name: str) -> str:
+        return CRITERIA.check(name)
 
 
 class DistillSettings(Settings):
