@@ -9,6 +9,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lwdna.channels import trace, widened_widths
 from lwdna.errors import BudgetError
@@ -150,6 +151,77 @@ def test_a_knapsack_weighs_importance_against_cost():
     # the lowest score is b's 2; a's 6 brings 6 / 18 per MAC, less than b's 2 / 3
     assert keep_by_threshold(graph, scores, least, limits).widths == {"0": 2, "2": 1}
     assert keep_by_knapsack(graph, scores, least, limits).widths == {"0": 1, "2": 2}
+
+
+class Small(nn.Module):
+    """Groups a and b one after the other, c beside them: see :func:`_needs`."""
+
+    def __init__(self, a: int, b: int, c: int) -> None:
+        super().__init__()
+        self.a = nn.Conv2d(3, a, 1)
+        self.b = nn.Conv2d(a, b, 1)
+        self.c = nn.Conv2d(3, c, 1)
+        self.heads = nn.ModuleList([nn.Conv2d(b, 2, 1), nn.Conv2d(c, 2, 1)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        left = self.b(F.adaptive_avg_pool2d(self.a(x).relu(), 1))
+        right = self.c(F.adaptive_avg_pool2d(x, 1))
+        return self.heads[0](left.relu()) + self.heads[1](right.relu())
+
+
+def _needs(a: int, b: int, c: int) -> dict[str, int]:
+    """Sixteen positions through a, one through all others."""
+    return {
+        "macs": 16 * 3 * a + a * b + 2 * b + 3 * c + 2 * c,
+        "params": 4 * a + (a + 1) * b + 2 * (b + 1) + 4 * c + 2 * (c + 1),
+    }
+
+
+def _greedy(scores: list[list[float]], allowed: dict[str, int]) -> tuple[int, ...]:
+    """The knapsack in words: one unit after the other, of a group the worst or the next best.
+
+    A unit's price is its part of the limits: of those exceeded while units go, of all when they
+    come back, each for the score that it takes away or brings.
+    """
+    ranked = [sorted(group, reverse=True) for group in scores]
+    widths = [len(group) for group in ranked]
+
+    def with_one(step: int, group: int) -> list[int]:
+        return [width + step * (g == group) for g, width in enumerate(widths)]
+
+    def price(step: int, group: int, names: list[str]) -> float:
+        now, then = _needs(*widths), _needs(*with_one(step, group))
+        return sum(abs(then[name] - now[name]) / allowed[name] for name in names)
+
+    while over := [name for name, most in allowed.items() if _needs(*widths)[name] > most]:
+        may_go = [g for g, width in enumerate(widths) if width > 1]
+        widths[min(may_go, key=lambda g: ranked[g][widths[g] - 1] / price(-1, g, over))] -= 1
+    while True:
+        may_come = [g for g, width in enumerate(widths) if width < len(ranked[g])]
+        needs = {g: _needs(*with_one(1, g)) for g in may_come}
+        may_come = [g for g in may_come if all(needs[g][n] <= most for n, most in allowed.items())]
+        if not may_come:
+            return tuple(widths)
+        every = list(allowed)
+        widths[max(may_come, key=lambda g: ranked[g][widths[g]] / price(1, g, every))] += 1
+
+
+@pytest.mark.parametrize("by", [("macs",), ("params",), ("macs", "params")])
+def test_a_knapsack_is_filled_as_by_hand(by):
+    """So small that 1/32 of what is too much is never two units: one goes at a time."""
+    graph = trace(Small(4, 6, 6), torch.zeros(1, 3, 4, 4))
+    assert list(graph.widths.values()) == [4, 6, 6]
+    most, least = _needs(4, 6, 6), _needs(1, 1, 1)
+    assert [vars(graph.cost())[what] for what in by] == [most[what] for what in by]
+    generator = np.random.default_rng(0)
+    for _ in range(200):
+        spreads = 2.0 ** generator.integers(-2, 3, 3)
+        scores = [s * generator.random(n) for s, n in zip(spreads, (4, 6, 6), strict=True)]
+        allowed = {n: int(generator.integers(least[n], most[n])) for n in by}
+        tensors = dict(zip(graph.widths, map(torch.tensor, scores), strict=True))
+        limits = Limits(graph, allowed)
+        kept = keep_by_knapsack(graph, tensors, dict.fromkeys(graph.widths, 1), limits)
+        assert tuple(kept.widths.values()) == _greedy([s.tolist() for s in scores], allowed)
 
 
 class Parallel(nn.Module):

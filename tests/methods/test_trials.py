@@ -99,6 +99,35 @@ def test_groups_that_are_alike_move_together():
     assert np.diag(likeness).max() <= 1 + 1e-9
 
 
+class Crossing(nn.Module):
+    """Six layers in a row of time; two groups that three of them touch each."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.head = (nn.Conv2d(*io, 1) for io in ((3, 5), (3, 5), (5, 2)))
+        self.stem, self.left, self.right = (nn.Conv2d(*io, 1) for io in ((3, 7), (7, 2), (7, 2)))
+
+    def forward(self, x):
+        joined = self.first(x) + self.second(x)  # operations 0 and 1 write, 4 reads
+        split = self.stem(x)  # operation 2 writes, 3 and 5 read
+        return self.left(split), self.head(joined), self.right(split)
+
+
+def test_groups_are_alike_by_depth_and_by_how_many_layers_write_and_read_them():
+    """Their covariance is exp(-d^2 / 2) of the distance d between what they are like."""
+    graph = trace(Crossing(), torch.zeros(1, 3, 4, 4))
+    assert list(graph.widths.values()) == [5, 7]
+    basis = directions(graph, 6)
+    depth = 4.0 * ((2 + 3 + 5) / 3 - (0 + 1 + 4) / 3) / 5
+    # one doubling of writers the one way, one of readers the other; all at one resolution but for
+    # biases: 16 (3 + 3 + 2) MACs to 10 parameters, and 16 (3 + 2 + 2) to 8
+    resolution = 0.25 * np.log2((16 * 8 / 10) / (16 * 7 / 8))
+    expected = np.exp(-(depth**2 + 1 + 1 + resolution**2) / 2)
+    assert (basis @ basis.T).ravel() == pytest.approx([1, expected, expected, 1])
+    # the largest of the two directions moves both groups the same way
+    assert directions(graph, 1).ravel() ** 2 == pytest.approx([(1 + expected) / 2] * 2)
+
+
 @pytest.mark.parametrize("seed", range(3))
 def test_noisy_losses_lead_to_better_widths(seed):
     """Importance rises with depth, and noise is half of what there is to gain (0.1).
