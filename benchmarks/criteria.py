@@ -26,9 +26,9 @@ from lwdna.engine import machine, versions
 from lwdna.engine.order import train_batches
 from lwdna.files import write_json, write_text
 from lwdna.methods import search
-from lwdna.methods.budget import Limits
 from lwdna.methods.criteria import CRITERIA
-from lwdna.methods.search import KEEP_RULES
+from lwdna.methods.keep import KEEP_RULES
+from lwdna.methods.limits import Limits
 from lwdna.recipe import Recipe, load_recipe
 from lwdna.workflows.setup import make_baseline, make_source, make_task
 
@@ -81,7 +81,7 @@ def run(recipe: Recipe, criteria: Sequence[str]) -> dict[str, Any]:
         limits = Limits.of(graph, found.widened, settings.budget)
         widths = {"threshold": found.architecture.widths}
         for rule in ("knapsack", *(() if CRITERIA[name].ranks else ("proportional",))):
-            widths[rule] = KEEP_RULES[rule](graph, found.scores, found.least, limits).widths
+            widths[rule] = KEEP_RULES[rule].keep(graph, found.scores, found.least, limits).widths
         result["baseline"] = graph.widths
         result["cost"] = vars(graph.cost())
         result["found"][name] = {
@@ -111,8 +111,7 @@ def main() -> None:
         recipe, *overrides = NETWORKS[name]
         overrides = [override.replace("{data}", data) for override in overrides]
         found = run(load_recipe(recipe, [*overrides, *SETTINGS]), arguments.criteria)
-        known = results["networks"].get(name, {}).get("found", {}) | found["found"]
-        found["found"] = {one: known[one] for one in CRITERIA if one in known}
+        found["found"] = results["networks"].get(name, {}).get("found", {}) | found["found"]
         results["networks"][name] = {**found, "versions": versions(), "machine": machine()}
         write_json(RESULTS, results)
     shown = {name: results["networks"][name] for name in NETWORKS if name in results["networks"]}

@@ -15,7 +15,13 @@ if TYPE_CHECKING:
     from lwdna.channels import ChannelGraph, Edits, register_rule, resize, trace, widen
     from lwdna.data import register_format
     from lwdna.errors import LwdnaError
-    from lwdna.methods import Budget, ShrinkSettings, shrink
+    from lwdna.methods import (
+        Budget,
+        ShrinkSettings,
+        register_criterion,
+        register_keep_rule,
+        shrink,
+    )
     from lwdna.models import create_model, list_models, register_model
     from lwdna.tasks import register_task
 
@@ -30,7 +36,9 @@ __all__ = [
     "create_model",
     "list_models",
     "load",
+    "register_criterion",
     "register_format",
+    "register_keep_rule",
     "register_model",
     "register_rule",
     "register_task",
@@ -48,7 +56,13 @@ export_lazily(
         "lwdna.channels": ("ChannelGraph", "Edits", "register_rule", "resize", "trace", "widen"),
         "lwdna.data": ("register_format",),
         "lwdna.errors": ("LwdnaError",),
-        "lwdna.methods": ("Budget", "ShrinkSettings", "shrink"),
+        "lwdna.methods": (
+            "Budget",
+            "ShrinkSettings",
+            "register_criterion",
+            "register_keep_rule",
+            "shrink",
+        ),
         "lwdna.models": ("create_model", "list_models", "register_model"),
         "lwdna.tasks": ("register_task",),
     },

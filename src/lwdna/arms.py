@@ -10,22 +10,19 @@ import yaml
 from pydantic import Field, JsonValue, ValidationError, field_validator
 
 from lwdna.errors import RecipeError, nearest
-from lwdna.methods.settings import ShrinkSettings
 from lwdna.settings import Settings
 
 BASELINE = "baseline"
-_RANKED: dict[str, JsonValue] = {
-    name: ShrinkSettings.model_fields[name].default for name in ("prior", "bend")
-}
-"""Places in an order are not kept in proportion, whatever the recipe says of that."""
 STANDARD: dict[str, dict[str, JsonValue]] = {
     BASELINE: {},
     "lwdna": {},
-    "uniform": {"criterion": "uniform", "trials": None, **_RANKED},
-    "random": {"criterion": "random", "trials": None, **_RANKED},
+    "uniform": {"criterion": "uniform", "keep": None, "trials": None},
+    "random": {"criterion": "random", "keep": None, "trials": None},
     "reversed": {"reverse": True, "trials": None},
 }
-"""Arms that need no description; the baseline is not searched for, and no trials mend controls."""
+"""Arms that need no description; the baseline is not searched for, and no trials mend controls.
+What the recipe says of keeping is for its own criterion: places in an order have a rule of their
+own."""
 
 Arms = dict[str, dict[str, JsonValue] | None]
 _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]*")

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -16,8 +16,8 @@ from lwdna.arms import CompareSettings
 from lwdna.channels.graph.edits import Edits
 from lwdna.engine import TrainSettings
 from lwdna.errors import RecipeError, nearest
-from lwdna.methods import DistillSettings, ShrinkSettings
-from lwdna.settings import Settings
+from lwdna.methods.settings import DistillSettings, ShrinkSettings
+from lwdna.settings import Keys, Settings
 from lwdna.shipped import list_recipes, shipped_recipes
 from lwdna.tasks import TASKS
 
@@ -79,22 +79,27 @@ def change_recipe(recipe: Recipe, changes: Mapping[str, Any], title: str) -> Rec
     Args:
         recipe: stays as it is.
         changes: values by key, as ``{"shrink.floor": 0.2}``; sections replace only the values
-            that they hold.
+            that they hold, other mappings (``shrink.keep``) all of what was there.
         title: what to call the result in an error message.
 
     Raises:
         RecipeError: unknown keys or values that are not allowed.
     """
     values = recipe.model_dump(mode="json")
-    for key, value in _flat(changes):
+    sections = set(_sections(type(recipe)))
+    for key, value in _flat(changes, sections=sections):
         _set(values, key, value)
     return _checked(values, title)
 
 
-def _flat(values: Mapping[str, Any], prefix: str = "") -> Iterator[tuple[str, Any]]:
+def _flat(
+    values: Mapping[str, Any], prefix: str = "", sections: Container[str] | None = None
+) -> Iterator[tuple[str, Any]]:
+    """Yield values by key; with ``sections`` mappings that are none of these stay whole."""
     for key, value in values.items():
-        if isinstance(value, Mapping) and value:
-            yield from _flat(value, f"{prefix}{key}.")
+        opens = sections is None or prefix + key in sections
+        if isinstance(value, Mapping) and value and opens:
+            yield from _flat(value, f"{prefix}{key}.", sections)
         else:
             yield prefix + key, value
 
@@ -208,6 +213,16 @@ def _known_keys(kind: type[BaseModel], prefix: str = "") -> Iterator[str]:
         yield prefix + name
         for inner in _models_in(field.annotation):
             yield from _known_keys(inner, f"{prefix}{name}.")
+        for mark in field.metadata:
+            if isinstance(mark, Keys):
+                yield from (f"{prefix}{name}.{key}" for key in mark.known())
+
+
+def _sections(kind: type[BaseModel], prefix: str = "") -> Iterator[str]:
+    for name, field in kind.model_fields.items():
+        for inner in _models_in(field.annotation):
+            yield prefix + name
+            yield from _sections(inner, f"{prefix}{name}.")
 
 
 def _models_in(annotation: Any) -> list[type[BaseModel]]:

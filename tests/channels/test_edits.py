@@ -89,7 +89,7 @@ def test_a_pinned_group_keeps_its_width_and_says_why():
     [
         ("stem", {"blocks.0.one": 11, "blocks.1.one": 11}),
         ("blocks.*.one", {"stem": 7}),
-        ("blocks.0.*", {"blocks.1.one": 11}),  # its second layer writes into the trunk
+        ("blocks.0.*", {"blocks.1.one": 11}),  # its second layer writes into the residual stream
         ("blocks.1.two", {"blocks.0.one": 11, "blocks.1.one": 11}),
         ("blocks.[01]", {"blocks.0.one": 11, "blocks.1.one": 11}),
         ("*", {}),

@@ -190,10 +190,11 @@ def test_faults(study: Path, tmp_path: Path) -> None:
     assert not Path("empty").exists()
 
 
-def test_controls_go_with_any_bend_and_prior() -> None:
-    bent = ("shrink.bend=0", "shrink.prior=0.2", "--arms", "random,uniform", "--seeds", "1")
-    done("compare", *DIGITS, *bent, "--out", "bent")
-    results = read_json(Path("bent/results.json"))
+def test_controls_go_with_any_keep_rule_and_options() -> None:
+    keep = ("shrink.keep.curvature=0", "shrink.keep.prior=0.2")
+    chosen = (*keep, "--arms", "random,uniform", "--seeds", "1")
+    done("compare", *DIGITS, *chosen, "--out", "curved")
+    results = read_json(Path("curved/results.json"))
     assert set(results["arms"]) == {"baseline", "random", "uniform"}
 
 

@@ -17,7 +17,7 @@ import lwdna
 from lwdna.engine import LatencyModel, operator_times
 from lwdna.errors import BudgetError
 from lwdna.methods import Budget
-from lwdna.methods.budget import Limits
+from lwdna.methods.limits import Limits
 from networks import Branches, Chain
 
 

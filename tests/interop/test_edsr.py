@@ -67,7 +67,7 @@ def by_hand(tensors: dict[str, Tensor], scale: int, blocks: int, x: Tensor, top:
 def test_a_checkpoint_computes_what_it_did(
     tmp_path: Path, scale: int, inner: int, up: int, top: float
 ) -> None:
-    """Also with layers of other widths than the trunk, as pruning leaves them."""
+    """Also with layers of other widths than the residual stream, as pruning leaves them."""
     tensors = checkpoint(scale, inner=inner, up=up, top=top)
     torch.save(tensors, tmp_path / "edsr.pt")
     network, architecture = import_edsr(tmp_path / "edsr.pt")

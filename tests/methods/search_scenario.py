@@ -13,7 +13,7 @@ from torch import nn
 
 import lwdna
 from lwdna.engine import TrainSettings
-from lwdna.methods import Bench, Course, ShrinkSettings, search
+from lwdna.methods import ShrinkSettings, TrialSetup, WarmupRun, search
 from lwdna.methods.settings import TrialSettings, WarmupSettings
 from lwdna.methods.warmup import task_of
 
@@ -50,10 +50,10 @@ def run(folder: Path) -> dict[str, Any]:
     trials = {"trials": TrialSettings(count=12)}  # the last two rest on losses
     given = (_network(), images[:1], batches, _loss)
     task = task_of(batches, _loss)
-    course = Course(task, folder)
-    bench = Bench(task, TrainSettings(epochs=2, batch_size=7), folder / "trials")
-    found = search(*given, common.model_copy(update=warmup), seed=3, course=course)
-    tried = search(*given, common.model_copy(update=trials), seed=3, bench=bench)
+    warmup_run = WarmupRun(task, folder)
+    setup = TrialSetup(task, TrainSettings(epochs=2, batch_size=7), folder / "trials")
+    found = search(*given, common.model_copy(update=warmup), seed=3, warmup_run=warmup_run)
+    tried = search(*given, common.model_copy(update=trials), seed=3, trial_setup=setup)
     assert found.network is not None
     return {
         "tried": [trial.widths for trial in tried.trials] + [tried.architecture.widths],

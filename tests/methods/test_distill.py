@@ -10,7 +10,8 @@ import torch
 from torch import nn
 
 from lwdna.errors import TrainingError
-from lwdna.methods.distill import DistillSettings, distilled, logits_loss, similarity_loss
+from lwdna.methods.distill import distilled, logits_loss, similarity_loss
+from lwdna.methods.settings import DistillSettings
 from lwdna.methods.warmup import task_of
 from networks import Branches, Chain
 

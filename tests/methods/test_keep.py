@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from functools import partial
-
 import numpy as np
 import pytest
 import timm
@@ -11,13 +9,15 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from lwdna.channels import trace, widened_widths
 from lwdna.errors import BudgetError
-from lwdna.methods.budget import Limits
-from lwdna.methods.keep import best_units, floors, keep_by_threshold
-from lwdna.methods.knapsack import keep_by_knapsack
-from lwdna.methods.proportional import keep_in_proportion
+from lwdna.methods.keep import best_units, floors
+from lwdna.methods.keep.knapsack import keep_by_full_knapsack, keep_by_knapsack
+from lwdna.methods.keep.proportional import keep_in_proportion
+from lwdna.methods.keep.threshold import keep_by_threshold
+from lwdna.methods.limits import Limits
 from lwdna.methods.settings import Budget
 from networks import Branches, Chain
 
@@ -86,9 +86,7 @@ def test_the_budget_is_met_within_one_unit(graph, seed, factor, spread, floor, s
     share=st.floats(0.02, 0.98),
     resources=st.sets(st.sampled_from(["macs", "params", "memory"]), min_size=1),
     negative=st.booleans(),
-    keep=st.sampled_from(
-        [keep_by_knapsack, partial(keep_by_knapsack, full=True), keep_in_proportion]
-    ),
+    keep=st.sampled_from([keep_by_knapsack, keep_by_full_knapsack, keep_in_proportion]),
 )
 def test_a_knapsack_is_full_and_never_too_heavy(
     graph, seed, factor, spread, floor, share, resources, negative, keep
@@ -127,18 +125,17 @@ def test_a_full_knapsack_leaves_neither_macs_nor_parameters_over():
     least = floors(graph, widened, 0.25, 0.25)
     limits = Limits(graph, {"macs": graph.cost().macs, "params": graph.cost().params})
 
-    def used(full):
-        kept = keep_by_knapsack(graph, scores, least, limits, full=full)
-        found = limits.usage_of(kept.widths)
+    def used(keep):
+        found = limits.usage_of(keep(graph, scores, least, limits).widths)
         return {what: found[what] / limit for what, limit in limits.allowed.items()}
 
-    plain, full = used(full=False), used(full=True)
+    plain, full = used(keep_by_knapsack), used(keep_by_full_knapsack)
     assert plain["macs"] > 0.98
     assert plain["params"] < 0.8
     assert all(0.98 < share <= 1 for share in full.values())
 
 
-def test_a_knapsack_weighs_worth_against_cost():
+def test_a_knapsack_weighs_importance_against_cost():
     """16 positions through a, 1 through b: 16 a + a b + b = 38 MACs at a = b = 2."""
     model = nn.Sequential(
         nn.Conv2d(1, 2, 1, bias=False),
@@ -154,6 +151,77 @@ def test_a_knapsack_weighs_worth_against_cost():
     # the lowest score is b's 2; a's 6 brings 6 / 18 per MAC, less than b's 2 / 3
     assert keep_by_threshold(graph, scores, least, limits).widths == {"0": 2, "2": 1}
     assert keep_by_knapsack(graph, scores, least, limits).widths == {"0": 1, "2": 2}
+
+
+class Small(nn.Module):
+    """Groups a and b one after the other, c beside them: see :func:`_needs`."""
+
+    def __init__(self, a: int, b: int, c: int) -> None:
+        super().__init__()
+        self.a = nn.Conv2d(3, a, 1)
+        self.b = nn.Conv2d(a, b, 1)
+        self.c = nn.Conv2d(3, c, 1)
+        self.heads = nn.ModuleList([nn.Conv2d(b, 2, 1), nn.Conv2d(c, 2, 1)])
+
+    def forward(self, x: Tensor) -> Tensor:
+        left = self.b(F.adaptive_avg_pool2d(self.a(x).relu(), 1))
+        right = self.c(F.adaptive_avg_pool2d(x, 1))
+        return self.heads[0](left.relu()) + self.heads[1](right.relu())
+
+
+def _needs(a: int, b: int, c: int) -> dict[str, int]:
+    """Sixteen positions through a, one through all others."""
+    return {
+        "macs": 16 * 3 * a + a * b + 2 * b + 3 * c + 2 * c,
+        "params": 4 * a + (a + 1) * b + 2 * (b + 1) + 4 * c + 2 * (c + 1),
+    }
+
+
+def _greedy(scores: list[list[float]], allowed: dict[str, int]) -> tuple[int, ...]:
+    """The knapsack in words: one unit after the other, of a group the worst or the next best.
+
+    A unit's price is its part of the limits: of those exceeded while units go, of all when they
+    come back, each for the score that it takes away or brings.
+    """
+    ranked = [sorted(group, reverse=True) for group in scores]
+    widths = [len(group) for group in ranked]
+
+    def with_one(step: int, group: int) -> list[int]:
+        return [width + step * (g == group) for g, width in enumerate(widths)]
+
+    def price(step: int, group: int, names: list[str]) -> float:
+        now, then = _needs(*widths), _needs(*with_one(step, group))
+        return sum(abs(then[name] - now[name]) / allowed[name] for name in names)
+
+    while over := [name for name, most in allowed.items() if _needs(*widths)[name] > most]:
+        may_go = [g for g, width in enumerate(widths) if width > 1]
+        widths[min(may_go, key=lambda g: ranked[g][widths[g] - 1] / price(-1, g, over))] -= 1
+    while True:
+        may_come = [g for g, width in enumerate(widths) if width < len(ranked[g])]
+        needs = {g: _needs(*with_one(1, g)) for g in may_come}
+        may_come = [g for g in may_come if all(needs[g][n] <= most for n, most in allowed.items())]
+        if not may_come:
+            return tuple(widths)
+        every = list(allowed)
+        widths[max(may_come, key=lambda g: ranked[g][widths[g]] / price(1, g, every))] += 1
+
+
+@pytest.mark.parametrize("by", [("macs",), ("params",), ("macs", "params")])
+def test_a_knapsack_is_filled_as_by_hand(by):
+    """So small that 1/32 of what is too much is never two units: one goes at a time."""
+    graph = trace(Small(4, 6, 6), torch.zeros(1, 3, 4, 4))
+    assert list(graph.widths.values()) == [4, 6, 6]
+    most, least = _needs(4, 6, 6), _needs(1, 1, 1)
+    assert [vars(graph.cost())[what] for what in by] == [most[what] for what in by]
+    generator = np.random.default_rng(0)
+    for _ in range(200):
+        spreads = 2.0 ** generator.integers(-2, 3, 3)
+        scores = [s * generator.random(n) for s, n in zip(spreads, (4, 6, 6), strict=True)]
+        allowed = {n: int(generator.integers(least[n], most[n])) for n in by}
+        tensors = dict(zip(graph.widths, map(torch.tensor, scores), strict=True))
+        limits = Limits(graph, allowed)
+        kept = keep_by_knapsack(graph, tensors, dict.fromkeys(graph.widths, 1), limits)
+        assert tuple(kept.widths.values()) == _greedy([s.tolist() for s in scores], allowed)
 
 
 class Parallel(nn.Module):
@@ -175,7 +243,7 @@ PARALLEL = trace(Parallel(), torch.zeros(1, 3, 16, 16))
 
 
 class Residual(nn.Module):
-    """A trunk of 40 channels and three blocks of 40 channels inside."""
+    """A residual stream of 40 channels and three blocks of 40 channels inside."""
 
     def __init__(self):
         super().__init__()
@@ -202,70 +270,78 @@ def _of_sums(graph, widened, sums):
     }
 
 
-@pytest.mark.parametrize("bend", [0.0, 0.5, 1.0])
-def test_units_cost_in_proportion_to_what_their_group_is_worth(bend):
+@pytest.mark.parametrize("curvature", [0.0, 0.5, 1.0])
+def test_units_cost_in_proportion_to_the_importance_of_their_group(curvature):
     widened = widened_widths(PARALLEL, 4.0)
     scores = _of_sums(PARALLEL, widened, [1.0, 2.0, 0.1])
     limits = Limits(PARALLEL, {"macs": 400_000})
     least = dict.fromkeys(widened, 1)
-    widths = keep_in_proportion(PARALLEL, scores, least, limits, prior=0.0, bend=bend).widths
+    widths = keep_in_proportion(
+        PARALLEL, scores, least, limits, prior=0.0, curvature=curvature
+    ).widths
     one, two, three = (  # all branches are 40 channels wide at first
-        width ** (1 + bend) * (27 * positions + 5)
+        width ** (1 + curvature) * (27 * positions + 5)
         for width, positions in zip(widths.values(), (256, 64, 16), strict=True)
     )
     assert two / one == pytest.approx(2.0, rel=0.1)  # whole units
-    assert three / one == pytest.approx(0.1, rel=0.15 if bend else 0.1)
+    assert three / one == pytest.approx(0.1, rel=0.15 if curvature else 0.1)
 
 
-@pytest.mark.parametrize("bend", [0.0, 1.0])
+@pytest.mark.parametrize("curvature", [0.0, 1.0])
 @pytest.mark.parametrize("resources", [("macs",), ("params",), ("macs", "params")])
-def test_who_trusts_the_baseline_alone_gets_the_baseline(resources, bend):
+def test_who_trusts_the_baseline_alone_gets_the_baseline(resources, curvature):
     widened = widened_widths(PARALLEL, 4.0)
     limits = Limits(PARALLEL, dict.fromkeys(resources, 0.0))
     limits = Limits(PARALLEL, limits.usage_of())
     scores = _random_scores(widened, 0, 4.0)
     least = dict.fromkeys(widened, 1)
-    widths = keep_in_proportion(PARALLEL, scores, least, limits, prior=1.0, bend=bend).widths
+    widths = keep_in_proportion(
+        PARALLEL, scores, least, limits, prior=1.0, curvature=curvature
+    ).widths
     assert widths == PARALLEL.widths
 
 
 @pytest.mark.parametrize("resources", [("macs",), ("params",), ("macs", "params")])
-def test_with_a_bend_a_residual_network_comes_back_from_trust_in_the_baseline(resources):
+def test_with_curvature_a_residual_network_comes_back_from_trust_in_the_baseline(resources):
     widened = widened_widths(RESIDUAL, 4.0)
     limits = Limits(RESIDUAL, dict.fromkeys(resources, 0.0))
     limits = Limits(RESIDUAL, limits.usage_of())
     scores = _random_scores(widened, 0, 4.0)
     least = dict.fromkeys(widened, 1)
-    widths = keep_in_proportion(RESIDUAL, scores, least, limits, prior=1.0, bend=1.0).widths
+    widths = keep_in_proportion(RESIDUAL, scores, least, limits, prior=1.0, curvature=1.0).widths
     assert widths == pytest.approx(RESIDUAL.widths, rel=0.02, abs=1)
 
 
-def _growth_of_a_trunk_worth_more(bend):
+def _growth_of_a_more_important_stream(curvature):
     widened = widened_widths(RESIDUAL, 4.0)
     names = [group.name for group in RESIDUAL.groups]
     widths = np.array([RESIDUAL.widths[name] for name in names])
     limits = Limits(RESIDUAL, {"macs": RESIDUAL.cost().macs})
-    worths = widths * limits.differences(widths, 1)["macs"]
-    trunk = next(i for i, group in enumerate(RESIDUAL.groups) if len(group.members) > 2)
-    worths[trunk] *= 1.2
-    scores, least = _of_sums(RESIDUAL, widened, worths), dict.fromkeys(widened, 1)
-    found = keep_in_proportion(RESIDUAL, scores, least, limits, prior=0.0, bend=bend).widths
-    return found[names[trunk]] / widths[trunk]
+    importances = widths * limits.differences(widths, 1)["macs"]
+    stream = next(i for i, group in enumerate(RESIDUAL.groups) if len(group.members) > 2)
+    importances[stream] *= 1.2
+    scores, least = _of_sums(RESIDUAL, widened, importances), dict.fromkeys(widened, 1)
+    found = keep_in_proportion(
+        RESIDUAL, scores, least, limits, prior=0.0, curvature=curvature
+    ).widths
+    return found[names[stream]] / widths[stream]
 
 
-def test_a_bend_keeps_a_trunk_from_eating_the_insides_of_its_blocks():
-    """What both cost is a product, so that a worth of log n has no optimum but the bounds."""
-    assert 1.02 < _growth_of_a_trunk_worth_more(1.0) < 1.2
-    assert 1.02 < _growth_of_a_trunk_worth_more(0.5) < 1.4
-    assert _growth_of_a_trunk_worth_more(0.0) > 2
+def test_curvature_keeps_a_residual_stream_from_eating_the_insides_of_its_blocks():
+    """What both cost is a product, so that a value of log n has no optimum but the bounds."""
+    assert 1.02 < _growth_of_a_more_important_stream(1.0) < 1.2
+    assert 1.02 < _growth_of_a_more_important_stream(0.5) < 1.4
+    assert _growth_of_a_more_important_stream(0.0) > 2
 
 
 @settings(deadline=None, max_examples=50)
 @given(
-    graph=st.sampled_from(GRAPHS), seed=st.integers(0, 10**6), bend=st.sampled_from([0.0, 0.5, 1.0])
+    graph=st.sampled_from(GRAPHS),
+    seed=st.integers(0, 10**6),
+    curvature=st.sampled_from([0.0, 0.5, 1.0]),
 )
-def test_widths_are_the_optimum_of_a_geometric_programme(graph, seed, bend):
-    """Any widths are best for the worths that they imply: none better may be found, none worse."""
+def test_widths_are_the_optimum_of_a_geometric_programme(graph, seed, curvature):
+    """Any widths are best for the importances that they imply: none better or worse is found."""
     graph = graph.at({name: 16 * width for name, width in graph.widths.items()})
     widened = widened_widths(graph, 2.0)
     generator = np.random.default_rng(seed)
@@ -275,15 +351,15 @@ def test_widths_are_the_optimum_of_a_geometric_programme(graph, seed, bend):
     shares = best * limits.differences(best, 1)["macs"]
     shares /= shares.sum()
     baseline = np.array([graph.widths[group.name] for group in graph.groups])
-    worths = shares * (best / baseline) ** bend
-    scores, least = _of_sums(graph, widened, worths), dict.fromkeys(widened, 1)
-    widths = keep_in_proportion(graph, scores, least, limits, prior=0.0, bend=bend).widths
+    importances = shares * (best / baseline) ** curvature
+    scores, least = _of_sums(graph, widened, importances), dict.fromkeys(widened, 1)
+    widths = keep_in_proportion(graph, scores, least, limits, prior=0.0, curvature=curvature).widths
     found = np.array([widths[group.name] for group in graph.groups])
-    gain = (1 - (best / found) ** bend) / bend if bend else np.log(found / best)
+    gain = (1 - (best / found) ** curvature) / curvature if curvature else np.log(found / best)
     assert (shares * gain).sum() == pytest.approx(0, abs=0.02)
 
 
-def test_reversed_scores_give_most_to_what_was_worth_least():
+def test_reversed_scores_give_most_to_what_was_least_important():
     widened = widened_widths(PARALLEL, 4.0)
     limits = Limits(PARALLEL, {"params": 3 * 40 * 32})
     least = dict.fromkeys(widened, 1)
@@ -303,7 +379,7 @@ def test_reversed_scores_give_most_to_what_was_worth_least():
     assert found[1] == found[0][::-1]
 
 
-def test_a_group_without_any_worth_gets_what_no_other_can_use():
+def test_a_group_without_any_importance_gets_what_no_other_can_use():
     widened = widened_widths(PARALLEL, 4.0)
     scores = _of_sums(PARALLEL, widened, [1.0, 0.0, 1.0])
     least = dict.fromkeys(widened, 3)

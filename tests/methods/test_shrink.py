@@ -106,7 +106,8 @@ def test_the_uniform_control_keeps_the_same_fraction_of_every_group(multiple):
 
 def test_scores_that_are_only_an_order_are_kept_by_a_threshold_unless_told_otherwise():
     rules = {name: _shrink(criterion=name).found["keep"] for name in ("snip", "random")}
-    assert rules == {"snip": "proportional", "random": "threshold"}
+    usual = {"rule": "proportional", "prior": 0.5, "curvature": 1.0}
+    assert rules == {"snip": usual, "random": "threshold"}
     assert _shrink(criterion="random", keep="knapsack").found["keep"] == "knapsack"
 
 
@@ -120,11 +121,11 @@ def test_a_knapsack_keeps_more_score_within_the_same_budget():
             lambda net, batch: nn.functional.cross_entropy(net(batch[0]), batch[1]),
             ShrinkSettings(criterion="snip", keep=keep, floor=0.1, linear_floor=0.1),
         )
-    worth = {
+    importance = {
         keep: sum(float(one.scores[name][units].sum()) for name, units in one.units.items())
         for keep, one in found.items()
     }
-    assert worth["knapsack"] > worth["threshold"]
+    assert importance["knapsack"] > importance["threshold"]
     assert found["knapsack"].threshold is None
     assert found["knapsack"].to_json()["threshold"] is None
 

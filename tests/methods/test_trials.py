@@ -16,11 +16,11 @@ import lwdna
 from lwdna.channels import trace, widened_widths
 from lwdna.engine import TrainingInterrupted, TrainSettings
 from lwdna.errors import CheckpointError, RecipeError, TrainingError
-from lwdna.methods import Bench, ShrinkSettings, Trained, search
+from lwdna.methods import ShrinkSettings, Trained, TrialSetup, search
 from lwdna.methods import trials as module
-from lwdna.methods.budget import Limits
 from lwdna.methods.directions import directions
 from lwdna.methods.keep import floors
+from lwdna.methods.limits import Limits
 from lwdna.methods.proposals import EXPLORED, Space, choose, explore, narrowed, propose
 from lwdna.methods.settings import Budget, TrialSettings
 from lwdna.methods.trials import LOG, shortened, try_widths
@@ -92,25 +92,54 @@ def test_groups_that_are_alike_move_together():
     likeness = basis @ basis.T
     names = [group.name for group in graph.groups]
     first, second, last = (names.index(f"layer{n}.conv1") for n in ("1.0", "1.1", "4.1"))
-    trunk = names.index("conv1")
+    stream = names.index("conv1")
     assert likeness[first, second] > 0.9
     assert likeness[first, last] < 0.1
-    assert likeness[first, trunk] < likeness[first, second]
+    assert likeness[first, stream] < likeness[first, second]
     assert np.diag(likeness).max() <= 1 + 1e-9
+
+
+class Crossing(nn.Module):
+    """Six layers in a row of time; two groups that three of them touch each."""
+
+    def __init__(self):
+        super().__init__()
+        self.first, self.second, self.head = (nn.Conv2d(*io, 1) for io in ((3, 5), (3, 5), (5, 2)))
+        self.stem, self.left, self.right = (nn.Conv2d(*io, 1) for io in ((3, 7), (7, 2), (7, 2)))
+
+    def forward(self, x):
+        joined = self.first(x) + self.second(x)  # operations 0 and 1 write, 4 reads
+        split = self.stem(x)  # operation 2 writes, 3 and 5 read
+        return self.left(split), self.head(joined), self.right(split)
+
+
+def test_groups_are_alike_by_depth_and_by_how_many_layers_write_and_read_them():
+    """Their covariance is exp(-d^2 / 2) of the distance d between what they are like."""
+    graph = trace(Crossing(), torch.zeros(1, 3, 4, 4))
+    assert list(graph.widths.values()) == [5, 7]
+    basis = directions(graph, 6)
+    depth = 4.0 * ((2 + 3 + 5) / 3 - (0 + 1 + 4) / 3) / 5
+    # one doubling of writers the one way, one of readers the other; all at one resolution but for
+    # biases: 16 (3 + 3 + 2) MACs to 10 parameters, and 16 (3 + 2 + 2) to 8
+    resolution = 0.25 * np.log2((16 * 8 / 10) / (16 * 7 / 8))
+    expected = np.exp(-(depth**2 + 1 + 1 + resolution**2) / 2)
+    assert (basis @ basis.T).ravel() == pytest.approx([1, expected, expected, 1])
+    # the largest of the two directions moves both groups the same way
+    assert directions(graph, 1).ravel() ** 2 == pytest.approx([(1 + expected) / 2] * 2)
 
 
 @pytest.mark.parametrize("seed", range(3))
 def test_noisy_losses_lead_to_better_widths(seed):
-    """Worth rises with depth, and noise is half of what there is to gain (0.1).
+    """Importance rises with depth, and noise is half of what there is to gain (0.1).
 
     Random networks within the budget lose 0.04 on average, with a deviation of 0.07.
     """
     space = _space(GRAPHS["mobilenetv3"])
-    worth = np.linspace(0, 1, len(space.base))
+    importance = np.linspace(0, 1, len(space.base))
     rng = np.random.default_rng(seed)
 
     def loss(widths):
-        return -float(worth @ np.log(widths / space.base)) / len(worth)
+        return -float(importance @ np.log(widths / space.base)) / len(importance)
 
     tried, losses = [space.base], [0.0]
     noise = 0.05
@@ -156,19 +185,26 @@ def _loss(network, batch):
     return nn.functional.cross_entropy(network(batch[0]), batch[1])
 
 
-def _bench(folder, loss=_loss):
+def _setup(folder, loss=_loss):
     generator = torch.Generator().manual_seed(0)
     images = torch.randn(16, 3, 16, 16, generator=generator)
     labels = torch.randint(3, (16,), generator=generator)
     task = task_of([(images, labels)], loss)
-    return Bench(task, TrainSettings(epochs=2, batch_size=4), folder)
+    return TrialSetup(task, TrainSettings(epochs=2, batch_size=4), folder)
 
 
 def test_trials_longer_than_training_are_refused_before_the_criterion_takes_its_time(tmp_path):
-    bench, asked = _bench(tmp_path), []
+    setup, asked = _setup(tmp_path), []
     chosen = ShrinkSettings(trials=TrialSettings(count=2, epochs=3))
     with pytest.raises(RecipeError, match=r"trials.epochs \(3\) are more than train.epochs \(2\)"):
-        search(Bare(), EXAMPLE, [EXAMPLE], lambda *given: asked.append(given), chosen, bench=bench)
+        search(
+            Bare(),
+            EXAMPLE,
+            [EXAMPLE],
+            lambda *given: asked.append(given),
+            chosen,
+            trial_setup=setup,
+        )
     assert not asked
 
 
@@ -177,7 +213,7 @@ def _tried(folder, count=12, loss=_loss):
     model = Bare()
     space = _space(trace(model, EXAMPLE), macs=0.9)
     first = dict(zip(_names(space), explore(space, 0, 1).tolist(), strict=True))
-    given = (model, space, first, _bench(folder, loss))
+    given = (model, space, first, _setup(folder, loss))
     return try_widths(*given, TrialSettings(count=count), seed=4)
 
 
@@ -232,13 +268,13 @@ def test_a_damaged_record(tmp_path, text):
 
 
 def test_a_search_with_trials(tmp_path):
-    bench = _bench(tmp_path)
+    setup = _setup(tmp_path)
     generator = torch.Generator().manual_seed(1)
     batch = (torch.randn(8, 3, 16, 16, generator=generator), torch.zeros(8, dtype=torch.int64))
     budget = lwdna.Budget(macs=0.9)
     options = ShrinkSettings(budget=budget, trials=TrialSettings(count=3))
     model = Bare()
-    found = search(model, EXAMPLE, [batch], _loss, options, seed=2, bench=bench)
+    found = search(model, EXAMPLE, [batch], _loss, options, seed=2, trial_setup=setup)
     record = found.to_json()["trials"]
     assert [json.loads(line) for line in (tmp_path / LOG).read_text().splitlines()] == record
     assert len(record) == 3
@@ -252,4 +288,4 @@ def test_a_search_with_trials(tmp_path):
     trained = Trained(model, found.graph.widths)
     given = options.model_copy(update={"width_mult": 1.0})
     with pytest.raises(RecipeError, match="fresh networks"):
-        search(model, EXAMPLE, [batch], _loss, given, trained=trained, bench=bench)
+        search(model, EXAMPLE, [batch], _loss, given, trained=trained, trial_setup=setup)

@@ -43,10 +43,10 @@ def conv(inputs: int, outputs: int, kernel: int = 3) -> int:
     ("name", "blocks", "width"), [("edsr_baseline", 16, 64), ("edsr", 32, 256)]
 )
 def test_parameters_of_edsr(name: str, blocks: int, width: int) -> None:
-    trunk = conv(3, width) + (2 * blocks + 1) * conv(width, width) + conv(width, 3)
-    assert params(name, scale=2) == trunk + conv(width, 4 * width)
-    assert params(name, scale=3) == trunk + conv(width, 9 * width)
-    assert params(name, scale=4) == trunk + 2 * conv(width, 4 * width)
+    body = conv(3, width) + (2 * blocks + 1) * conv(width, width) + conv(width, 3)
+    assert params(name, scale=2) == body + conv(width, 4 * width)
+    assert params(name, scale=3) == body + conv(width, 9 * width)
+    assert params(name, scale=4) == body + 2 * conv(width, 4 * width)
 
 
 def test_parameters_of_the_others() -> None:
@@ -89,7 +89,7 @@ def test_any_widths_cost_what_is_foretold_and_slices_equal_silence(
 
 
 def test_every_layer_but_the_ends_is_free() -> None:
-    """EDSR: the trunk, the inside of 16 blocks, the upsampler. DnCNN: a chain of 17."""
+    """EDSR: the residual stream, the inside of 16 blocks, the upsampler. DnCNN: a chain of 17."""
     edsr, dncnn = create_model("edsr_baseline"), create_model("dncnn17")
     assert len(lwdna.trace(edsr, torch.rand(1, 3, 8, 8)).groups) == 18
     assert len(lwdna.trace(dncnn, torch.rand(1, 1, 8, 8)).groups) == 16

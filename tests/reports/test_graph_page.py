@@ -134,17 +134,20 @@ def test_a_second_stem_writes_the_lane_but_does_not_read_it() -> None:
     assert lane.coupled
 
 
-def test_a_residual_trunk_is_one_lane_left_of_its_blocks(resnet: ChannelGraph) -> None:
+def test_a_residual_stream_is_one_lane_left_of_its_blocks(resnet: ChannelGraph) -> None:
     found = lanes(resnet)
-    trunk = found["layer3.0.conv2"]
-    assert modules(resnet, trunk.writers) == [
+    stream = found["layer3.0.conv2"]
+    assert modules(resnet, stream.writers) == [
         "layer3.0.conv2",
         "layer3.0.downsample.0",
         "layer3.1.conv2",
     ]
-    assert modules(resnet, (trunk.first, trunk.last)) == ["layer3.0.conv2", "layer4.0.downsample.0"]
-    assert trunk.coupled
-    assert trunk.column < found["layer3.1.conv1"].column
+    assert modules(resnet, (stream.first, stream.last)) == [
+        "layer3.0.conv2",
+        "layer4.0.downsample.0",
+    ]
+    assert stream.coupled
+    assert stream.column < found["layer3.1.conv1"].column
 
 
 @pytest.mark.parametrize("network", ["mixed", "resnet", "dense"])
@@ -269,12 +272,12 @@ def test_pointing_lights_a_group_and_a_click_keeps_it(resnet: ChannelGraph, tmp_
     body = re.search(r"<body[^>]*>", browse(page, tmp_path / "profile", "--dump-dom").stdout)
     assert body is not None
     told = dict(re.findall(r'data-(\w+)="([^"]*)"', body[0]))
-    trunk = (
+    stream = (
         "layer2.0.conv2 layer2.0.downsample.0 layer2.1.conv1 layer2.1.conv2 layer3.0.conv1 "
         "layer3.0.downsample.0"
     )
     assert resnet.groups[4].name == "layer2.0.conv2"
-    assert told["lit"] == told["kept"] == trunk
+    assert told["lit"] == told["kept"] == stream
     assert told["left"] == ""
     assert told["said"].startswith("layer2.0.conv2: width 128, ")
     assert told["open"] == "group-4"

@@ -10,10 +10,12 @@ from lwdna.errors import RecipeError
 
 
 def list_(
-    what: Annotated[str, typer.Argument(help="models, recipes, criteria or ops.")] = "models",
+    what: Annotated[
+        str, typer.Argument(help="models, recipes, criteria, keep-rules or ops.")
+    ] = "models",
     pattern: Annotated[str, typer.Argument(help="Shell pattern, quoted.")] = "*",
 ) -> None:
-    """List networks, recipes, criteria, or operators with a rule.
+    """List networks, recipes, criteria, keep rules, or operators with a rule.
 
     Examples:
 
@@ -35,8 +37,16 @@ def list_(
         from lwdna.methods.criteria import CRITERIA
 
         names = [
-            f"{name:20} {criterion.summary} ({criterion.paper})"
-            for name, criterion in CRITERIA.items()
+            f"{name:20} {known.summary.rstrip('.')} ({known.arguments['paper']})"
+            for name, known in sorted(CRITERIA.declarations.items())
+            if fnmatch(name, pattern)
+        ]
+    elif what == "keep-rules":
+        from lwdna.methods.keep import KEEP_RULES
+
+        names = [
+            f"{name:20} {known.summary.rstrip('.')}"
+            for name, known in sorted(KEEP_RULES.declarations.items())
             if fnmatch(name, pattern)
         ]
     elif what == "ops":
@@ -48,7 +58,7 @@ def list_(
             if fnmatch(name, pattern)
         ]
     else:
-        raise RecipeError(f"cannot list {what!r}; use models, recipes, criteria or ops")
+        raise RecipeError(f"cannot list {what!r}; use models, recipes, criteria, keep-rules or ops")
     if not names:
         raise RecipeError(f"no {what} match {pattern!r}; see all with: lwdna list {what}")
     typer.echo("\n".join(names))

@@ -7,22 +7,27 @@ from typing import TYPE_CHECKING
 from lwdna.lazy import export_lazily
 
 if TYPE_CHECKING:
-    from lwdna.methods.distill import DistillSettings, distilled
+    from lwdna.methods.budget import Budget
+    from lwdna.methods.criteria.table import register_criterion
+    from lwdna.methods.distill import distilled
+    from lwdna.methods.keep.table import register_keep_rule
     from lwdna.methods.prepare import Trained
     from lwdna.methods.search import Search, search, shrink
-    from lwdna.methods.settings import Budget, ShrinkSettings
-    from lwdna.methods.trials import Bench
-    from lwdna.methods.warmup import Course
+    from lwdna.methods.settings import DistillSettings, ShrinkSettings
+    from lwdna.methods.trials import TrialSetup
+    from lwdna.methods.warmup import WarmupRun
 
 __all__ = [
-    "Bench",
     "Budget",
-    "Course",
     "DistillSettings",
     "Search",
     "ShrinkSettings",
     "Trained",
+    "TrialSetup",
+    "WarmupRun",
     "distilled",
+    "register_criterion",
+    "register_keep_rule",
     "search",
     "shrink",
 ]
@@ -30,21 +35,14 @@ __all__ = [
 export_lazily(
     __name__,
     {
-        "lwdna.methods.distill": (
-            "DistillSettings",
-            "distilled",
-        ),
+        "lwdna.methods.budget": ("Budget",),
+        "lwdna.methods.criteria.table": ("register_criterion",),
+        "lwdna.methods.distill": ("distilled",),
+        "lwdna.methods.keep.table": ("register_keep_rule",),
         "lwdna.methods.prepare": ("Trained",),
-        "lwdna.methods.search": (
-            "Search",
-            "search",
-            "shrink",
-        ),
-        "lwdna.methods.settings": (
-            "Budget",
-            "ShrinkSettings",
-        ),
-        "lwdna.methods.trials": ("Bench",),
-        "lwdna.methods.warmup": ("Course",),
+        "lwdna.methods.search": ("Search", "search", "shrink"),
+        "lwdna.methods.settings": ("DistillSettings", "ShrinkSettings"),
+        "lwdna.methods.trials": ("TrialSetup",),
+        "lwdna.methods.warmup": ("WarmupRun",),
     },
 )

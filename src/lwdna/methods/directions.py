@@ -2,9 +2,9 @@
 
 A network has tens of groups, and a few dozen short trainings cannot tell them all apart. But groups
 that lie at the same depth, are written and read by as many layers and work at the same resolution
-are likely to want the same: the insides of neighbouring blocks, or the trunks of two stages. So let
-the logarithms of the widths be Gaussian with a covariance that falls with the distance between what
-groups are like, and keep its largest principal directions.
+are likely to want the same: the insides of neighbouring blocks, or the residual streams of two
+stages. So let the logarithms of the widths be Gaussian with a covariance that falls with the
+distance between what groups are like, and keep its largest principal directions.
 """
 
 from __future__ import annotations
@@ -12,7 +12,7 @@ from __future__ import annotations
 import numpy as np
 
 from lwdna.channels import ChannelGraph
-from lwdna.methods.budget import FloatArray
+from lwdna.methods.limits import FloatArray
 
 DEPTH, RESOLUTION = 4.0, 0.25
 """How much the whole depth, and a factor of two in MACs per parameter, count as a distance; twice

@@ -12,7 +12,6 @@ from contextlib import contextmanager
 from typing import Any
 
 import torch
-from pydantic import Field, model_validator
 from torch import Tensor, nn
 from torch.nn import functional as F
 
@@ -20,30 +19,7 @@ from lwdna.channels import trace
 from lwdna.engine import Task
 from lwdna.errors import TrainingError, nearest
 from lwdna.methods.objective import with_loss
-from lwdna.settings import Settings
-
-
-class DistillSettings(Settings):
-    """What the network found learns from a teacher, beside the labels."""
-
-    teacher: str = "baseline"
-    """A run's folder, a ``.safetensors`` file, the name of a network that comes with weights
-    (``timm:resnet50``), or ``baseline``: the one trained in the same job."""
-    weight: float = Field(default=0.4, ge=0, le=1)
-    """Share of the logits' loss; the task's loss has the rest."""
-    temperature: float = Field(default=4.0, gt=0)
-    similarity: float = Field(default=0.0, ge=0)
-    """Weight of the similarity-preserving loss, added to the others."""
-    features: str | None = None
-    """The module whose input is compared; by default the network's last layer."""
-    teacher_features: str | None = None
-    """The same in the teacher; by default its last layer."""
-
-    @model_validator(mode="after")
-    def _teaches_something(self) -> DistillSettings:
-        if not self.weight and not self.similarity:
-            raise ValueError("distillation needs a weight or a similarity above 0")
-        return self
+from lwdna.methods.settings import DistillSettings
 
 
 def logits_loss(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -100,14 +76,14 @@ def distilled(
         )
 
     def loss(network: nn.Module, batch: Any) -> Tensor:
-        heard = _Heard(network)
+        recorder = _Recorder(network)
         with _inputs(layers[:1] if layers else ()) as of_student:
-            value = task.loss(heard, batch)
+            value = task.loss(recorder, batch)
         with torch.no_grad(), _inputs(layers[1:] if layers else ()) as of_teacher:
-            answers = teacher.to(heard.answers.device)(*heard.inputs)
+            answers = teacher.to(recorder.answers.device)(*recorder.inputs)
         if settings.weight:
-            _check_answers(heard.answers, answers)
-            hints = logits_loss(heard.answers, answers, settings.temperature)
+            _check_answers(recorder.answers, answers)
+            hints = logits_loss(recorder.answers, answers, settings.temperature)
             value = (1 - settings.weight) * value + settings.weight * hints
         if settings.similarity:
             value = value + settings.similarity * similarity_loss(of_student[0], of_teacher[0])
@@ -116,7 +92,7 @@ def distilled(
     return with_loss(task, loss)
 
 
-class _Heard(nn.Module):
+class _Recorder(nn.Module):
     """A network that remembers what it was last asked and what it answered."""
 
     def __init__(self, network: nn.Module) -> None:

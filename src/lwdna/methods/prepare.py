@@ -14,10 +14,10 @@ from lwdna.channels import ChannelGraph, resize
 from lwdna.errors import RecipeError
 from lwdna.hypernet import Hypernetwork, generated_weights
 from lwdna.methods.criteria import CRITERIA, Problem, reset_norms
-from lwdna.methods.knapsack import CAPACITY
-from lwdna.methods.settings import KeepName, ShrinkSettings, WarmupSettings
-from lwdna.methods.trials import Bench, shortened
-from lwdna.methods.warmup import Course, task_of, warm_up
+from lwdna.methods.keep.table import Choice, chosen, in_full
+from lwdna.methods.settings import ShrinkSettings, WarmupSettings
+from lwdna.methods.trials import TrialSetup, shortened
+from lwdna.methods.warmup import WarmupRun, task_of, warm_up
 
 
 @dataclass(frozen=True)
@@ -29,7 +29,7 @@ class Trained:
     """Its widths by group, where they are not those of the baseline."""
 
 
-def check(settings: ShrinkSettings, trained: Trained | None, bench: Bench | None) -> None:
+def check(settings: ShrinkSettings, trained: Trained | None, setup: TrialSetup | None) -> None:
     """Make sure that the settings fit each other and what is given for them.
 
     Raises:
@@ -65,44 +65,29 @@ def check(settings: ShrinkSettings, trained: Trained | None, bench: Bench | None
             "shrink.trials train fresh networks and say nothing of inherited weights; leave out "
             "shrink.trials, or shrink.inherit and the trained weights"
         )
-    if settings.trials and bench is None:
+    if settings.trials and setup is None:
         raise RecipeError(
             "shrink.trials train on the whole training set, which only a recipe names: use "
             "`lwdna shrink` or lwdna.workflows.run_search"
         )
-    if settings.trials and bench:
-        shortened(bench.protocol, settings.trials.epochs)  # before the criterion takes its time
-    _check_keep_rule(settings, keep_rule(settings, trained))
+    if settings.trials and setup:
+        shortened(setup.protocol, settings.trials.epochs)  # before the criterion takes its time
+    rule, _ = chosen(keep_choice(settings, trained))
+    if rule.requires:
+        rule.requires(settings.budget)
 
 
-def keep_rule(settings: ShrinkSettings, trained: Trained | None) -> KeepName:
-    """Return the keep rule of a recipe, the usual one where it names none.
+def keep_choice(settings: ShrinkSettings, trained: Trained | None) -> Choice:
+    """Return the keep rule of a recipe with its options, the usual one where it names none.
 
     Fresh units of a group differ by chance, so that only the group's sum of scores says something;
-    trained ones are worth what they score. Places in an order cannot be summed at all.
+    of trained ones each is as important as its score. Places in an order cannot be summed at all.
     """
     if settings.keep:
         return settings.keep
     if CRITERIA[settings.criterion].ranks:
-        return "threshold"
-    return "knapsack" if trained else "proportional"
-
-
-def _check_keep_rule(settings: ShrinkSettings, keep: KeepName) -> None:
-    for name in ("prior", "bend") if keep != "proportional" else ():
-        value = getattr(settings, name)
-        if value != ShrinkSettings.model_fields[name].default:
-            raise RecipeError(
-                f"shrink.{name}={value:g} belongs to keep: proportional, but this search keeps "
-                f"by {keep}; leave it out or set shrink.keep=proportional"
-            )
-    limited = [name for name in CAPACITY if name in settings.budget.fractions()]
-    if keep == "knapsack-full" and limited != list(CAPACITY):
-        raise RecipeError(
-            "keep: knapsack-full uses up MACs and parameters, but the budget limits "
-            f"{f'only {limited[0]}' if limited else 'neither'}; set both, shrink.budget.macs and "
-            "shrink.budget.params, or shrink.keep=knapsack"
-        )
+        return in_full("threshold")
+    return in_full("knapsack" if trained else "proportional")
 
 
 def fresh(
@@ -122,7 +107,7 @@ def fresh(
 
 
 def warmed(
-    problem: Problem, settings: WarmupSettings, course: Course | None
+    problem: Problem, settings: WarmupSettings, run: WarmupRun | None
 ) -> tuple[Problem, Hypernetwork | None]:
     """Train the widened network of a problem, or a hypernetwork for it, in place.
 
@@ -135,7 +120,7 @@ def warmed(
         m = problem.settings.embedding_dim
         whole = Hypernetwork(problem.wide, problem.graph, problem.widths, m, problem.seed)
     loss = criterion.objective(problem) if criterion.objective else None
-    with nullcontext(course) if course else _in_memory(problem) as chosen:
+    with nullcontext(run) if run else _in_memory(problem) as chosen:
         warm_up(
             whole or problem.wide,
             chosen,
@@ -149,6 +134,6 @@ def warmed(
 
 
 @contextmanager
-def _in_memory(problem: Problem) -> Iterator[Course]:
+def _in_memory(problem: Problem) -> Iterator[WarmupRun]:
     with TemporaryDirectory() as folder:
-        yield Course(task_of(problem.batches, problem.loss), Path(folder))
+        yield WarmupRun(task_of(problem.batches, problem.loss), Path(folder))

@@ -19,8 +19,8 @@ from sklearn.exceptions import ConvergenceWarning
 from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
-from lwdna.methods.budget import FloatArray, IntArray, Limits
 from lwdna.methods.directions import directions
+from lwdna.methods.limits import FloatArray, IntArray, Limits
 
 DIRECTIONS = 6
 """How many directions are searched: about as many as two dozen noisy values can tell apart."""

@@ -9,7 +9,6 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
-from functools import partial
 from importlib.metadata import version
 from typing import Any
 
@@ -19,16 +18,16 @@ from torch import Tensor, nn
 from lwdna.architecture import Architecture, ModelSource
 from lwdna.channels import ChannelGraph, Edits, resize, trace, widened_widths
 from lwdna.errors import DataError
-from lwdna.methods.budget import Limits
+from lwdna.methods.budget import Budget
 from lwdna.methods.criteria import CRITERIA, Loss, Problem, Scores
-from lwdna.methods.keep import Kept, best_units, floors, keep_by_threshold
-from lwdna.methods.knapsack import keep_by_knapsack
-from lwdna.methods.prepare import Trained, check, fresh, keep_rule, warmed
-from lwdna.methods.proportional import keep_in_proportion
+from lwdna.methods.keep.table import Kept, chosen
+from lwdna.methods.keep.units import best_units, floors
+from lwdna.methods.limits import Limits
+from lwdna.methods.prepare import Trained, check, fresh, keep_choice, warmed
 from lwdna.methods.proposals import Space
-from lwdna.methods.settings import Budget, KeepName, ShrinkSettings
-from lwdna.methods.trials import Bench, Trial, try_widths
-from lwdna.methods.warmup import Course
+from lwdna.methods.settings import ShrinkSettings
+from lwdna.methods.trials import Trial, TrialSetup, try_widths
+from lwdna.methods.warmup import WarmupRun
 from lwdna.models import resolve_name
 
 NORMS: dict[str, Callable[[Tensor], Tensor]] = {
@@ -37,14 +36,6 @@ NORMS: dict[str, Callable[[Tensor], Tensor]] = {
 }
 """By what the scores of a group are divided. The l2 norm: Molchanov et al., ICLR 2017, equation 8
 (arXiv 1611.06440)."""
-
-KEEP_RULES: dict[KeepName, Callable[..., Kept]] = {
-    "threshold": keep_by_threshold,
-    "knapsack": keep_by_knapsack,
-    "knapsack-full": partial(keep_by_knapsack, full=True),
-    "proportional": keep_in_proportion,
-}
-"""How scores decide which units stay."""
 
 
 @dataclass(frozen=True)
@@ -112,8 +103,8 @@ def search(
     source: ModelSource | None = None,
     edits: Edits | None = None,
     trained: Trained | None = None,
-    course: Course | None = None,
-    bench: Bench | None = None,
+    warmup_run: WarmupRun | None = None,
+    trial_setup: TrialSetup | None = None,
 ) -> Search:
     """Find the widths of a layer-wise differentiated network.
 
@@ -128,12 +119,12 @@ def search(
         edits: decisions by hand about the groups; the architecture file carries them.
         trained: the network whose units are scored, where its weights mean something; it is not
             changed. Otherwise ``model`` is widened and gets fresh weights.
-        course: data and checkpoints of the warm-up, where the settings ask for one; default: the
-            batches, without checkpoints.
-        bench: where the settings' trials are made.
+        warmup_run: data and checkpoints of the warm-up, where the settings ask for one; default:
+            the batches, without checkpoints.
+        trial_setup: how and where the settings' trials are made.
 
     Raises:
-        RecipeError: settings that contradict each other, or trials without a bench.
+        RecipeError: settings that contradict each other, or trials without a setup.
         BudgetError: no widths meet the budget.
         DataError: there are no batches.
         TrainingError: the loss is not finite.
@@ -141,31 +132,20 @@ def search(
     batches = list(batches)
     if not batches:
         raise DataError("the search needs at least one batch of training data, got none")
-    check(settings, trained, bench)
+    check(settings, trained, trial_setup)
     graph = trace(model, example_inputs, edits)
-    widened = (
-        graph.complete(trained.widths) if trained else widened_widths(graph, settings.width_mult)
-    )
-    wide = deepcopy(trained.network) if trained else fresh(model, graph, widened, settings, seed)
-    given = (wide, graph, widened, example_inputs, batches, loss, settings, seed)
-    scores, weights = _scored(Problem(*given, trained=trained is not None), course)
-    del wide, given  # trials need the memory
+    problem = _posed(model, graph, example_inputs, batches, loss, settings, seed, trained)
+    widened = dict(problem.widths)
+    scores, weights = _scored(problem, warmup_run)
+    del problem  # trials need the memory
     least = floors(graph, widened, settings.floor, settings.linear_floor)
     limits = Limits.of(graph, widened, settings.budget, example_inputs.device)
-    settings = settings.model_copy(update={"keep": keep_rule(settings, trained)})
-    kept = _kept(scores, least, limits, settings)
-    trials: list[Trial] = []
-    if settings.trials and bench:
-        space = Space(limits, least, widened, settings.multiple)
-        widths, trials = try_widths(model, space, kept.widths, bench, settings.trials, seed)
-        kept = Kept(widths, None)
-    architecture = Architecture.of(
-        graph,
-        tuple(example_inputs.shape[1:]),
-        source,
-        kept.widths,
-        _found(settings, limits, kept, len(batches), seed),
-    )
+    settings = settings.model_copy(update={"keep": keep_choice(settings, trained)})
+    space = Space(limits, least, widened, settings.multiple)
+    kept, trials = _kept(model, scores, space, settings, trial_setup, seed)
+    found = _found(settings, limits, kept, len(batches), seed)
+    size = tuple(example_inputs.shape[1:])
+    architecture = Architecture.of(graph, size, source, kept.widths, found)
     units = best_units(scores, kept.widths)
     network = weights and resize(weights, graph.at(widened), units, init="slice", inexact="allow")
     return Search(
@@ -173,11 +153,31 @@ def search(
     )
 
 
-def _scored(problem: Problem, course: Course | None) -> tuple[Scores, nn.Module | None]:
+def _posed(
+    model: nn.Module,
+    graph: ChannelGraph,
+    example_inputs: Tensor,
+    batches: Sequence[Any],
+    loss: Loss,
+    settings: ShrinkSettings,
+    seed: int,
+    trained: Trained | None,
+) -> Problem:
+    """Return the widened network, fresh or trained, with what its units are scored by."""
+    if trained:
+        widened, wide = graph.complete(trained.widths), deepcopy(trained.network)
+    else:
+        widened = widened_widths(graph, settings.width_mult)
+        wide = fresh(model, graph, widened, settings, seed)
+    given = (wide, graph, widened, example_inputs, batches, loss, settings, seed)
+    return Problem(*given, trained=trained is not None)
+
+
+def _scored(problem: Problem, run: WarmupRun | None) -> tuple[Scores, nn.Module | None]:
     """Return the scores of all units, and the widened network whose weights are to be inherited."""
     settings, whole = problem.settings, None
     if settings.warmup:
-        problem, whole = warmed(problem, settings.warmup, course)
+        problem, whole = warmed(problem, settings.warmup, run)
     weights = deepcopy(problem.wide) if settings.inherit and whole is None else None
     scores = _comparable(CRITERIA[settings.criterion].score(problem), settings)
     if settings.inherit and whole:
@@ -186,14 +186,22 @@ def _scored(problem: Problem, course: Course | None) -> tuple[Scores, nn.Module 
 
 
 def _kept(
-    scores: Scores, least: Mapping[str, int], limits: Limits, settings: ShrinkSettings
-) -> Kept:
-    """Return the widths that the recipe's keep rule makes of scores."""
+    model: nn.Module,
+    scores: Scores,
+    space: Space,
+    settings: ShrinkSettings,
+    setup: TrialSetup | None,
+    seed: int,
+) -> tuple[Kept, list[Trial]]:
+    """Return the widths that the keep rule makes of scores, or those that trials then choose."""
     assert settings.keep
-    own = ("prior", "bend") if settings.keep == "proportional" else ()
-    options = {name: getattr(settings, name) for name in own}
-    rule = KEEP_RULES[settings.keep]
-    return rule(limits.graph, scores, least, limits, settings.multiple, **options)
+    rule, options = chosen(settings.keep)
+    given = (space.limits.graph, scores, space.least, space.limits, space.multiple)
+    kept = rule.keep(*given, **options)
+    if not (settings.trials and setup):
+        return kept, []
+    widths, trials = try_widths(model, space, kept.widths, setup, settings.trials, seed)
+    return Kept(widths, None), trials
 
 
 def _comparable(scores: Scores, settings: ShrinkSettings) -> Scores:

@@ -1,58 +1,22 @@
-"""What a recipe says of the search: widening, criterion, floors and budget."""
+"""What a recipe says of the search (widening, criterion, floors, budget) and of distillation."""
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
-from pydantic import Field, PositiveFloat, field_validator, model_validator
+from pydantic import (
+    BeforeValidator,
+    Field,
+    PositiveFloat,
+    field_validator,
+    model_validator,
+)
 
 from lwdna.engine.settings import Precision, no_is_not_false
-from lwdna.settings import Settings
-
-CriterionName = Literal[
-    "latent-gradient",
-    "latent-magnitude",
-    "taylor",
-    "snip",
-    "fisher",
-    "synflow",
-    "synflow-expectation",
-    "weight-norm",
-    "batchnorm-scale",
-    "autoslim",
-    "morphnet",
-    "uniform",
-    "random",
-]
-"""How units are scored: the keys of :data:`lwdna.methods.criteria.CRITERIA`."""
-
-KeepName = Literal["threshold", "knapsack", "knapsack-full", "proportional"]
-"""How scores become widths: the keys of :data:`lwdna.methods.search.KEEP_RULES`."""
-
-
-class Budget(Settings):
-    """How much the network found may cost, as fractions of the baseline or the widened network."""
-
-    macs: float | None = Field(default=None, gt=0)
-    params: float | None = Field(default=None, gt=0)
-    memory: float | None = Field(default=None, gt=0)
-    """Peak activation memory of one input's forward pass."""
-    latency: float | None = Field(default=None, gt=0)
-    """Time of one input's forward pass on this machine: its operators' times, added."""
-    of: Literal["baseline", "widened"] = "baseline"
-
-    def fractions(self) -> dict[str, float]:
-        """Return the fraction allowed of every resource that is limited, by its name."""
-        named: dict[str, float] = self.model_dump(exclude={"of"}, exclude_none=True)
-        return named
-
-    @model_validator(mode="after")
-    def _limits_something(self) -> Budget:
-        if not self.fractions():
-            raise ValueError(
-                "a budget needs macs, params, memory or latency (or several), for example macs=0.92"
-            )
-        return self
+from lwdna.methods.budget import Budget
+from lwdna.methods.criteria.table import CRITERIA
+from lwdna.methods.keep.table import Choice, in_full, keys
+from lwdna.settings import Keys, Settings
 
 
 class WarmupSettings(Settings):
@@ -103,9 +67,10 @@ class ShrinkSettings(Settings):
     their names (of several that match the last counts; groups that none matches stay). 1 is none.
     """
     budget: Budget = Budget(macs=0.92, params=1.0)
-    criterion: CriterionName = "snip"
-    """How units are scored. The paper's is ``latent-gradient``, with ``keep: threshold`` and floors
-    of 0.4 and 0.45; ``docs/evidence.md`` has the trials behind the defaults."""
+    criterion: str = "snip"
+    """How units are scored, see ``lwdna list criteria``. The paper's is ``latent-gradient``, with
+    ``keep: threshold`` and floors of 0.4 and 0.45; ``docs/evidence.md`` has the trials behind the
+    defaults."""
     resource_penalty: float = Field(default=1.0, ge=0)
     """Weight of MorphNet's penalty in the warm-up's loss; at scales of 1 the penalty is about 2."""
     reverse: bool = False
@@ -113,17 +78,12 @@ class ShrinkSettings(Settings):
     normalize: Literal["none", "group-mean", "group-l2"] = "none"
     """Whether scores are compared as they are (the paper) or relative to their group's mean or
     l2 norm."""
-    keep: KeepName | None = None
-    """Whether the best scores stay (the paper), the best scores for what the units cost, these
-    tilted so that neither MACs nor parameters are left over, or units in proportion to what their
-    group is worth. None is ``proportional`` for fresh weights, ``knapsack`` for trained ones and
-    ``threshold`` for criteria whose scores are only places in an order."""
-    prior: float = Field(default=0.5, ge=0, le=1)
-    """How far ``keep: proportional`` trusts the baseline's own widths: 0 reads the scores alone, 1
-    the baseline alone."""
-    bend: float = Field(default=1.0, ge=0, le=4)
-    """How soon further units of a group stop helping, for ``keep: proportional``: n of them are
-    worth log n at 0, -1 / n at 1. The larger, the less widths depart from the baseline's."""
+    keep: Annotated[Annotated[Choice, BeforeValidator(in_full)] | None, Keys(keys)] = None
+    """How scores decide which units stay, see ``lwdna list keep-rules``: the name of a keep rule,
+    or a mapping with its options, ``{rule: proportional, curvature: 0}``, in which the only rule
+    that has these options need not be named. None is ``proportional`` for fresh weights,
+    ``knapsack`` for trained ones and ``threshold`` for criteria whose scores are only places in an
+    order."""
     floor: float = Field(default=0.25, ge=0, le=1)
     """Fraction of the widened units of a group that always stays."""
     linear_floor: float = Field(default=0.25, ge=0, le=1)
@@ -143,3 +103,31 @@ class ShrinkSettings(Settings):
     ``--weights`` gave them, instead of fresh ones."""
     hypernetwork: bool = False
     """Go through the hypernetwork although the closed form gives the same gradients faster."""
+
+    @field_validator("criterion")
+    @classmethod
+    def _known_criterion(cls, name: str) -> str:
+        return CRITERIA.check(name)
+
+
+class DistillSettings(Settings):
+    """What the network found learns from a teacher, beside the labels."""
+
+    teacher: str = "baseline"
+    """A run's folder, a ``.safetensors`` file, the name of a network that comes with weights
+    (``timm:resnet50``), or ``baseline``: the one trained in the same job."""
+    weight: float = Field(default=0.4, ge=0, le=1)
+    """Share of the logits' loss; the task's loss has the rest."""
+    temperature: float = Field(default=4.0, gt=0)
+    similarity: float = Field(default=0.0, ge=0)
+    """Weight of the similarity-preserving loss, added to the others."""
+    features: str | None = None
+    """The module whose input is compared; by default the network's last layer."""
+    teacher_features: str | None = None
+    """The same in the teacher; by default its last layer."""
+
+    @model_validator(mode="after")
+    def _teaches_something(self) -> DistillSettings:
+        if not self.weight and not self.similarity:
+            raise ValueError("distillation needs a weight or a similarity above 0")
+        return self

@@ -27,7 +27,7 @@ from lwdna.engine import Task, TrainSettings, train
 from lwdna.engine.device import make_accelerator
 from lwdna.errors import CheckpointError, RecipeError, TrainingError
 from lwdna.files import write_text
-from lwdna.methods.budget import IntArray
+from lwdna.methods.limits import IntArray
 from lwdna.methods.proposals import EXPLORED, Space, choose, explore, narrowed, propose
 from lwdna.methods.settings import TrialSettings
 
@@ -37,7 +37,7 @@ JUDGED = 0.25
 
 
 @dataclass(frozen=True)
-class Bench:
+class TrialSetup:
     """How networks are tried, and where the trials are kept."""
 
     task: Task
@@ -62,19 +62,19 @@ def try_widths(
     model: nn.Module,
     space: Space,
     first: Mapping[str, int],
-    bench: Bench,
+    setup: TrialSetup,
     settings: TrialSettings,
     seed: int,
 ) -> tuple[dict[str, int], list[Trial]]:
     """Try networks and choose the widths whose loss is expected to be lowest.
 
-    Trials that ``bench.folder`` holds are not repeated; one that was stopped starts anew.
+    Trials that ``setup.folder`` holds are not repeated; one that was stopped starts anew.
 
     Args:
         model: the baseline; it is not changed.
         space: what widths are allowed.
         first: widths to try beside the baseline's.
-        bench: data, protocol, folder.
+        setup: data, protocol, folder.
         settings: how many trainings, and how long.
         seed: initial weights, orders of the data and proposals follow from it.
 
@@ -87,25 +87,25 @@ def try_widths(
         TrainingInterrupted: a signal asked to stop; finished trials are kept.
         CheckpointError: the record of the trials is damaged.
     """
-    protocol = shortened(bench.protocol, settings.epochs)
+    protocol = shortened(setup.protocol, settings.epochs)
     names = [group.name for group in space.limits.graph.groups]
     beginning = [narrowed(space), np.array([first[name] for name in names])]
-    trials = _read(bench.folder / LOG, names)
+    trials = _read(setup.folder / LOG, names)
     while len(trials) < settings.count:
         widths = dict(zip(names, _next(space, beginning, trials, seed), strict=True))
         own_seed = int(np.random.SeedSequence([seed, len(trials)]).generate_state(1)[0])
         network = resize(model, space.limits.graph, widths, seed=own_seed)
         start = time.perf_counter()
         try:
-            loss = _loss_after(network, bench, protocol, own_seed)
+            loss = _loss_after(network, setup, protocol, own_seed)
         except TrainingError:
             if not trials:  # the protocol is at fault, not the widths
                 raise
             loss = None
         trials.append(Trial(widths, loss, round(time.perf_counter() - start, 3)))
-        _write(bench.folder / LOG, trials)
+        _write(setup.folder / LOG, trials)
         said = "failed" if loss is None else f"loss {loss:.4f}"
-        bench.say(f"trial {len(trials)} of {settings.count}: {said}")
+        setup.say(f"trial {len(trials)} of {settings.count}: {said}")
     chosen = _shared(choose(space, *_tried(trials), seed))
     return dict(zip(names, chosen, strict=True)), trials
 
@@ -151,12 +151,12 @@ def _tried(trials: Sequence[Trial]) -> tuple[list[IntArray], list[float]]:
     return [np.array(list(trial.widths.values())) for trial in trials], losses
 
 
-def _loss_after(network: nn.Module, bench: Bench, protocol: TrainSettings, seed: int) -> float:
+def _loss_after(network: nn.Module, setup: TrialSetup, protocol: TrainSettings, seed: int) -> float:
     """Train a network and return its mean loss over the last steps."""
-    folder = bench.folder / "training"
+    folder = setup.folder / "training"
     _remove(folder)  # of a trial that was stopped
     found = train(
-        network, bench.task, protocol, folder, seed=seed, progress=bench.progress, evaluate=False
+        network, setup.task, protocol, folder, seed=seed, progress=setup.progress, evaluate=False
     )
     _remove(folder)
     return fmean(found.losses[-math.ceil(JUDGED * len(found.losses)) :])

@@ -31,7 +31,7 @@ from lwdna.methods.settings import WarmupSettings
 
 
 @dataclass(frozen=True)
-class Course:
+class WarmupRun:
     """Where a warm-up takes its data from and keeps its checkpoints."""
 
     task: Task
@@ -43,7 +43,7 @@ class Course:
 
 def warm_up(
     network: nn.Module,
-    course: Course,
+    run: WarmupRun,
     settings: WarmupSettings,
     *,
     seed: int,
@@ -54,7 +54,7 @@ def warm_up(
 
     Args:
         network: a hypernetwork or a widened network.
-        course: data and checkpoints.
+        run: data and checkpoints.
         settings: length and protocol.
         seed: decides order and augmentation.
         loss: what to minimise; default: the task's loss.
@@ -65,7 +65,7 @@ def warm_up(
         TrainingError: loss or weights are not finite.
         CheckpointError: the checkpoint is damaged or belongs to another warm-up.
     """
-    task = course.task if loss is None else with_loss(course.task, loss)
+    task = run.task if loss is None else with_loss(run.task, loss)
     each = steps_per_epoch(task.train_size, settings.batch_size)
     steps = settings.iterations or max(1, round((settings.epochs or 0) * each))
     protocol = settings.model_dump(exclude={"iterations", "epochs", "latent_l1"})
@@ -80,10 +80,10 @@ def warm_up(
         network,
         task,
         TrainSettings(epochs=math.ceil(steps / each), schedule="constant", **protocol),
-        course.folder,
+        run.folder,
         seed=seed,
-        resume=course.resume and last_checkpoint(course.folder).exists(),
-        progress=course.progress,
+        resume=run.resume and last_checkpoint(run.folder).exists(),
+        progress=run.progress,
         steps=steps,
         evaluate=False,
         after_step=shrink_latents if strength and latents else None,

@@ -1,7 +1,7 @@
 """Geometry of the drawing of a channel graph: a row per layer, a lane per group.
 
 Layers stand below one another in the order in which they run. A group's lane reaches from the
-first layer that touches it to the last, beside the lanes of other groups, so a residual trunk is
+first layer that touches it to the last, beside the lanes of other groups, so a residual stream is
 one line along the stage it runs through.
 """
 
@@ -193,7 +193,7 @@ def _columns(spans: dict[int, Span]) -> dict[int, int]:
     """Give every lane the first column that is free on its rows, the longest lanes first.
 
     A lane stands to the right of those that run past it on both sides: a block's inner lanes to
-    the right of the trunk.
+    the right of the residual stream.
     """
     taken: list[list[Span]] = []
     columns: dict[int, int] = {}

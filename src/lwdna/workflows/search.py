@@ -11,7 +11,7 @@ from lwdna.engine.device import make_accelerator
 from lwdna.engine.order import train_batches
 from lwdna.errors import CheckpointError, FileError
 from lwdna.files import write_json, write_text
-from lwdna.methods import Bench, Course, Search, Trained, search
+from lwdna.methods import Search, Trained, TrialSetup, WarmupRun, search
 from lwdna.recipe import Recipe
 from lwdna.workflows.files import (
     ARCHITECTURE,
@@ -93,8 +93,8 @@ def run_search(
         source=source,
         edits=recipe.edits,
         trained=trained,
-        course=Course(task, out / WARMUP, resume, progress),
-        bench=Bench(task, recipe.train, out / TRIALS, progress, say),
+        warmup_run=WarmupRun(task, out / WARMUP, resume, progress),
+        trial_setup=TrialSetup(task, recipe.train, out / TRIALS, progress, say),
     )
     tried = sum(trial.seconds for trial in found.trials)  # also before an interruption
     seconds = max(time.perf_counter() - start, tried)

@@ -15,10 +15,11 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from lwdna.methods.budget import Limits
 from lwdna.methods.criteria.gates import Site, gate, sites, transformed
 from lwdna.methods.criteria.problem import Loss, Problem, Scores
-from lwdna.methods.keep import floors
+from lwdna.methods.criteria.table import register_criterion
+from lwdna.methods.keep.units import floors
+from lwdna.methods.limits import Limits
 
 RANDOM_WIDTHS = 2
 """How many random networks the sandwich rule trains beside the widest and the narrowest."""
@@ -55,8 +56,11 @@ def sandwich(problem: Problem) -> Loss:
     return loss
 
 
+@register_criterion(
+    "autoslim", paper="Yu 2019, AutoSlim, arXiv 1903.11728", objective=sandwich, ranks=True
+)
 def autoslim(problem: Problem) -> Scores:
-    """Return each unit's place in the order in which greedy slimming removes units.
+    """Order of removal by greedy slimming, after a slimmable warm-up.
 
     Again and again the group is slimmed by one step whose step raises the loss over all batches
     the least, until the budget is met; the units left then rank by their place in their group. An

@@ -6,18 +6,24 @@ import torch
 from torch import Tensor
 
 from lwdna.methods.criteria.problem import Problem, Scores
+from lwdna.methods.criteria.table import register_criterion
 
 
+@register_criterion("uniform", paper="control", ranks=True)
 def uniform(problem: Problem) -> Scores:
-    """Score units by rank, so that one threshold keeps the same fraction of every group."""
+    """The same fraction of every group.
+
+    Units score by rank, so that one threshold keeps as much of one group as of another.
+    """
     return {name: _ranks(width) for name, width in problem.widths.items()}
 
 
+@register_criterion("random", paper="control", ranks=True)
 def random_widths(problem: Problem) -> Scores:
-    """Shift the ranks of every group by a draw of its own, so that the fractions kept are random.
+    """A random fraction of every group.
 
-    The shifts are uniform over the whole range of ranks: with floors of zero, a group may lose
-    nearly everything or nothing.
+    The ranks of every group are shifted by a draw of its own, uniform over the whole range of
+    ranks: with floors of zero, a group may lose nearly everything or nothing.
     """
     generator = torch.Generator().manual_seed(problem.seed)
     shifts = torch.rand(len(problem.widths), generator=generator, dtype=torch.float64)

@@ -12,14 +12,16 @@ from torch import Tensor
 
 from lwdna.methods.criteria.gates import GateGradients
 from lwdna.methods.criteria.problem import Problem, Scores
+from lwdna.methods.criteria.table import register_criterion
 
 
+@register_criterion("fisher", paper="Theis 2018, arXiv 1801.05787")
 def fisher(problem: Problem) -> Scores:
-    """Return 1 / (2N) times the sum of g_n^2 over all N examples, g_n = dL_n/dg.
+    """Squared gradients by each unit's gate, example by example.
 
-    L_n is the loss of one example. Where examples meet in a batch's statistics (batch
-    normalisation) g_n is the derivative of the mean loss times N with respect to the gate on the
-    example's own activations.
+    That is 1 / (2N) times the sum of g_n^2 over all N examples, g_n = dL_n/dg. L_n is the loss of
+    one example. Where examples meet in a batch's statistics (batch normalisation) g_n is the
+    derivative of the mean loss times N with respect to the gate on the example's own activations.
 
     Raises:
         TrainingError: the loss is not finite.

@@ -15,15 +15,27 @@ from lwdna.channels import ChannelGraph
 from lwdna.hypernet import Hypernetwork, Latents, draw_factors, generated_weights
 from lwdna.methods.criteria.connections import sums_over_both_sides, weight_times_gradient
 from lwdna.methods.criteria.problem import Problem, Scores
+from lwdna.methods.criteria.table import register_criterion
 
 
+@register_criterion(
+    "latent-gradient",
+    paper="Li 2021, LW-DNA, arXiv 2006.16242",
+    reads_latents=True,
+    draws_weights=True,
+)
 def latent_gradient(problem: Problem) -> Scores:
-    """Return |dL/dz| by group: see :func:`latent_gradients`."""
+    """Size of the loss' gradient by each unit's latent.
+
+    Raises:
+        TrainingError: the loss is not finite.
+    """
     return {name: gradient.abs() for name, gradient in latent_gradients(problem).items()}
 
 
+@register_criterion("latent-magnitude", paper="Li 2020, DHP, arXiv 2003.13683", reads_latents=True)
 def latent_magnitude(problem: Problem) -> Scores:
-    """Return |z|, the size of each unit's latent.
+    """Size of each unit's latent, after a proximal warm-up.
 
     Li et al., "DHP: Differentiable Meta Pruning via HyperNetworks", ECCV 2020 (arXiv 2003.13683),
     section 3.3: proximal steps on the latents drive those that the loss does not need to zero.

@@ -11,9 +11,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from lwdna.methods.budget import Limits
-from lwdna.methods.criteria.problem import Loss, Problem
-from lwdna.methods.criteria.scales import unit_scales
+from lwdna.methods.criteria.problem import Loss, Problem, Scores
+from lwdna.methods.criteria.scales import batchnorm_scale, unit_scales
+from lwdna.methods.criteria.table import register_criterion
+from lwdna.methods.limits import Limits
 
 ALIVE = 0.01
 """The scale above which a unit counts as alive."""
@@ -41,3 +42,11 @@ def penalised(problem: Problem) -> Loss:
         return value + strength * (sums * torch.as_tensor(costs).to(sums)).sum()
 
     return loss
+
+
+@register_criterion(
+    "morphnet", paper="Gordon 2018, MorphNet, arXiv 1711.06798", objective=penalised
+)
+def morphnet(problem: Problem) -> Scores:
+    """Size of each unit's scale, after a warm-up that penalises scales by cost."""
+    return batchnorm_scale(problem)

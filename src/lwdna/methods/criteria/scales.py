@@ -13,14 +13,17 @@ from lwdna.channels import ChannelGraph
 from lwdna.channels.graph.axes import AxisLayout
 from lwdna.hypernet import generated_weights, sum_by_unit
 from lwdna.methods.criteria.problem import Problem, Scores
+from lwdna.methods.criteria.table import register_criterion
 
 
+@register_criterion("weight-norm", paper="Li 2017, arXiv 1608.08710")
 def weight_norm(problem: Problem) -> Scores:
-    """Return the sum of |w| over the filters whose result a unit is.
+    """Sum of |w| over each unit's filters.
 
-    Li et al., "Pruning Filters for Efficient ConvNets", ICLR 2017 (arXiv 1608.08710), section 3.1.
-    They prune each layer by a rate of its own; one threshold for all layers compares filters of
-    different sizes, so ``normalize: group-mean`` comes closer to what they do.
+    Its filters are those whose result the unit is. Li et al., "Pruning Filters for Efficient
+    ConvNets", ICLR 2017 (arXiv 1608.08710), section 3.1. They prune each layer by a rate of its
+    own; one threshold for all layers compares filters of different sizes, so
+    ``normalize: group-mean`` comes closer to what they do.
     """
     graph = problem.graph
     totals = [
@@ -31,8 +34,9 @@ def weight_norm(problem: Problem) -> Scores:
     return {group.name: total for group, total in zip(graph.groups, totals, strict=True)}
 
 
+@register_criterion("batchnorm-scale", paper="Liu 2017, Network Slimming, arXiv 1708.06519")
 def batchnorm_scale(problem: Problem) -> Scores:
-    """Return |gamma|, the scale of the normalisation that a unit passes.
+    """Size of each unit's scale in batch normalisation, after a warm-up.
 
     Liu et al., "Learning Efficient Convolutional Networks through Network Slimming", ICCV 2017
     (arXiv 1708.06519), section 3. Says nothing before the network has been trained: all scales

@@ -15,13 +15,16 @@ from lwdna.methods.criteria.connections import (
     weight_times_gradient,
 )
 from lwdna.methods.criteria.problem import Problem, Scores
+from lwdna.methods.criteria.table import register_criterion
 
 
+@register_criterion("snip", paper="Lee 2019, SNIP, arXiv 1810.02340")
 def snip(problem: Problem) -> Scores:
-    """Return the sum of |w dL/dw| over all weights in which a unit takes part, on either side.
+    """Sum of |w dL/dw| over each unit's weights.
 
-    Divided by the sum over all weights of all units' layers, as the paper does. Unlike a gate's
-    derivative, contributions of opposite signs do not cancel.
+    Those are all weights in which the unit takes part, on either side. The sum is divided by the
+    sum over all weights of all units' layers, as the paper does. Unlike a gate's derivative,
+    contributions of opposite signs do not cancel.
 
     Raises:
         TrainingError: the loss is not finite.

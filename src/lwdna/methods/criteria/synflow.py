@@ -22,15 +22,18 @@ from lwdna.errors import TrainingError
 from lwdna.hypernet import generated_weights
 from lwdna.methods.criteria.gates import GateGradients, gate, sites, transformed
 from lwdna.methods.criteria.problem import Problem, Scores
-from lwdna.methods.keep import diminishing, floors
+from lwdna.methods.criteria.table import register_criterion
+from lwdna.methods.keep.units import diminishing, floors
 
 ROUNDS = 10
 """The paper takes 100; it also goes to a thousandth of the weights, here floors end the search."""
 
 
+@register_criterion("synflow", paper="Tanaka 2020, SynFlow, arXiv 2006.05467", ranks=True)
 def synflow(problem: Problem) -> Scores:
-    """Return when each unit is removed by iterative SynFlow: the later, the better.
+    """Order of removal by synaptic flow, without data.
 
+    The later a unit is removed, the better it is.
     As in the paper's algorithm 1 the number of units falls exponentially, here from all to those
     of the floors in :data:`ROUNDS` rounds, and the flow is computed anew after each. The score is
     the number of rounds a unit survived plus its flow in the next one as a part of the largest.
@@ -55,8 +58,9 @@ def synflow(problem: Problem) -> Scores:
     return scores
 
 
+@register_criterion("synflow-expectation", paper="Cai 2022, PreCrop, arXiv 2203.02549")
 def synflow_expectation(problem: Problem) -> Scores:
-    """Return what the k-th unit of a group adds to the logarithm of the expected flow.
+    """What a unit adds to the logarithm of the expected synaptic flow.
 
     Cai et al., "Structured Pruning is All You Need for Pruning CNNs at Initialization" (PreCrop,
     PreConfig; arXiv 2203.02549): the expectation of SynFlow's R over initialisation and random
@@ -77,8 +81,7 @@ def synflow_expectation(problem: Problem) -> Scores:
     found = flow.through(None)
     whole = flow.whole or 1.0
     return {
-        name: diminishing(float(values.sum()) / whole, len(values))
-        for name, values in found.items()
+        name: diminishing(float(values.sum()) / whole, values) for name, values in found.items()
     }
 
 

@@ -8,13 +8,16 @@ from __future__ import annotations
 
 from lwdna.methods.criteria.gates import GateGradients
 from lwdna.methods.criteria.problem import Problem, Scores
+from lwdna.methods.criteria.table import register_criterion
 
 
+@register_criterion("taylor", paper="Molchanov 2019, arXiv 1906.10771")
 def taylor(problem: Problem) -> Scores:
-    """Return (dL/dg)^2, the square of the first-order change of the loss without the unit.
+    """Square of the loss' gradient by each unit's gate.
 
-    The paper averages squares over mini-batches; here the gradient of the mean loss over all
-    examples is squared, so that the split into batches does not matter.
+    That is the square of the first-order change of the loss without the unit. The paper averages
+    squares over mini-batches; here the gradient of the mean loss over all examples is squared, so
+    that the split into batches does not matter.
 
     Raises:
         TrainingError: the loss is not finite.

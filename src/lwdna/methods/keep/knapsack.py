@@ -1,6 +1,6 @@
-"""Which units stay when each is worth its score and costs what it takes at the current widths.
+"""Which units stay when each brings its score and costs what it takes at the current widths.
 
-Filling a budget with the units of most worth per cost is the greedy solution of a knapsack
+Filling a budget with the units of most importance per cost is the greedy solution of a knapsack
 (Dantzig, "Discrete-Variable Extremum Problems", Operations Research 1957). Here costs depend on
 the other widths, so that units are removed step by step and costs taken anew; greedy slimming by
 cost is how AutoSlim (arXiv 1903.11728) and NetAdapt (arXiv 1804.03230) go through a network.
@@ -13,16 +13,20 @@ much of what is left over, until both limits are used up; docs/evidence.md tells
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 import numpy as np
-import numpy.typing as npt
-from torch import Tensor
 
-from lwdna.channels import ChannelGraph
-from lwdna.methods.budget import Limits
-from lwdna.methods.keep import FloatArray, IntArray, Kept, rounded
+from lwdna.errors import RecipeError
+from lwdna.methods.budget import Budget
+from lwdna.methods.keep.multiples import rounded
+from lwdna.methods.keep.table import Kept, register_keep_rule
 
-BoolArray = npt.NDArray[np.bool_]
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lwdna.channels import ChannelGraph
+    from lwdna.methods.limits import FloatArray, IntArray, Limits
 
 STEP = 1 / 32
 """Part of what is still over the budget that may go before costs are taken anew."""
@@ -34,21 +38,21 @@ STEEPEST, HALVINGS = 2.0, 8
 """Largest exponent of what is left over, and how often the interval of exponents is halved."""
 
 
+@register_keep_rule("knapsack")
 def keep_by_knapsack(
     graph: ChannelGraph,
     scores: Mapping[str, Tensor],
     least: Mapping[str, int],
     limits: Limits,
     multiple: int = 1,
-    *,
-    full: bool = False,
 ) -> Kept:
-    """Remove the units that bring the least for what they cost until the budget is met.
+    """The best scores for what the units cost stay.
 
-    A unit brings its score (relative to the lowest of all where that is negative) and costs what
-    the network saves without it at the current widths: of the resources that are still above
-    their limits, as fractions of these. When all limits are met, units that still fit come back,
-    those of most worth per cost first: then no unit more fits into the budget.
+    The units that bring the least for what they cost go until the budget is met. A unit brings its
+    score (relative to the lowest of all where that is negative) and costs what the network saves
+    without it at the current widths: of the resources that are still above their limits, as
+    fractions of these. When all limits are met, units that still fit come back, those of most
+    importance per cost first: then no unit more fits into the budget.
 
     Args:
         graph: channel graph of the baseline.
@@ -56,21 +60,63 @@ def keep_by_knapsack(
         least: floor by group.
         limits: what the network may cost.
         multiple: round widths to a multiple, as far as the widened width allows.
-        full: leave neither MACs nor parameters over. Where both are limited and one is left over,
-            a unit's worth is multiplied by its share of that resource, to the smallest power that
-            uses it up.
 
     Raises:
         BudgetError: the floors alone cost more than the budget, or the widened network less.
     """
+    sack = _packed(graph, scores, least, limits)
+    return _kept(sack.solve(), graph, scores, least, limits, multiple)
+
+
+def _both_limited(budget: Budget) -> None:
+    limited = [name for name in CAPACITY if name in budget.fractions()]
+    if limited != list(CAPACITY):
+        raise RecipeError(
+            "keep: knapsack-full uses up MACs and parameters, but the budget limits "
+            f"{f'only {limited[0]}' if limited else 'neither'}; set both, shrink.budget.macs and "
+            "shrink.budget.params, or shrink.keep=knapsack"
+        )
+
+
+@register_keep_rule("knapsack-full", requires=_both_limited)
+def keep_by_full_knapsack(
+    graph: ChannelGraph,
+    scores: Mapping[str, Tensor],
+    least: Mapping[str, int],
+    limits: Limits,
+    multiple: int = 1,
+) -> Kept:
+    """As knapsack, tilted so that neither MACs nor parameters are left over.
+
+    Where both are limited and one is left over, a unit's importance is multiplied by its share of
+    that resource, to the smallest power that uses it up. Arguments and errors are those of
+    :func:`keep_by_knapsack`.
+    """
+    found = _use_up(_packed(graph, scores, least, limits))
+    return _kept(found, graph, scores, least, limits, multiple)
+
+
+def _packed(
+    graph: ChannelGraph, scores: Mapping[str, Tensor], least: Mapping[str, int], limits: Limits
+) -> _Knapsack:
     names = [group.name for group in graph.groups]
     limits.check_reachable({name: len(scores[name]) for name in names}, least)
-    sack = _Knapsack(
+    return _Knapsack(
         limits,
         [np.sort(scores[name].double().numpy())[::-1] for name in names],
         np.array([least[name] for name in names], dtype=np.int64),
     )
-    found = _use_up(sack) if full else sack.solve()
+
+
+def _kept(
+    found: IntArray,
+    graph: ChannelGraph,
+    scores: Mapping[str, Tensor],
+    least: Mapping[str, int],
+    limits: Limits,
+    multiple: int,
+) -> Kept:
+    names = [group.name for group in graph.groups]
     widths = dict(zip(names, (int(width) for width in found), strict=True))
     if multiple > 1:
         widths = rounded(widths, scores, least, limits, multiple)
@@ -103,7 +149,7 @@ class _Knapsack:
 
     def __init__(self, limits: Limits, scores: list[FloatArray], least: IntArray) -> None:
         lowest = min(0.0, *(float(group[-1]) for group in scores))
-        self._worth = [group - lowest for group in scores]
+        self._importance = [group - lowest for group in scores]
         self._limits = limits
         self._least = least
         self._most = np.array([len(group) for group in scores], dtype=np.int64)
@@ -112,7 +158,7 @@ class _Knapsack:
         self._power = 0.0
 
     def solve(self, slack: str | None = None, power: float = 0.0) -> IntArray:
-        """Return widths within the limits; a unit's share of ``slack`` to ``power`` adds worth."""
+        """Return widths within the limits; a unit's share of ``slack`` to ``power`` counts."""
         self.widths = self._most.copy()
         self._slack, self._power = slack, power
         self.empty()
@@ -154,18 +200,18 @@ class _Knapsack:
                 return
             added = self._limits.differences(self.widths, 1)
             cost = sum(added[name] / limit for name, limit in self._limits.allowed.items())
-            worth = np.array(
+            following = np.array(
                 [
                     group[min(width, len(group) - 1)]
-                    for group, width in zip(self._worth, self.widths, strict=True)
+                    for group, width in zip(self._importance, self.widths, strict=True)
                 ]
             )
-            worth *= self._favour(added)
-            ratios = np.where(fitting, _ratio(worth, np.asarray(cost)), -np.inf)
+            following *= self._favour(added)
+            ratios = np.where(fitting, _ratio(following, np.asarray(cost)), -np.inf)
             self.widths[int(ratios.argmax())] += 1
 
     def _favour(self, amounts: Mapping[str, FloatArray]) -> FloatArray:
-        """Return by what a unit of each group is worth more, (groups,)."""
+        """Return by what factor units of each group are more important, (groups,)."""
         if self._slack is None:
             return np.ones(len(self.widths))
         favour: FloatArray = (
@@ -180,16 +226,16 @@ class _Knapsack:
         return {name: amount for name, amount in over.items() if amount > 0}
 
     def _candidates(self, cost: FloatArray, favour: FloatArray) -> tuple[IntArray, FloatArray]:
-        """Return the units that may go: the group of each, and its worth per cost."""
+        """Return the units that may go: the group of each, and its importance per cost."""
         parts = [
-            worth[low:width]
-            for worth, low, width in zip(self._worth, self._least, self.widths, strict=True)
+            units[low:width]
+            for units, low, width in zip(self._importance, self._least, self.widths, strict=True)
         ]
         owners = np.repeat(np.arange(len(parts)), [len(part) for part in parts])
         return owners, _ratio(np.concatenate(parts) * favour[owners], cost[owners])
 
 
-def _ratio(worth: FloatArray, cost: FloatArray) -> FloatArray:
-    """Return worth per cost; what costs nothing is worth any amount."""
-    result: FloatArray = np.where(cost > 0, worth / np.where(cost > 0, cost, 1), np.inf)
+def _ratio(importance: FloatArray, cost: FloatArray) -> FloatArray:
+    """Return importance per cost; what costs nothing is preferred to all that costs something."""
+    result: FloatArray = np.where(cost > 0, importance / np.where(cost > 0, cost, 1), np.inf)
     return result

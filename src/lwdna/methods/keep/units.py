@@ -1,0 +1,43 @@
+"""What keep rules share: what always stays, which units are best, how further ones add less."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Mapping
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from torch import Tensor
+
+    from lwdna.channels import ChannelGraph
+
+
+def floors(
+    graph: ChannelGraph, widened: Mapping[str, int], floor: float, linear_floor: float
+) -> dict[str, int]:
+    """Return the least width of every group: a fraction of the widened units, at least one."""
+    return {
+        group.name: max(
+            1, math.ceil((linear_floor if group.feeds_output else floor) * widened[group.name])
+        )
+        for group in graph.groups
+    }
+
+
+def best_units(scores: Mapping[str, Tensor], widths: Mapping[str, int]) -> dict[str, Tensor]:
+    """Return the indices, ascending, of each group's best units; of equal ones, the first."""
+    return {
+        name: scores[name].argsort(descending=True, stable=True)[:width].sort().values
+        for name, width in widths.items()
+    }
+
+
+def diminishing(importance: float, units: Tensor, curvature: float = 0.0) -> Tensor:
+    """Return scores for units, (n,) as ``units``, of which every further one adds less.
+
+    A group of n of them has an importance of ``importance`` log n or, with a ``curvature``,
+    -``importance`` n ** -curvature / curvature. The k-th unit adds its slope half a unit before,
+    ``importance`` / (k - 1/2) ** (1 + curvature).
+    """
+    places = units.new_ones(len(units)).double().cumsum(0)
+    return importance / (places - 0.5) ** (1 + curvature)
