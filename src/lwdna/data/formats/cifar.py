@@ -20,6 +20,8 @@ CIFAR100 = Defaults(32, 1.0, "pad", 0.5, (0.5071, 0.4865, 0.4409), (0.2673, 0.25
 
 
 class _Cifar(DataFormat):
+    """Either set, by its files and the class of torchvision that reads them."""
+
     name: ClassVar[str]
     loader: ClassVar[str]
     """Name of torchvision's class."""
