@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lwdna.errors import LwdnaError
     from lwdna.methods import Budget, ShrinkSettings, shrink
     from lwdna.models import create_model, list_models, register_model
+    from lwdna.version import __version__ as __version__
 
 __all__ = [
     "Architecture",
@@ -45,5 +46,6 @@ export_lazily(
         "lwdna.errors": ("LwdnaError",),
         "lwdna.methods": ("Budget", "ShrinkSettings", "shrink"),
         "lwdna.models": ("create_model", "list_models", "register_model"),
+        "lwdna.version": ("__version__",),
     },
 )
