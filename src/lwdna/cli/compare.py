@@ -9,6 +9,9 @@ import typer
 
 from lwdna.cli.arguments import Data, Model, RecipeArgs, Resume, Trust
 from lwdna.cli.output import say
+from lwdna.errors import TrainingError
+from lwdna.run_folder import RESULTS
+from lwdna.run_options import RunOptions
 
 
 def compare(
@@ -48,9 +51,7 @@ def compare(
       lwdna compare --resume --out runs/study --shard 2/4
     """
     from lwdna.arms import choose_arms, comparison_of, parse_arm
-    from lwdna.cli import options, show
-    from lwdna.errors import TrainingError
-    from lwdna.workflows import run_comparison
+    from lwdna.cli import options
 
     name, recipe = options.read_recipe(arguments, model, data, options.saved_recipe(out, resume))
     described = dict(parse_arm(text) for text in arm or ())
@@ -60,18 +61,16 @@ def compare(
     settings = comparison_of(chosen, seeds or recipe.compare.seeds)
     recipe = recipe.model_copy(update={"compare": settings})
     folder = options.run_folder(out, f"{name}-compare")
+    part = options.read_shard(shard)
+    run_options = RunOptions(progress=True, trust_code=trust_code, say=say)
+    from lwdna.cli import show
+    from lwdna.workflows import run_comparison
+
     with options.resumable("compare", folder):
         try:
-            report = run_comparison(
-                recipe,
-                folder,
-                shard=options.read_shard(shard),
-                progress=True,
-                trust_code=trust_code,
-                say=say,
-            )
+            report = run_comparison(recipe, folder, shard=part, options=run_options)
         except TrainingError:
-            if (folder / "results.json").is_file():  # of the cells that did not fail
+            if (folder / RESULTS).is_file():  # of the cells that did not fail
                 show.study(folder)
             raise
     show.study(folder)
