@@ -45,6 +45,12 @@ VERBS: dict[str, Callable[..., None]] = {
 class _Commands(TyperGroup):
     """Errors that a user can mend are one line, without a traceback."""
 
+    def get_help_option(self, ctx: Any) -> Any:
+        option = super().get_help_option(ctx)
+        if option is not None:
+            option.default = False  # to read a flag without a value, Typer imports pydantic
+        return option
+
     def invoke(self, ctx: Any) -> Any:
         try:
             return super().invoke(ctx)

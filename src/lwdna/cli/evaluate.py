@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -48,6 +47,8 @@ def evaluate(
     with working("evaluating"):
         metrics = evaluate_run(file, recipe, out, options=RunOptions(trust_code=trust_code))
     if json_:
+        import json
+
         say(json.dumps(metrics))
     else:
         show.results(metrics)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
@@ -77,6 +76,8 @@ def inspect(
         with working("measuring operators (once on this machine)"):
             milliseconds = added_latency(graph)
     if json_:
+        import json
+
         cost, groups = vars(graph.cost()), show.group_lines(graph)
         if milliseconds is not None:
             cost = {**cost, "latency": milliseconds}

@@ -7,6 +7,7 @@ import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
@@ -14,8 +15,10 @@ from lwdna.channels.graph.edits import Edits
 from lwdna.engine import TrainingInterrupted
 from lwdna.errors import RecipeError
 from lwdna.models import resolve_name
-from lwdna.recipe import Recipe, load_recipe
 from lwdna.run_folder import RECIPE
+
+if TYPE_CHECKING:
+    from lwdna.recipe import Recipe
 
 
 def read_recipe(
@@ -36,6 +39,8 @@ def read_recipe(
         RecipeError: there is no such recipe, or it is faulty.
         ModelError: there is no such network.
     """
+    from lwdna.recipe import load_recipe
+
     recipes = [argument for argument in arguments or () if "=" not in argument]
     overrides = [argument for argument in arguments or () if "=" in argument]
     if len(recipes) > 1:
