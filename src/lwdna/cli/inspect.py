@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lwdna.cli.arguments import Cut, Json, Pin, Tie, Trust
 from lwdna.cli.output import say, working
 from lwdna.run_options import RunOptions
+
+if TYPE_CHECKING:
+    from lwdna.channels import ChannelGraph
 
 
 def inspect(
@@ -56,38 +59,56 @@ def inspect(
 
     edits = options.read_edits(pin, tie, cut)
     options.check_network(model)
-    from lwdna.cli import show
-    from lwdna.workflows import added_latency, trace_network
+    from lwdna.workflows import trace_network
 
+    trust = RunOptions(trust_code=trust_code)
     with working("tracing"):
         graph, shape = trace_network(
-            model,
-            size=size,
-            channels=channels,
-            edits=edits,
-            options=RunOptions(trust_code=trust_code),
+            model, size=size, channels=channels, edits=edits, options=trust
         )
     if html:
-        from lwdna.reports import write_graph_page
-
-        write_graph_page(graph, f"{model} ({' × '.join(map(str, shape))})", html)
-    milliseconds = None
-    if latency:
-        with working("measuring operators (once on this machine)"):
-            milliseconds = added_latency(graph)
+        _draw(graph, f"{model} ({' × '.join(map(str, shape))})", html)
+    milliseconds = _measure(graph) if latency else None
     if json_:
-        import json
-
-        cost, groups = vars(graph.cost()), show.group_lines(graph)
-        if milliseconds is not None:
-            cost = {**cost, "latency": milliseconds}
-        say(json.dumps({"input_size": shape, "cost": cost, "groups": groups}))
+        _print_json(graph, shape, milliseconds)
         return
+    _print_tables(graph, shape, milliseconds, details)
+    if html:
+        say(f"drawing: {html}")
+
+
+def _draw(graph: ChannelGraph, title: str, file: Path) -> None:
+    from lwdna.reports import write_graph_page
+
+    write_graph_page(graph, title, file)
+
+
+def _measure(graph: ChannelGraph) -> float:
+    from lwdna.workflows import added_latency
+
+    with working("measuring operators (once on this machine)"):
+        return added_latency(graph)
+
+
+def _print_json(graph: ChannelGraph, shape: tuple[int, ...], milliseconds: float | None) -> None:
+    import json
+
+    from lwdna.cli import show
+
+    cost, groups = vars(graph.cost()), show.group_lines(graph)
+    if milliseconds is not None:
+        cost = {**cost, "latency": milliseconds}
+    say(json.dumps({"input_size": shape, "cost": cost, "groups": groups}))
+
+
+def _print_tables(
+    graph: ChannelGraph, shape: tuple[int, ...], milliseconds: float | None, details: bool
+) -> None:
+    from lwdna.cli import show
+
     if details:
         say(graph.report())
         show.layers(graph)
     show.groups(graph, shape)
     if milliseconds is not None:
         say(f"latency: {show.milliseconds(milliseconds)}, the times of its operators added")
-    if html:
-        say(f"drawing: {html}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
 from filelock import FileLock
@@ -29,8 +30,8 @@ def run_comparison(
 ) -> Path:
     """Train all arms with all seeds as ``recipe.compare`` says; write results and report.
 
-    Cells that are finished are not repeated, one that was stopped goes on where it was. Any
-    number of processes may work in one folder. Arms and seeds may be added later.
+    Finished cells are not repeated, one that was stopped goes on where it was. Any number of
+    processes may work in one folder. Arms and seeds may be added later.
 
     Args:
         recipe: the experiment.
@@ -67,10 +68,16 @@ def run_comparison(
 
     left = work_through(own, work)
     if left:
-        names = ", ".join(map(str, left))
+        held = ", ".join(map(str, left))
         options.say(
-            f"other processes are at work on {names}; `lwdna report {out}` merges them later"
+            f"other processes are at work on {held}; `lwdna report {out}` merges them later"
         )
+    _report(out, own, failed)
+    return out / REPORT
+
+
+def _report(out: Path, own: Sequence[Cell], failed: Sequence[str]) -> None:
+    """Write the report, if any cell is finished, and say which failed."""
     processes = make_accelerator("no")
     done = not failed or any(cell.finished for cell in own)
     if processes.is_main_process and done:
@@ -82,7 +89,6 @@ def run_comparison(
             f"{len(failed)} of {len(own)} cells failed: {'; '.join(failed)} "
             f"({rest}the same command tries again)"
         )
-    return out / REPORT
 
 
 def _join(recipe: Recipe, out: Path) -> None:

@@ -78,9 +78,8 @@ def run_training(
         ArchitectureError: the architecture is not of this recipe's network or data set.
     """
     run_dir = Path(run_dir)
-    own = run_dir / ARCHITECTURE
-    if resume and own.is_file():
-        architecture = _same(architecture, own)
+    if resume and (run_dir / ARCHITECTURE).is_file():
+        architecture = _same(architecture, run_dir / ARCHITECTURE)
     name = "baseline" if architecture is None else architecture.found.get("method", "baseline")
     options.say(f"training {'the baseline' if name == 'baseline' else 'the network found'}")
     _check_start(recipe, run_dir, resume)
@@ -91,29 +90,13 @@ def run_training(
     model = architecture.build(seed=recipe.seed, trust_code=options.trust_code)
     if not resume:
         _fill(model, recipe, architecture, weights, task, options.trust_code)
-    learnt = task
-    if recipe.distill and not (name == "baseline" and recipe.distill.teacher == "baseline"):
-        master = make_teacher(recipe.distill.teacher, task, teacher, options.trust_code)
-        learnt = distilled(task, model, master, recipe.distill)
+    learnt = _learnt(recipe, task, model, name, teacher, options.trust_code)
     _write_start(recipe, architecture, run_dir, resume)
+    bar = options.progress
     trained = train(
-        model,
-        learnt,
-        recipe.train,
-        run_dir,
-        seed=recipe.seed,
-        resume=resume,
-        progress=options.progress,
+        model, learnt, recipe.train, run_dir, seed=recipe.seed, resume=resume, progress=bar
     )
-    results: dict[str, Any] = {
-        "name": name,
-        "metric": task.metric,
-        "unit": task.unit,
-        **trained.metrics,
-        **architecture.cost.model_dump(),
-    }
-    if weights is not None:
-        results["initial_weights"] = str(weights)
+    results = {"name": name, **_figures(task, trained, architecture, weights)}
     if learnt is not task and recipe.distill:
         results["distill"] = recipe.distill.model_dump(mode="json")
     if PartialState().is_main_process:
@@ -143,6 +126,19 @@ def _fill(
         source = make_source(recipe, task)
         given = make_baseline(recipe, source, trust_code, trained=True)
         load_weights(model, given.state_dict(), source.name)
+
+
+def _learnt(
+    recipe: Recipe, task: Task, model: nn.Module, name: str, teacher: Path | None, trust_code: bool
+) -> Task:
+    """Return what is trained on: the task, or a teacher's answers to it where the recipe says so.
+
+    A baseline that is to be the teacher learns from the data alone.
+    """
+    if not recipe.distill or name == recipe.distill.teacher == "baseline":
+        return task
+    master = make_teacher(recipe.distill.teacher, task, teacher, trust_code)
+    return distilled(task, model, master, recipe.distill)
 
 
 def _same(architecture: Architecture | None, own: Path) -> Architecture:
@@ -179,6 +175,20 @@ def _write_start(recipe: Recipe, architecture: Architecture, run_dir: Path, resu
     if processes.is_main_process and not resume:
         write_text(run_dir / RECIPE, recipe.to_yaml())
         architecture.save(run_dir / ARCHITECTURE)
+
+
+def _figures(
+    task: Task, trained: TrainResult, architecture: Architecture, weights: Path | None
+) -> dict[str, Any]:
+    """Return what all processes know of a network that has been trained."""
+    given = {} if weights is None else {"initial_weights": str(weights)}
+    return {
+        "metric": task.metric,
+        "unit": task.unit,
+        **trained.metrics,
+        **architecture.cost.model_dump(),
+        **given,
+    }
 
 
 def _write_end(
