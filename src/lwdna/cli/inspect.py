@@ -14,15 +14,18 @@ from lwdna.run_options import RunOptions
 if TYPE_CHECKING:
     from lwdna.channels import ChannelGraph
 
+Size = Annotated[
+    int | None, typer.Option(min=1, help="Side of the image in pixels.", show_default="224")
+]
+Channels = Annotated[
+    int | None, typer.Option(min=1, help="Channels of the image.", show_default="3")
+]
+
 
 def inspect(
     model: Annotated[str, typer.Argument(help="A network's name or an architecture file.")],
-    size: Annotated[
-        int | None, typer.Option(min=1, help="Side of the image in pixels.", show_default="224")
-    ] = None,
-    channels: Annotated[
-        int | None, typer.Option(min=1, help="Channels of the image.", show_default="3")
-    ] = None,
+    size: Size = None,
+    channels: Channels = None,
     details: Annotated[
         bool, typer.Option("--details", help="Also members of groups, pins, cost per layer.")
     ] = False,
