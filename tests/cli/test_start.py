@@ -74,6 +74,9 @@ def test_lists(what: str, entry: str) -> None:
         ("compare digits --shard 3/2", "cannot read --shard"),
         ("inspect timm:resnt18", "timm:resnet18"),
         ("evaluate nowhere", "there is no run or file nowhere"),
+        ("import orginal x.pt --out y.safetensors", "use original, edsr or state-dict"),
+        ("import state-dict x.pt --out y.safetensors", "name the network"),
+        ("import state-dict x.pt --out y.safetensors --model rsnet18", "did you mean resnet18"),
     ],
 )
 def test_faults_of_recipes_and_of_the_command_line(command: str, message: str) -> None:
