@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
     from lwdna.models import create_model, list_models, register_model
     from lwdna.tasks import register_task
+    from lwdna.version import __version__ as __version__
 
 __all__ = [
     "Architecture",
@@ -65,5 +66,6 @@ export_lazily(
         ),
         "lwdna.models": ("create_model", "list_models", "register_model"),
         "lwdna.tasks": ("register_task",),
+        "lwdna.version": ("__version__",),
     },
 )

@@ -17,7 +17,7 @@ from filelock import FileLock
 from lwdna.files import read_json
 from lwdna.recipe import load_recipe
 from lwdna.tasks.classification import ClassificationTask
-from lwdna.workflows import compare as workflow
+from lwdna.workflows import cells, queue
 
 from .command import DIGITS, at_call, done, fault, lwdna
 
@@ -110,7 +110,7 @@ def test_killed_twice_at_random_moments(
 
 def test_finished_cells_are_not_repeated(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patched:
-        patched.setattr(workflow, "train_once", at_call(4, workflow.train_once, kill))
+        patched.setattr(cells, "train_once", at_call(4, cells.train_once, kill))
         with pytest.raises(Killed):
             done("compare", *DIGITS, *ARMS, "--out", "stopped")
     calls = count_losses(monkeypatch)
@@ -133,7 +133,7 @@ def test_shards_make_up_the_whole(study: Path, monkeypatch: pytest.MonkeyPatch) 
 
 
 def test_a_cell_belongs_to_one_process(study: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(workflow, "_PATIENCE", 0.0)
+    monkeypatch.setattr(queue, "_PATIENCE", 0.0)
     held = Path("shared/cells/lwdna/seed1")
     held.mkdir(parents=True)
     with FileLock(held / "claim.lock"):

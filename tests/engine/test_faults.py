@@ -12,8 +12,9 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from lwdna.engine import TrainSettings, last_checkpoint, train
+from lwdna.engine import TrainSettings, train
 from lwdna.errors import DataError, FileError, TrainingError
+from lwdna.run_folder import last_checkpoint
 
 from .test_resume import assert_same_run, at_batch
 from .toy import ToyTask, conv_net

@@ -13,8 +13,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lwdna.engine import TrainingInterrupted, TrainResult, TrainSettings, last_checkpoint, train
+from lwdna.engine import TrainingInterrupted, TrainResult, TrainSettings, train
 from lwdna.errors import CheckpointError
+from lwdna.run_folder import last_checkpoint
 
 from .toy import ToyTask, conv_net
 

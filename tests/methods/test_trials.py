@@ -23,8 +23,9 @@ from lwdna.methods.keep import floors
 from lwdna.methods.limits import Limits
 from lwdna.methods.proposals import EXPLORED, Space, choose, explore, narrowed, propose
 from lwdna.methods.settings import Budget, TrialSettings
-from lwdna.methods.trials import LOG, shortened, try_widths
+from lwdna.methods.trials import shortened, try_widths
 from lwdna.methods.warmup import task_of
+from lwdna.run_folder import TRIAL_LOG as LOG
 from networks import Branches, Chain
 
 EXAMPLE = torch.zeros(1, 3, 16, 16)

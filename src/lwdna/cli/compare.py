@@ -2,13 +2,20 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lwdna.cli.arguments import Data, Model, RecipeArgs, Resume, Trust
 from lwdna.cli.output import say
+from lwdna.errors import TrainingError
+from lwdna.run_folder import RESULTS
+from lwdna.run_options import RunOptions
+
+if TYPE_CHECKING:
+    from lwdna.recipe import Recipe
 
 
 def compare(
@@ -47,32 +54,36 @@ def compare(
 
       lwdna compare --resume --out runs/study --shard 2/4
     """
-    from lwdna.arms import choose_arms, comparison_of, parse_arm
-    from lwdna.cli import options, show
-    from lwdna.errors import TrainingError
-    from lwdna.workflows import run_comparison
+    from lwdna.cli import options
 
     name, recipe = options.read_recipe(arguments, model, data, options.saved_recipe(out, resume))
-    described = dict(parse_arm(text) for text in arm or ())
-    chosen = recipe.compare.arms | described
-    if arms is not None:
-        chosen = choose_arms(chosen, [*arms.split(","), *described])
-    settings = comparison_of(chosen, seeds or recipe.compare.seeds)
-    recipe = recipe.model_copy(update={"compare": settings})
+    recipe = _with_arms(recipe, arms, arm or (), seeds)
     folder = options.run_folder(out, f"{name}-compare")
+    part = options.read_shard(shard)
+    run_options = RunOptions(progress=True, trust_code=trust_code, say=say)
+    from lwdna.cli import show
+    from lwdna.workflows import run_comparison
+
     with options.resumable("compare", folder):
         try:
-            report = run_comparison(
-                recipe,
-                folder,
-                shard=options.read_shard(shard),
-                progress=True,
-                trust_code=trust_code,
-                say=say,
-            )
+            report = run_comparison(recipe, folder, shard=part, options=run_options)
         except TrainingError:
-            if (folder / "results.json").is_file():  # of the cells that did not fail
+            if (folder / RESULTS).is_file():  # of the cells that did not fail
                 show.study(folder)
             raise
     show.study(folder)
     say(f"report: {report}")
+
+
+def _with_arms(
+    recipe: Recipe, names: str | None, described: Sequence[str], seeds: int | None
+) -> Recipe:
+    """Return the recipe with the arms and seeds that the command line asks for."""
+    from lwdna.arms import choose_arms, comparison_of, parse_arm
+
+    given = dict(parse_arm(text) for text in described)
+    chosen = recipe.compare.arms | given
+    if names is not None:
+        chosen = choose_arms(chosen, [*names.split(","), *given])
+    settings = comparison_of(chosen, seeds or recipe.compare.seeds)
+    return recipe.model_copy(update={"compare": settings})

@@ -9,6 +9,7 @@ import typer
 
 from lwdna.cli.arguments import Trust
 from lwdna.cli.output import say, working
+from lwdna.run_folder import find_weights
 
 
 def export(
@@ -22,11 +23,11 @@ def export(
 
       lwdna export runs/lwdna --onnx network.onnx
     """
+    weights = find_weights(run)
     from lwdna.architecture import load
     from lwdna.interop.onnx import export_onnx
-    from lwdna.workflows import find_weights
 
     with working("exporting"):
-        network, architecture = load(find_weights(run), trust_code=trust_code)
+        network, architecture = load(weights, trust_code=trust_code)
         export_onnx(network, architecture.input_size, onnx)
     say(f"ONNX: {onnx}")

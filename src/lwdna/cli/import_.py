@@ -42,6 +42,7 @@ def import_(
 
       lwdna import state-dict pruned.pth --model torchvision:resnet18 --out pruned.safetensors
     """
+    _check(kind, model)
     from lwdna.architecture import save
     from lwdna.interop import import_edsr, import_original, import_state_dict, read_state_dict
 
@@ -51,9 +52,8 @@ def import_(
         network, architecture = import_original(checkpoint, input_size if size else None)
     elif kind == "edsr":
         network, architecture = import_edsr(checkpoint, input_size)
-    elif kind == "state-dict":
-        if model is None:
-            raise RecipeError("name the network: --model torchvision:resnet18, for example")
+    else:
+        assert model is not None, "checked above"
         network, architecture = import_state_dict(
             model,
             read_state_dict(checkpoint),
@@ -61,9 +61,18 @@ def import_(
             model_args={"num_classes": classes},
             origin=str(checkpoint),
         )
-    else:
-        raise RecipeError(f"cannot import {kind!r}; use original, edsr or state-dict")
     save(network, architecture, out)
     cost = architecture.cost
     say(f"{cost.macs:,} MACs, {cost.params:,} parameters")
     say(f"weights: {out}")
+
+
+def _check(kind: str, model: str | None) -> None:
+    if kind not in ("original", "edsr", "state-dict"):
+        raise RecipeError(f"cannot import {kind!r}; use original, edsr or state-dict")
+    if kind == "state-dict":
+        from lwdna.models import resolve_name
+
+        if model is None:
+            raise RecipeError("name the network: --model torchvision:resnet18, for example")
+        resolve_name(model)

@@ -50,11 +50,11 @@ def list_(
             if fnmatch(name, pattern)
         ]
     elif what == "ops":
-        from lwdna.channels.rules import RULES
+        from lwdna.registry import declared
 
         names = [
-            f"{name}  {rule.layouts.__module__}.{rule.layouts.__name__}"
-            for name, rule in sorted(RULES.items())
+            f"{name}  {rule.module}.{rule.function}"
+            for name, rule in sorted(declared("lwdna.channels.rules", "register_rule").items())
             if fnmatch(name, pattern)
         ]
     else:

@@ -7,13 +7,18 @@ import shlex
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 import yaml
 
 from lwdna.channels.graph.edits import Edits
 from lwdna.engine import TrainingInterrupted
 from lwdna.errors import RecipeError
-from lwdna.recipe import Recipe, load_recipe
+from lwdna.models import resolve_name
+from lwdna.run_folder import RECIPE
+
+if TYPE_CHECKING:
+    from lwdna.recipe import Recipe
 
 
 def read_recipe(
@@ -29,7 +34,13 @@ def read_recipe(
         model: replaces ``model.name``.
         data: replaces ``data.root``.
         default: the recipe if none is named. Without one, ``data`` means image folders.
+
+    Raises:
+        RecipeError: there is no such recipe, or it is faulty.
+        ModelError: there is no such network.
     """
+    from lwdna.recipe import load_recipe
+
     recipes = [argument for argument in arguments or () if "=" not in argument]
     overrides = [argument for argument in arguments or () if "=" in argument]
     if len(recipes) > 1:
@@ -43,7 +54,19 @@ def read_recipe(
         overrides.append(f"model.name={_quoted(model)}")
     if data is not None:
         overrides.append(f"data.root={_quoted(str(data))}")
-    return Path(named).stem, load_recipe(named, overrides)
+    recipe = load_recipe(named, overrides)
+    resolve_name(recipe.model.name)  # an error now is better than one after torch is imported
+    return Path(named).stem, recipe
+
+
+def check_network(name: str) -> None:
+    """Make sure that there is a network of this name, if it is not that of a file.
+
+    Raises:
+        ModelError: there is none.
+    """
+    if not name.endswith((".json", ".safetensors")) and not Path(name).exists():
+        resolve_name(name)
 
 
 def read_edits(
@@ -64,7 +87,7 @@ def saved_recipe(out: Path | None, resume: bool) -> Path | None:
         return None
     if out is None:
         raise RecipeError("which run? name its folder: --resume --out runs/NAME")
-    recipe = out / "recipe.yaml"
+    recipe = out / RECIPE
     return recipe if recipe.is_file() else None
 
 

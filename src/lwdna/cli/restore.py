@@ -1,4 +1,4 @@
-"""``lwdna restore``; :mod:`lwdna.cli.app` puts it among the commands."""
+"""``lwdna restore``."""
 
 from __future__ import annotations
 
@@ -9,6 +9,8 @@ import typer
 
 from lwdna.cli.arguments import Trust
 from lwdna.cli.output import say, working
+from lwdna.run_folder import find_weights
+from lwdna.run_options import RunOptions
 
 
 def restore(
@@ -33,9 +35,9 @@ def restore(
 
       lwdna restore scans/ --weights dncnn.safetensors --out clean/
     """
-    from lwdna.workflows import find_weights, restore_images
-
     file = find_weights(weights)
+    from lwdna.workflows import restore_images
+
     with working("restoring"):
         restore_images(
             file,
@@ -43,6 +45,5 @@ def restore(
             out,
             tile=tile,
             ensemble=ensemble,
-            trust_code=trust_code,
-            done=lambda path: say(str(path)),
+            options=RunOptions(trust_code=trust_code, say=say),
         )

@@ -5,22 +5,16 @@ from __future__ import annotations
 from collections import Counter
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from rich.markup import escape
 from rich.table import Table
 
-from lwdna.channels import ChannelGraph
 from lwdna.channels.graph.describe import macs_by_group
 from lwdna.cli.output import console, say
 from lwdna.files import read_json
-from lwdna.methods import Search
-from lwdna.reports import (
-    COMPARISON_COLUMNS,
-    STUDY_COLUMNS,
-    compare_run,
-    comparison_lines,
+from lwdna.reports.formats import (
     format_bytes,
     format_change,
     format_count,
@@ -30,6 +24,13 @@ from lwdna.reports import (
     format_seconds,
     format_trials,
 )
+from lwdna.run_folder import RESULTS
+
+if TYPE_CHECKING:
+    from lwdna.channels import ChannelGraph
+    from lwdna.methods import Search
+
+# What only some tables need is imported in their functions: `lwdna inspect` should start quickly.
 
 _FORMATS: dict[str, Callable[[float | None], str]] = {
     "top1": format_percent,
@@ -58,6 +59,8 @@ def results(values: Mapping[str, Any]) -> None:
 
 def comparison(job: Path) -> None:
     """Print baseline and network found side by side."""
+    from lwdna.reports import COMPARISON_COLUMNS, compare_run
+
     table = Table(*COMPARISON_COLUMNS)
     for row in compare_run(job):
         style = {True: "green", False: "red", None: ""}[row.better]
@@ -67,7 +70,9 @@ def comparison(job: Path) -> None:
 
 def study(folder: Path) -> None:
     """Print what the arms of a comparison reached, and what that proves."""
-    results = read_json(folder / "results.json")
+    from lwdna.reports import STUDY_COLUMNS, comparison_lines
+
+    results = read_json(folder / RESULTS)
     table = _table("arm", *STUDY_COLUMNS[:4])
     for line in comparison_lines(results):
         table.add_row(*map(escape, line))

@@ -14,7 +14,6 @@ if TYPE_CHECKING:
     from lwdna.engine.machine import machine, versions
     from lwdna.engine.settings import TrainSettings
     from lwdna.engine.signals import TrainingInterrupted
-    from lwdna.engine.state import last_checkpoint
     from lwdna.engine.task import Task
     from lwdna.engine.training import TrainResult, train
 
@@ -25,7 +24,6 @@ __all__ = [
     "TrainSettings",
     "TrainingInterrupted",
     "evaluate",
-    "last_checkpoint",
     "machine",
     "measure_latency",
     "read_metrics",
@@ -46,7 +44,6 @@ export_lazily(
         ),
         "lwdna.engine.settings": ("TrainSettings",),
         "lwdna.engine.signals": ("TrainingInterrupted",),
-        "lwdna.engine.state": ("last_checkpoint",),
         "lwdna.engine.task": ("Task",),
         "lwdna.engine.training": (
             "TrainResult",

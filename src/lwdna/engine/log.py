@@ -13,8 +13,7 @@ from torch.utils.tensorboard import SummaryWriter
 
 from lwdna.errors import FileError
 from lwdna.files import write_text
-
-METRICS = "metrics.jsonl"
+from lwdna.run_folder import METRICS, TENSORBOARD
 
 
 class RunLog:
@@ -54,7 +53,7 @@ def open_log(run_dir: Path, epochs_done: int, steps_done: int) -> Iterator[RunLo
     kept = [line for line in read_metrics(run_dir) if line["epoch"] <= epochs_done]
     write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
     try:
-        writer = SummaryWriter(str(run_dir / "tensorboard"), purge_step=steps_done + 1)
+        writer = SummaryWriter(str(run_dir / TENSORBOARD), purge_step=steps_done + 1)
     except OSError as error:
         raise _cannot_write(run_dir, error) from error
     try:

@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Literal
 
 from pydantic import Field, field_validator, model_validator
-from timm.optim import list_optimizers
 
 from lwdna.errors import nearest
+from lwdna.models.names import timm_optimizers
 from lwdna.settings import Settings
 
 Precision = Literal["no", "bf16", "fp16"]
@@ -83,7 +83,7 @@ class TrainSettings(Settings):
     @field_validator("optimizer")
     @classmethod
     def _known_optimizer(cls, name: str) -> str:
-        known = [str(known) for known in list_optimizers()]
+        known = sorted(timm_optimizers())
         if name not in known:
             raise ValueError(f"unknown optimizer {name!r}{nearest(name, known)}")
         return name

@@ -25,6 +25,7 @@ from lwdna.engine.settings import TrainSettings
 from lwdna.engine.step_graph import StepGraph
 from lwdna.engine.task import Task
 from lwdna.errors import CheckpointError, DataError, TrainingError
+from lwdna.run_folder import best_checkpoint, last_checkpoint
 from lwdna.weights import load_weights, save_weights
 
 _FREE_ON_RESUME = {"eval_batch_size", "eval_every", "checkpoint_every"}
@@ -62,7 +63,7 @@ class Run:
     settings: TrainSettings
     seed: int
     folder: Path
-    """Where the checkpoints are."""
+    """Where the run keeps its files."""
     model: nn.Module
     """The network as it is trained: in mixed precision and shared by the processes."""
     bare: nn.Module
@@ -91,17 +92,12 @@ class Run:
     @property
     def last(self) -> Path:
         """The newest checkpoint."""
-        return last_checkpoint(self.folder.parent)
+        return last_checkpoint(self.folder)
 
     @property
     def steps_done(self) -> int:
         """Optimizer steps since the very beginning."""
         return self.position.epoch * self.steps + self.position.step
-
-
-def last_checkpoint(run_dir: str | Path) -> Path:
-    """Return where a run in ``run_dir`` keeps its newest checkpoint, whether it exists or not."""
-    return Path(run_dir) / "checkpoints" / "last.safetensors"
 
 
 @contextmanager
@@ -135,7 +131,7 @@ def open_run(
             task=task,
             settings=settings,
             seed=seed,
-            folder=run_dir / "checkpoints",
+            folder=run_dir,
             model=wrapped,
             bare=bare,
             scored=scored,
@@ -197,7 +193,7 @@ def keep_best(run: Run, value: float) -> None:
         run.position.best = value
         if run.accelerator.is_main_process:
             note = {"epoch": str(run.position.epoch), run.task.metric: str(value)}
-            save_weights(run.folder / "best.safetensors", run.scored.state_dict(), note)
+            save_weights(best_checkpoint(run.folder), run.scored.state_dict(), note)
 
 
 def not_finite(run: Run, what: str, step: int) -> TrainingError:

@@ -13,7 +13,7 @@ import json
 import math
 import shutil
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 from statistics import fmean
@@ -30,8 +30,9 @@ from lwdna.files import write_text
 from lwdna.methods.limits import IntArray
 from lwdna.methods.proposals import EXPLORED, Space, choose, explore, narrowed, propose
 from lwdna.methods.settings import TrialSettings
+from lwdna.run_folder import TRAINING, TRIAL_LOG
+from lwdna.run_options import RunOptions
 
-LOG = "trials.jsonl"
 JUDGED = 0.25
 """Last part of a training whose losses are averaged."""
 
@@ -44,8 +45,7 @@ class TrialSetup:
     protocol: TrainSettings
     """That of the training to come; trials shorten it."""
     folder: Path
-    progress: bool = False
-    say: Callable[[str], None] = lambda _: None
+    options: RunOptions = RunOptions()
 
 
 @dataclass(frozen=True)
@@ -90,7 +90,7 @@ def try_widths(
     protocol = shortened(setup.protocol, settings.epochs)
     names = [group.name for group in space.limits.graph.groups]
     beginning = [narrowed(space), np.array([first[name] for name in names])]
-    trials = _read(setup.folder / LOG, names)
+    trials = _read(setup.folder / TRIAL_LOG, names)
     while len(trials) < settings.count:
         widths = dict(zip(names, _next(space, beginning, trials, seed), strict=True))
         own_seed = int(np.random.SeedSequence([seed, len(trials)]).generate_state(1)[0])
@@ -103,9 +103,9 @@ def try_widths(
                 raise
             loss = None
         trials.append(Trial(widths, loss, round(time.perf_counter() - start, 3)))
-        _write(setup.folder / LOG, trials)
+        _write(setup.folder / TRIAL_LOG, trials)
         said = "failed" if loss is None else f"loss {loss:.4f}"
-        setup.say(f"trial {len(trials)} of {settings.count}: {said}")
+        setup.options.say(f"trial {len(trials)} of {settings.count}: {said}")
     chosen = _shared(choose(space, *_tried(trials), seed))
     return dict(zip(names, chosen, strict=True)), trials
 
@@ -153,10 +153,16 @@ def _tried(trials: Sequence[Trial]) -> tuple[list[IntArray], list[float]]:
 
 def _loss_after(network: nn.Module, setup: TrialSetup, protocol: TrainSettings, seed: int) -> float:
     """Train a network and return its mean loss over the last steps."""
-    folder = setup.folder / "training"
+    folder = setup.folder / TRAINING
     _remove(folder)  # of a trial that was stopped
     found = train(
-        network, setup.task, protocol, folder, seed=seed, progress=setup.progress, evaluate=False
+        network,
+        setup.task,
+        protocol,
+        folder,
+        seed=seed,
+        progress=setup.options.progress,
+        evaluate=False,
     )
     _remove(folder)
     return fmean(found.losses[-math.ceil(JUDGED * len(found.losses)) :])

@@ -22,12 +22,14 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from lwdna.engine import Task, TrainSettings, last_checkpoint, train
+from lwdna.engine import Task, TrainSettings, train
 from lwdna.engine.order import steps_per_epoch
 from lwdna.hypernet import Latents
 from lwdna.methods.criteria import Loss
 from lwdna.methods.objective import with_loss
 from lwdna.methods.settings import WarmupSettings
+from lwdna.run_folder import last_checkpoint
+from lwdna.run_options import RunOptions
 
 
 @dataclass(frozen=True)
@@ -38,7 +40,7 @@ class WarmupRun:
     folder: Path
     resume: bool = False
     """Go on from a checkpoint in ``folder`` if there is one."""
-    progress: bool = False
+    options: RunOptions = RunOptions()
 
 
 def warm_up(
@@ -83,7 +85,7 @@ def warm_up(
         run.folder,
         seed=seed,
         resume=run.resume and last_checkpoint(run.folder).exists(),
-        progress=run.progress,
+        progress=run.options.progress,
         steps=steps,
         evaluate=False,
         after_step=shrink_latents if strength and latents else None,

@@ -1,25 +1,24 @@
 """Networks by name, and those of the papers that timm and torchvision lack."""
 
-# Importing the families registers their networks.
-from lwdna.models import (
-    cifar_densenet,
-    cifar_resnet,
-    denoising,
-    regnet,
-    small_input,
-    super_resolution,
-)
-from lwdna.models.registry import create_model, list_models, register_model, resolve_name
+from __future__ import annotations
 
-__all__ = [
-    "cifar_densenet",
-    "cifar_resnet",
-    "create_model",
-    "denoising",
-    "list_models",
-    "register_model",
-    "regnet",
-    "resolve_name",
-    "small_input",
-    "super_resolution",
-]
+from typing import TYPE_CHECKING
+
+from lwdna.lazy import export_lazily
+
+if TYPE_CHECKING:
+    from lwdna.models.registry import create_model, list_models, register_model, resolve_name
+
+__all__ = ["create_model", "list_models", "register_model", "resolve_name"]
+
+export_lazily(
+    __name__,
+    {
+        "lwdna.models.registry": (
+            "create_model",
+            "list_models",
+            "register_model",
+            "resolve_name",
+        ),
+    },
+)

@@ -12,21 +12,25 @@ import importlib
 import inspect
 import re
 from collections.abc import Callable
-from typing import Any, TypeVar
-
-from torch import nn
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from lwdna.errors import ModelError, nearest
+from lwdna.models.names import is_timm_model, timm_models, torchvision_models
+from lwdna.registry import declared
 
-# timm and torchvision are imported where they are used: they take seconds, and the names of
-# lwdna's own networks need neither.
+if TYPE_CHECKING:
+    from torch import nn
 
-Builder = Callable[..., nn.Module]
+# torch, timm, torchvision and the networks of this package are imported when one is built: that
+# takes seconds, and names need none of them.
+
+Builder = Callable[..., "nn.Module"]
 B = TypeVar("B", bound=Builder)
 
 PREFIXES = ("lwdna", "timm", "torchvision", "python")
 
 _builders: dict[str, Builder] = {}
+"""What has been registered so far: the networks of this package when their module is imported."""
 
 
 def register_model(builder: B) -> B:
@@ -38,18 +42,36 @@ def register_model(builder: B) -> B:
         ModelError: another function has that name already.
     """
     name = builder.__name__
-    known = _builders.get(name)
-    if known is not None and _origin(known) != _origin(builder):
+    known = _origin_of(name)
+    if known is not None and known != (builder.__module__, builder.__qualname__):
         raise ModelError(
-            f"a model named {name!r} is registered already, by {'.'.join(_origin(known))}; "
+            f"a model named {name!r} is registered already, by {'.'.join(known)}; "
             "give the new function another name"
         )
     _builders[name] = builder
     return builder
 
 
-def _origin(builder: Builder) -> tuple[str, str]:
-    return builder.__module__, builder.__qualname__
+def _own_names() -> dict[str, None]:
+    """Return the names of this package's networks and of those registered from outside."""
+    return dict.fromkeys([*declared("lwdna.models", "register_model"), *_builders])
+
+
+def _origin_of(name: str) -> tuple[str, str] | None:
+    """Return the module and the function that a name belongs to, if any."""
+    if name in _builders:
+        return _builders[name].__module__, _builders[name].__qualname__
+    known = declared("lwdna.models", "register_model").get(name)
+    return (known.module, known.function) if known else None
+
+
+def _builder(name: str) -> Builder:
+    """Return the function that builds one of our own networks, importing its module."""
+    if name not in _builders:
+        known = declared("lwdna.models", "register_model")[name]
+        builder: Builder = getattr(importlib.import_module(known.module), known.function)
+        return builder
+    return _builders[name]
 
 
 def create_model(name: str, *, trust_code: bool = False, **args: Any) -> nn.Module:
@@ -117,11 +139,8 @@ def list_models(pattern: str = "*") -> list[str]:
     The pattern is compared with the name, with and without its prefix. ``python:`` names are open
     and therefore not listed.
     """
-    import timm
-    from torchvision.models import list_models as torchvision_models
-
-    names = [f"lwdna:{name}" for name in _builders]
-    names += [f"timm:{name}" for name in timm.list_models()]
+    names = [f"lwdna:{name}" for name in _own_names()]
+    names += [f"timm:{name}" for name in timm_models()]
     names += [f"torchvision:{name}" for name in torchvision_models()]
     return sorted(
         (name for name in names if _matches(name, pattern)),
@@ -144,19 +163,9 @@ def _find(source: str, bare: str) -> str | None:
     """Return the full name of a network of one source, or None."""
     if source == "lwdna":
         own = bare.replace("-", "_")
-        return f"lwdna:{own}" if own in _builders else None
-    if source == "timm":
-        import timm
-
-        architecture, dot, _ = bare.partition(".")
-        if not timm.is_model(architecture):
-            return None
-        # A tag such as `resnet50.a1_in1k` names a set of trained weights.
-        tagged = not dot or bare in timm.list_models(f"{architecture}.*", include_tags=True)
-        return f"timm:{bare}" if tagged else None
-    from torchvision.models import list_models as torchvision_models
-
-    return f"torchvision:{bare}" if bare in torchvision_models() else None
+        return f"lwdna:{own}" if own in _own_names() else None
+    known = is_timm_model(bare) if source == "timm" else bare in torchvision_models()
+    return f"{source}:{bare}" if known else None
 
 
 def _unknown(name: str, hint: str) -> ModelError:
@@ -175,8 +184,9 @@ def _create_own(full: str, bare: str, args: dict[str, Any]) -> nn.Module:
     args = dict(args)
     if args.pop("pretrained", False):
         raise ModelError(f"{full} has no trained weights to load; drop pretrained=True")
-    _check_arguments(full, _builders[bare], args)
-    return _builders[bare](**args)
+    builder = _builder(bare)
+    _check_arguments(full, builder, args)
+    return builder(**args)
 
 
 def _create_timm(bare: str, args: dict[str, Any]) -> nn.Module:
@@ -203,6 +213,8 @@ def _create_torchvision(bare: str, args: dict[str, Any]) -> nn.Module:
 
 
 def _create_python(full: str, bare: str, args: dict[str, Any], trust_code: bool) -> nn.Module:
+    from torch import nn
+
     if not trust_code:
         raise ModelError(
             f"{full} imports and runs Python code; if you trust that code, pass trust_code=True "

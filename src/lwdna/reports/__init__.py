@@ -7,7 +7,6 @@ from typing import TYPE_CHECKING
 from lwdna.lazy import export_lazily
 
 if TYPE_CHECKING:
-    from lwdna.reports.cells import cell_folder, is_comparison
     from lwdna.reports.formats import (
         format_bytes,
         format_change,
@@ -29,7 +28,6 @@ __all__ = [
     "COMPARISON_COLUMNS",
     "STUDY_COLUMNS",
     "ComparisonRow",
-    "cell_folder",
     "compare_run",
     "comparison",
     "comparison_lines",
@@ -43,7 +41,6 @@ __all__ = [
     "format_points",
     "format_seconds",
     "format_trials",
-    "is_comparison",
     "verdict",
     "write_comparison",
     "write_graph_page",
@@ -53,10 +50,6 @@ __all__ = [
 export_lazily(
     __name__,
     {
-        "lwdna.reports.cells": (
-            "cell_folder",
-            "is_comparison",
-        ),
         "lwdna.reports.formats": (
             "format_bytes",
             "format_change",

@@ -16,6 +16,16 @@ from lwdna.architecture import Architecture
 from lwdna.errors import FileError
 from lwdna.files import read_json
 from lwdna.recipe import Recipe, load_recipe
+from lwdna.run_folder import (
+    ARCHITECTURE,
+    OUTCOMES,
+    RECIPE,
+    RESULTS,
+    SEARCH,
+    SEARCH_RECORD,
+    TRAINING,
+    cell_folder,
+)
 
 
 @dataclass(frozen=True)
@@ -69,16 +79,6 @@ class Cells:
         return np.stack([self.arms[name][seed].outcomes for seed in seeds])
 
 
-def cell_folder(folder: Path, arm: str, seed: int) -> Path:
-    """Return where a comparison in ``folder`` keeps a cell."""
-    return folder / "cells" / arm / f"seed{seed}"
-
-
-def is_comparison(folder: Path) -> bool:
-    """Whether a folder is that of a comparison."""
-    return (folder / "cells").is_dir()
-
-
 def read_cells(folder: Path) -> Cells:
     """Read all finished cells.
 
@@ -86,12 +86,12 @@ def read_cells(folder: Path) -> Cells:
         FileError: no cell is finished, or a file is damaged.
         RecipeError: the folder's recipe is damaged.
     """
-    recipe = load_recipe(folder / "recipe.yaml")
+    recipe = load_recipe(folder / RECIPE)
     arms: dict[str, dict[int, Cell]] = {}
     for name in recipe.compare.arms:
         for seed in range(recipe.seed, recipe.seed + recipe.compare.seeds):
             place = cell_folder(folder, name, seed)
-            if (place / "training" / "results.json").is_file():
+            if (place / TRAINING / RESULTS).is_file():
                 arms.setdefault(name, {})[seed] = _read(place)
     if not arms:
         raise FileError(f"no cell of the comparison in {folder} is finished yet")
@@ -107,10 +107,10 @@ def read_cells(folder: Path) -> Cells:
 
 
 def _read(place: Path) -> Cell:
-    training, search = place / "training", place / "search" / "search.json"
-    results = read_json(training / "results.json")
+    training, search = place / TRAINING, place / SEARCH / SEARCH_RECORD
+    results = read_json(training / RESULTS)
     try:
-        outcomes = load_file(training / "outcomes.safetensors")[results["metric"]]
+        outcomes = load_file(training / OUTCOMES)[results["metric"]]
     except (OSError, SafetensorError, KeyError, TypeError) as error:
         raise FileError(
             f"cannot read the results in {training} ({error}); delete the folder and repeat it"
@@ -118,6 +118,6 @@ def _read(place: Path) -> Cell:
     return Cell(
         results=results,
         outcomes=outcomes.astype(np.float64),
-        architecture=Architecture.load(training / "architecture.lwdna.json"),
+        architecture=Architecture.load(training / ARCHITECTURE),
         search_seconds=float(read_json(search)["seconds"]) if search.is_file() else 0.0,
     )

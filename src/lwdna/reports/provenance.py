@@ -11,6 +11,7 @@ import yaml
 from lwdna.errors import FileError
 from lwdna.reports.formats import format_score, format_seconds, format_trials
 from lwdna.reports.run_files import RunFiles, TrainingRun
+from lwdna.run_folder import ARCHITECTURE, BASELINE, FOUND, RECIPE, SEARCH
 
 # What names the network or the search may differ; the training of both must not.
 _NOT_PROTOCOL = ("model", "shrink", "seed")
@@ -84,15 +85,15 @@ def commands(run: RunFiles) -> list[str]:
     """Return the commands that repeat the run, to be typed in the folder of the run."""
     lines = []
     if run.search_recipe is not None:
-        lines.append(f"lwdna shrink {_path(run.search_folder, 'recipe.yaml')} --out again/search")
+        lines.append(f"lwdna shrink {_path(run.search_folder, RECIPE)} --out again/{SEARCH}")
     for training in (run.baseline, run.found):
         if training is None or training.recipe is None:
             continue
-        line = f"lwdna train {_path(training.folder, 'recipe.yaml')}"
+        line = f"lwdna train {_path(training.folder, RECIPE)}"
         if training is run.found:
             folder = run.search_folder if run.search is not None else training.folder
-            line += f" --architecture {_path(folder, 'architecture.lwdna.json')}"
-        name = "lwdna" if training is run.found else "baseline"
+            line += f" --architecture {_path(folder, ARCHITECTURE)}"
+        name = FOUND if training is run.found else BASELINE
         lines.append(f"{line} --out again/{name}")
     return lines
 

@@ -9,7 +9,6 @@ from lwdna.errors import RecipeError
 from lwdna.files import write_text
 from lwdna.reports import provenance
 from lwdna.reports.bars import group_table, groups_between, layer_table
-from lwdna.reports.cells import is_comparison
 from lwdna.reports.criterion import criterion
 from lwdna.reports.curves import curves
 from lwdna.reports.pages import render
@@ -20,6 +19,7 @@ from lwdna.reports.study_page import write_comparison
 from lwdna.reports.tables import ComparisonRow, Figures, comparison
 from lwdna.reports.trials import trial_chart
 from lwdna.reports.verdict import evidence, verdict
+from lwdna.run_folder import REPORT, is_comparison
 
 
 def write_report(run_dir: Path, out: Path | None = None, half: str = "whole") -> Path:
@@ -49,7 +49,7 @@ def write_report(run_dir: Path, out: Path | None = None, half: str = "whole") ->
     if is_comparison(run_dir):
         return write_comparison(run_dir, out, half)
     html = _render(read_run(run_dir))
-    path = run_dir / "report.html" if out is None else Path(out)
+    path = run_dir / REPORT if out is None else Path(out)
     write_text(path, html)
     return path
 

@@ -15,6 +15,17 @@ from pydantic import BaseModel, ConfigDict, ValidationError
 
 from lwdna.errors import FileError
 from lwdna.files import read_json
+from lwdna.run_folder import (
+    ARCHITECTURE,
+    BASELINE,
+    EXAMPLES,
+    FOUND,
+    METRICS,
+    RECIPE,
+    RESULTS,
+    SEARCH,
+    SEARCH_RECORD,
+)
 
 
 class _Record(BaseModel):
@@ -179,12 +190,12 @@ def read_run(folder: Path) -> RunFiles:
     """
     if not folder.is_dir():
         raise FileError(f"{folder} is not a folder; give the folder of a run, {_RUN_FOLDER}")
-    baseline = _read_training(folder / "baseline", "baseline")
-    found = _read_training(folder / "lwdna", "lwdna")
+    baseline = _read_training(folder / BASELINE, BASELINE)
+    found = _read_training(folder / FOUND, FOUND)
     baseline, found = _fill_results(folder, baseline, found)
-    search_folder = "search" if (folder / "search").is_dir() else "."
-    search = _read_record(SearchRecord, folder / search_folder / "search.json")
-    recipe = _read_text(folder / search_folder / "recipe.yaml") if search is not None else None
+    search_folder = SEARCH if (folder / SEARCH).is_dir() else "."
+    search = _read_record(SearchRecord, folder / search_folder / SEARCH_RECORD)
+    recipe = _read_text(folder / search_folder / RECIPE) if search is not None else None
     architecture = _read_architecture(folder / search_folder)
     if baseline is None and found is None and search is None:
         alone = _read_training(folder, ".")
@@ -199,8 +210,8 @@ def read_run(folder: Path) -> RunFiles:
 
 
 _RUN_FOLDER = (
-    "which contains search.json (from a search), metrics.jsonl and results.json (from a training), "
-    "or the folders search, baseline and lwdna (from a whole job)"
+    f"which contains {SEARCH_RECORD} (from a search), {METRICS} and {RESULTS} (from a training), "
+    f"or the folders {SEARCH}, {BASELINE} and {FOUND} (from a whole job)"
 )
 
 _R = TypeVar("_R", bound=_Record)
@@ -222,12 +233,12 @@ def _parse(kind: type[_R], value: Any, where: Path | str) -> _R:
 
 
 def _read_architecture(folder: Path) -> ArchitectureRecord | None:
-    return _read_record(ArchitectureRecord, folder / "architecture.lwdna.json")
+    return _read_record(ArchitectureRecord, folder / ARCHITECTURE)
 
 
 def _read_training(folder: Path, name: str) -> TrainingRun | None:
-    results = _read_record(Results, folder / "results.json")
-    epochs = _read_epochs(folder / "metrics.jsonl")
+    results = _read_record(Results, folder / RESULTS)
+    epochs = _read_epochs(folder / METRICS)
     if results is None and not epochs:
         return None
     return TrainingRun(
@@ -235,8 +246,8 @@ def _read_training(folder: Path, name: str) -> TrainingRun | None:
         results=results,
         epochs=epochs,
         architecture=_read_architecture(folder),
-        recipe=_read_text(folder / "recipe.yaml"),
-        pictures=_read_pictures(folder / "examples"),
+        recipe=_read_text(folder / RECIPE),
+        pictures=_read_pictures(folder / EXAMPLES),
     )
 
 
@@ -282,12 +293,12 @@ def _fill_results(
     folder: Path, baseline: TrainingRun | None, found: TrainingRun | None
 ) -> tuple[TrainingRun | None, TrainingRun | None]:
     """Take results that only the job's own ``results.json`` has from there."""
-    path = folder / "results.json"
+    path = folder / RESULTS
     job = read_json(path) if path.is_file() else {}
     if not isinstance(job, dict):
         raise FileError(f"{path} is damaged: it is not an object; repeat the step that wrote it")
     filled = []
-    for name, run in (("baseline", baseline), ("lwdna", found)):
+    for name, run in ((BASELINE, baseline), (FOUND, found)):
         if isinstance(job.get(name), dict) and (run is None or run.results is None):
             results = _parse(Results, job[name], f"{path}, {name},")
             blank = TrainingRun(name, None, (), None, None)

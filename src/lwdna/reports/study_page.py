@@ -28,6 +28,7 @@ from lwdna.reports.formats import (
 )
 from lwdna.reports.pages import render
 from lwdna.reports.statistics import Half, Spread, detectable, spread
+from lwdna.run_folder import REPORT, RESULTS, TIMINGS
 
 _SEEDS = (3, 5, 8, 12, 20)
 """Numbers of seeds for which the smallest detectable difference is shown."""
@@ -78,10 +79,10 @@ def write_comparison(folder: Path, out: Path | None = None, half: Half = "whole"
         FileError: no cell is finished, a file is damaged, or the page cannot be written.
     """
     cells = read_cells(folder)
-    path = folder / "report.html" if out is None else out
+    path = folder / REPORT if out is None else out
     parts = study.judge(cells)
-    write_json(folder / "results.json", study.results(cells, parts))
-    write_json(folder / "timings.json", study.timings(cells))
+    write_json(folder / RESULTS, study.results(cells, parts))
+    write_json(folder / TIMINGS, study.timings(cells))
     write_text(path, _render(cells, parts, half))
     return path
 

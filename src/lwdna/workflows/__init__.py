@@ -9,7 +9,6 @@ from lwdna.lazy import export_lazily
 if TYPE_CHECKING:
     from lwdna.workflows.compare import run_comparison
     from lwdna.workflows.evaluation import evaluate_run
-    from lwdna.workflows.files import ARCHITECTURE, WEIGHTS, find_weights
     from lwdna.workflows.inspection import added_latency, trace_network
     from lwdna.workflows.quickstart import run_job
     from lwdna.workflows.restoration import restore_images
@@ -17,11 +16,8 @@ if TYPE_CHECKING:
     from lwdna.workflows.training import run_training
 
 __all__ = [
-    "ARCHITECTURE",
-    "WEIGHTS",
     "added_latency",
     "evaluate_run",
-    "find_weights",
     "restore_images",
     "run_comparison",
     "run_job",
@@ -35,11 +31,6 @@ export_lazily(
     {
         "lwdna.workflows.compare": ("run_comparison",),
         "lwdna.workflows.evaluation": ("evaluate_run",),
-        "lwdna.workflows.files": (
-            "ARCHITECTURE",
-            "WEIGHTS",
-            "find_weights",
-        ),
         "lwdna.workflows.inspection": (
             "added_latency",
             "trace_network",

@@ -10,13 +10,18 @@ from lwdna.architecture import load
 from lwdna.engine import evaluate
 from lwdna.files import write_json
 from lwdna.recipe import Recipe
+from lwdna.run_folder import EVALUATION, IMAGES, RESULTS
+from lwdna.run_options import RunOptions
 from lwdna.tasks import TASKS
-from lwdna.workflows.files import RESULTS
 from lwdna.workflows.setup import check_fits_data, make_task
 
 
 def evaluate_run(
-    weights: Path, recipe: Recipe, out: Path | None = None, *, trust_code: bool = False
+    weights: Path,
+    recipe: Recipe,
+    out: Path | None = None,
+    *,
+    options: RunOptions = RunOptions(),
 ) -> dict[str, float]:
     """Return the metrics of the network in a ``.safetensors`` file.
 
@@ -25,7 +30,7 @@ def evaluate_run(
         recipe: names the data.
         out: gets ``results.json`` and, from tasks that make images, ``images/``. By default such
             tasks write into ``evaluation/`` beside the weights, and others nothing.
-        trust_code: allow a baseline whose source imports Python code.
+        options: trust.
 
     Raises:
         CheckpointError: the file does not hold a network.
@@ -33,18 +38,18 @@ def evaluate_run(
         FileError: the results cannot be written.
     """
     task = make_task(recipe)
-    model, architecture = load(weights, trust_code=trust_code)
+    model, architecture = load(weights, trust_code=options.trust_code)
     check_fits_data(architecture, task, str(weights))
     train = recipe.train
     if out is None and TASKS[recipe.task].makes_images:
-        out = weights.parent / "evaluation"
+        out = weights.parent / EVALUATION
     metrics = evaluate(
         model,
         task,
         train.eval_batch_size or train.batch_size,
         mixed_precision=train.mixed_precision,
         channels_last=train.channels_last,
-        outputs=out / "images" if out else None,
+        outputs=out / IMAGES if out else None,
     )
     if out and PartialState().is_main_process:
         write_json(out / RESULTS, {"weights": str(weights), **metrics})

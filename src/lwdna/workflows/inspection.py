@@ -12,6 +12,7 @@ from lwdna.channels import ChannelGraph, Edits, trace
 from lwdna.engine import LatencyModel
 from lwdna.errors import EditError, GraphError, ModelError
 from lwdna.models import create_model
+from lwdna.run_options import RunOptions
 
 _USUAL = (3, 224, 224)
 
@@ -21,8 +22,8 @@ def trace_network(
     *,
     size: int | None = None,
     channels: int | None = None,
-    trust_code: bool = False,
     edits: Edits | None = None,
+    options: RunOptions = RunOptions(),
 ) -> tuple[ChannelGraph, tuple[int, ...]]:
     """Return the channel graph of a network and the input shape (C, H, W) it is for.
 
@@ -30,8 +31,8 @@ def trace_network(
         model: a network's name, or an architecture (``.json``) or weights (``.safetensors``) file.
         size: side of the square input in pixels; by default what the network is made for.
         channels: channels of the input; by default what the network is made for.
-        trust_code: allow a network whose source imports Python code.
         edits: decisions by hand; by default those of an architecture file.
+        options: trust.
 
     Raises:
         ModelError: there is no such network.
@@ -41,7 +42,7 @@ def trace_network(
     """
     if model.endswith((".json", ".safetensors")):
         architecture = Architecture.load(Path(model))
-        network, usual = architecture.build(trust_code=trust_code), architecture.input_size
+        network, usual = architecture.build(trust_code=options.trust_code), architecture.input_size
         edits = edits or architecture.edits
     else:
         if Path(model).exists():
@@ -49,7 +50,7 @@ def trace_network(
                 f"{model} is no architecture file; give one (*.lwdna.json), weights "
                 "(*.safetensors) or a network's name"
             )
-        network = create_model(model, **({"trust_code": True} if trust_code else {}))
+        network = create_model(model, trust_code=options.trust_code)
         usual = _made_for(network)
     shape = (channels or usual[0], size or usual[1], size or usual[2])
     try:

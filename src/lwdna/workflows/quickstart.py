@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 from lwdna.engine.device import make_accelerator
 from lwdna.errors import CheckpointError
 from lwdna.files import write_json, write_text
 from lwdna.recipe import Recipe
 from lwdna.reports import write_report
-from lwdna.workflows.files import RECIPE, RESULTS, WEIGHTS, check_same_recipe
+from lwdna.run_folder import BASELINE, FOUND, RECIPE, REPORT, RESULTS, SEARCH, WEIGHTS
+from lwdna.run_options import RunOptions
+from lwdna.workflows.resume import check_same_recipe
 from lwdna.workflows.steps import inherited, search_once, train_once
 
 
@@ -20,9 +20,7 @@ def run_job(
     out: str | Path,
     *,
     resume: bool = False,
-    progress: bool = False,
-    trust_code: bool = False,
-    say: Callable[[str], None] = lambda _: None,
+    options: RunOptions = RunOptions(),
 ) -> Path:
     """Search, train baseline and result with the same protocol, write the report.
 
@@ -31,9 +29,7 @@ def run_job(
         out: gets ``recipe.yaml``, ``search/``, ``baseline/``, ``lwdna/``, ``results.json`` and
             ``report.html``.
         resume: go on with the job in ``out``; finished parts are not repeated.
-        progress: show progress bars.
-        trust_code: allow a baseline whose source imports Python code.
-        say: told what is being done.
+        options: progress bars, what is being done, trust.
 
     Returns:
         The path of the report.
@@ -48,24 +44,23 @@ def run_job(
     processes.wait_for_everyone()  # all have looked at the folder before it changes
     if processes.is_main_process and not resume:
         write_text(out / RECIPE, recipe.to_yaml())
-    found = search_once(recipe, out / "search", progress=progress, trust_code=trust_code, say=say)
-    options: dict[str, Any] = {"progress": progress, "trust_code": trust_code, "say": say}
+    found = search_once(recipe, out / SEARCH, options)
     results = {
-        "baseline": train_once(recipe, out / "baseline", None, **options),
-        "lwdna": train_once(
+        BASELINE: train_once(recipe, out / BASELINE, None, options),
+        FOUND: train_once(
             recipe,
-            out / "lwdna",
+            out / FOUND,
             found,
-            weights=inherited(out / "search"),
-            teacher=out / "baseline" / WEIGHTS,
-            **options,
+            options,
+            weights=inherited(out / SEARCH),
+            teacher=out / BASELINE / WEIGHTS,
         ),
     }
     if processes.is_main_process:
         write_json(out / RESULTS, results)
         write_report(out)
     processes.wait_for_everyone()
-    return out / "report.html"
+    return out / REPORT
 
 
 def _check_start(recipe: Recipe, out: Path, resume: bool) -> None:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 
 from lwdna.architecture import load
 from lwdna.engine.device import make_accelerator
+from lwdna.run_options import RunOptions
 from lwdna.tasks.restoration.restore_files import plan_outputs, restore_files
 
 
@@ -17,8 +18,7 @@ def restore_images(
     *,
     tile: int = 512,
     ensemble: bool = False,
-    trust_code: bool = False,
-    done: Callable[[Path], None] = lambda _: None,
+    options: RunOptions = RunOptions(),
 ) -> list[Path]:
     """Write restored images as ``out/STEM.png``.
 
@@ -28,8 +28,7 @@ def restore_images(
         out: folder for the results.
         tile: larger images are restored in overlapping tiles of this side.
         ensemble: average over the eight mirrored and turned images.
-        trust_code: allow a baseline whose source imports Python code.
-        done: told of every file written.
+        options: trust; every file written is said.
 
     Returns:
         The files written.
@@ -41,7 +40,7 @@ def restore_images(
         FileError: a result cannot be written.
     """
     planned = plan_outputs(images, out)
-    model, architecture = load(weights, trust_code=trust_code)
+    model, architecture = load(weights, trust_code=options.trust_code)
     written = []
     for path in restore_files(
         model,
@@ -52,5 +51,5 @@ def restore_images(
         ensemble=ensemble,
     ):
         written.append(path)
-        done(path)
+        options.say(str(path))
     return written

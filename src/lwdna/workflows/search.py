@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
 from pathlib import Path
 
-from lwdna.architecture import load, save
+from torch import nn
+
+from lwdna.architecture import ModelSource, load, save
+from lwdna.engine import Task
 from lwdna.engine.device import make_accelerator
 from lwdna.engine.order import train_batches
 from lwdna.errors import CheckpointError, FileError
 from lwdna.files import write_json, write_text
 from lwdna.methods import Search, Trained, TrialSetup, WarmupRun, search
 from lwdna.recipe import Recipe
-from lwdna.workflows.files import (
-    ARCHITECTURE,
-    RECIPE,
-    SEARCH,
-    TRIALS,
-    WARMUP,
-    WEIGHTS,
-    check_same_recipe,
-)
+from lwdna.run_folder import ARCHITECTURE, RECIPE, SEARCH_RECORD, TRIALS, WARMUP, WEIGHTS
+from lwdna.run_options import RunOptions
+from lwdna.workflows.resume import check_same_recipe
 from lwdna.workflows.setup import (
     check_for_recipe,
     comes_trained,
@@ -37,9 +33,7 @@ def run_search(
     *,
     weights: Path | None = None,
     resume: bool = False,
-    progress: bool = False,
-    trust_code: bool = False,
-    say: Callable[[str], None] = lambda _: None,
+    options: RunOptions = RunOptions(),
 ) -> Search:
     """Search as the recipe says; write ``architecture.lwdna.json`` and ``search.json``.
 
@@ -53,9 +47,7 @@ def run_search(
         out: gets the files; must not hold another search.
         weights: a file with the trained network to be shrunk, of the recipe's network.
         resume: go on with a search in ``out`` whose warm-up or trials were stopped.
-        progress: show the progress of the warm-up and of trials.
-        trust_code: allow a baseline whose source imports Python code.
-        say: told what each trial gave.
+        options: progress bars of the warm-up and of trials, what each trial gave, trust.
 
     Raises:
         FileError: ``out`` holds an architecture already, or cannot be written.
@@ -72,13 +64,7 @@ def run_search(
     settings = recipe.shrink
     order = train_batches(task.train_size, settings.batch_size, seed=recipe.seed, epoch=0)
     indices = [batch.tolist() for batch in order[: settings.batches]]
-    pretrained = comes_trained(recipe) and settings.width_mult == 1
-    model = make_baseline(recipe, source, trust_code, trained=pretrained).to(accelerator.device)
-    trained = Trained(model) if pretrained else None
-    if weights is not None:
-        network, architecture = load(weights, trust_code=trust_code)
-        check_for_recipe(architecture, recipe, task)
-        trained = Trained(network.to(accelerator.device), architecture.widths)
+    model, trained = _networks(recipe, task, source, weights, options.trust_code)
     accelerator.wait_for_everyone()  # all have looked at the folder before it changes
     if accelerator.is_main_process and (settings.warmup or settings.trials):
         write_text(out / RECIPE, recipe.to_yaml())  # with it the search can be resumed
@@ -93,18 +79,26 @@ def run_search(
         source=source,
         edits=recipe.edits,
         trained=trained,
-        warmup_run=WarmupRun(task, out / WARMUP, resume, progress),
-        trial_setup=TrialSetup(task, recipe.train, out / TRIALS, progress, say),
+        warmup_run=WarmupRun(task, out / WARMUP, resume, options),
+        trial_setup=TrialSetup(task, recipe.train, out / TRIALS, options),
     )
-    tried = sum(trial.seconds for trial in found.trials)  # also before an interruption
-    seconds = max(time.perf_counter() - start, tried)
     if accelerator.is_main_process:
-        write_text(out / RECIPE, recipe.to_yaml())
-        write_json(out / SEARCH, {**found.to_json(), "seconds": round(seconds, 3)})
-        if found.network is not None:
-            save(found.network, found.architecture, out / WEIGHTS)
-        found.architecture.save(out / ARCHITECTURE)  # last: it says that the search is finished
+        _write_end(recipe, found, time.perf_counter() - start, out)
     return found
+
+
+def _networks(
+    recipe: Recipe, task: Task, source: ModelSource, weights: Path | None, trust_code: bool
+) -> tuple[nn.Module, Trained | None]:
+    """Return the baseline and, where widths are found for a trained network, that one."""
+    device = make_accelerator("no").device
+    pretrained = comes_trained(recipe) and recipe.shrink.width_mult == 1
+    model = make_baseline(recipe, source, trust_code, trained=pretrained).to(device)
+    if weights is None:
+        return model, Trained(model) if pretrained else None
+    network, architecture = load(weights, trust_code=trust_code)
+    check_for_recipe(architecture, recipe, task)
+    return model, Trained(network.to(device), architecture.widths)
 
 
 def _check_start(recipe: Recipe, out: Path, resume: bool) -> None:
@@ -117,3 +111,13 @@ def _check_start(recipe: Recipe, out: Path, resume: bool) -> None:
         )
     if resume:
         check_same_recipe(out, recipe)
+
+
+def _write_end(recipe: Recipe, found: Search, seconds: float, out: Path) -> None:
+    tried = sum(trial.seconds for trial in found.trials)  # also before an interruption
+    seconds = max(seconds, tried)
+    write_text(out / RECIPE, recipe.to_yaml())
+    write_json(out / SEARCH_RECORD, {**found.to_json(), "seconds": round(seconds, 3)})
+    if found.network is not None:
+        save(found.network, found.architecture, out / WEIGHTS)
+    found.architecture.save(out / ARCHITECTURE)  # last: it says that the search is finished

@@ -14,8 +14,8 @@ from lwdna.engine import Task
 from lwdna.errors import ArchitectureError, RecipeError
 from lwdna.models import resolve_name
 from lwdna.recipe import Recipe
+from lwdna.run_folder import find_weights
 from lwdna.tasks import TASKS
-from lwdna.workflows.files import find_weights
 
 PRETRAINED = "pretrained"
 """The argument by which timm gives a network its published weights."""

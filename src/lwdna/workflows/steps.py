@@ -2,36 +2,26 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 from lwdna.architecture import Architecture
-from lwdna.engine import last_checkpoint
 from lwdna.engine.device import make_accelerator
 from lwdna.files import read_json
 from lwdna.recipe import Recipe
-from lwdna.workflows.files import ARCHITECTURE, RECIPE, RESULTS, WEIGHTS
+from lwdna.run_folder import ARCHITECTURE, RECIPE, RESULTS, WEIGHTS, last_checkpoint
+from lwdna.run_options import RunOptions
 from lwdna.workflows.search import run_search
 from lwdna.workflows.training import run_training
 
 
-def search_once(
-    recipe: Recipe,
-    folder: Path,
-    *,
-    progress: bool = False,
-    trust_code: bool = False,
-    say: Callable[[str], None] = lambda _: None,
-) -> Architecture:
+def search_once(recipe: Recipe, folder: Path, options: RunOptions) -> Architecture:
     """Return the network found by the search in ``folder``, which is done if it is missing."""
     file = folder / ARCHITECTURE
     if not _exists(file):
-        say("searching for the width of every layer")
+        options.say("searching for the width of every layer")
         started = _exists(folder / RECIPE)
-        run_search(
-            recipe, folder, resume=started, progress=progress, trust_code=trust_code, say=say
-        )
+        run_search(recipe, folder, resume=started, options=options)
         make_accelerator("no").wait_for_everyone()
     return Architecture.load(file)
 
@@ -45,12 +35,10 @@ def train_once(
     recipe: Recipe,
     folder: Path,
     architecture: Architecture | None,
+    options: RunOptions,
     *,
     weights: Path | None = None,
     teacher: Path | None = None,
-    progress: bool = False,
-    trust_code: bool = False,
-    say: Callable[[str], None] = lambda _: None,
 ) -> dict[str, Any]:
     """Return the results of the training in ``folder``, which is done or finished if need be."""
     if _exists(folder / RESULTS):
@@ -63,9 +51,7 @@ def train_once(
         weights=weights,
         teacher=teacher,
         resume=last_checkpoint(folder).exists(),
-        progress=progress,
-        trust_code=trust_code,
-        say=say,
+        options=options,
     )
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -13,7 +12,6 @@ from lwdna.architecture import Architecture, load, save
 from lwdna.engine import (
     Task,
     TrainResult,
-    last_checkpoint,
     machine,
     measure_latency,
     train,
@@ -24,16 +22,18 @@ from lwdna.errors import ArchitectureError, CheckpointError
 from lwdna.files import write_json, write_text
 from lwdna.methods import distilled
 from lwdna.recipe import Recipe
-from lwdna.weights import load_weights, save_weights
-from lwdna.workflows.files import (
+from lwdna.run_folder import (
     ARCHITECTURE,
     EXAMPLES,
     OUTCOMES,
     RECIPE,
     RESULTS,
     WEIGHTS,
-    check_same_recipe,
+    last_checkpoint,
 )
+from lwdna.run_options import RunOptions
+from lwdna.weights import load_weights, save_weights
+from lwdna.workflows.resume import check_same_recipe
 from lwdna.workflows.setup import (
     baseline_architecture,
     check_for_recipe,
@@ -53,9 +53,7 @@ def run_training(
     weights: Path | None = None,
     teacher: Path | None = None,
     resume: bool = False,
-    progress: bool = False,
-    trust_code: bool = False,
-    say: Callable[[str], None] = lambda _: None,
+    options: RunOptions = RunOptions(),
 ) -> dict[str, Any]:
     """Train one network with the recipe's protocol and return its results.
 
@@ -73,51 +71,32 @@ def run_training(
             says so).
         teacher: the trained baseline, where the recipe distils from it.
         resume: go on where the run in ``run_dir`` was stopped.
-        progress: show a progress bar.
-        trust_code: allow a baseline whose source imports Python code.
-        say: told what is being done.
+        options: a progress bar, what is being done, trust.
 
     Raises:
         CheckpointError: ``run_dir`` holds another run, or none to resume.
         ArchitectureError: the architecture is not of this recipe's network or data set.
     """
     run_dir = Path(run_dir)
-    own = run_dir / ARCHITECTURE
-    if resume and own.is_file():
-        architecture = _same(architecture, own)
+    if resume and (run_dir / ARCHITECTURE).is_file():
+        architecture = _same(architecture, run_dir / ARCHITECTURE)
     name = "baseline" if architecture is None else architecture.found.get("method", "baseline")
-    say(f"training {'the baseline' if name == 'baseline' else 'the network found'}")
+    options.say(f"training {'the baseline' if name == 'baseline' else 'the network found'}")
     _check_start(recipe, run_dir, resume)
     task = make_task(recipe)
     if architecture is None:
-        architecture = baseline_architecture(recipe, task, trust_code)
+        architecture = baseline_architecture(recipe, task, options.trust_code)
     check_for_recipe(architecture, recipe, task)
-    model = architecture.build(seed=recipe.seed, trust_code=trust_code)
+    model = architecture.build(seed=recipe.seed, trust_code=options.trust_code)
     if not resume:
-        _fill(model, recipe, architecture, weights, task, trust_code)
-    learnt = task
-    if recipe.distill and not (name == "baseline" and recipe.distill.teacher == "baseline"):
-        master = make_teacher(recipe.distill.teacher, task, teacher, trust_code)
-        learnt = distilled(task, model, master, recipe.distill)
+        _fill(model, recipe, architecture, weights, task, options.trust_code)
+    learnt = _learnt(recipe, task, model, name, teacher, options.trust_code)
     _write_start(recipe, architecture, run_dir, resume)
+    bar = options.progress
     trained = train(
-        model,
-        learnt,
-        recipe.train,
-        run_dir,
-        seed=recipe.seed,
-        resume=resume,
-        progress=progress,
+        model, learnt, recipe.train, run_dir, seed=recipe.seed, resume=resume, progress=bar
     )
-    results: dict[str, Any] = {
-        "name": name,
-        "metric": task.metric,
-        "unit": task.unit,
-        **trained.metrics,
-        **architecture.cost.model_dump(),
-    }
-    if weights is not None:
-        results["initial_weights"] = str(weights)
+    results = {"name": name, **_figures(task, trained, architecture, weights)}
     if learnt is not task and recipe.distill:
         results["distill"] = recipe.distill.model_dump(mode="json")
     if PartialState().is_main_process:
@@ -147,6 +126,19 @@ def _fill(
         source = make_source(recipe, task)
         given = make_baseline(recipe, source, trust_code, trained=True)
         load_weights(model, given.state_dict(), source.name)
+
+
+def _learnt(
+    recipe: Recipe, task: Task, model: nn.Module, name: str, teacher: Path | None, trust_code: bool
+) -> Task:
+    """Return what is trained on: the task, or a teacher's answers to it where the recipe says so.
+
+    A baseline that is to be the teacher learns from the data alone.
+    """
+    if not recipe.distill or name == recipe.distill.teacher == "baseline":
+        return task
+    master = make_teacher(recipe.distill.teacher, task, teacher, trust_code)
+    return distilled(task, model, master, recipe.distill)
 
 
 def _same(architecture: Architecture | None, own: Path) -> Architecture:
@@ -183,6 +175,20 @@ def _write_start(recipe: Recipe, architecture: Architecture, run_dir: Path, resu
     if processes.is_main_process and not resume:
         write_text(run_dir / RECIPE, recipe.to_yaml())
         architecture.save(run_dir / ARCHITECTURE)
+
+
+def _figures(
+    task: Task, trained: TrainResult, architecture: Architecture, weights: Path | None
+) -> dict[str, Any]:
+    """Return what all processes know of a network that has been trained."""
+    given = {} if weights is None else {"initial_weights": str(weights)}
+    return {
+        "metric": task.metric,
+        "unit": task.unit,
+        **trained.metrics,
+        **architecture.cost.model_dump(),
+        **given,
+    }
 
 
 def _write_end(

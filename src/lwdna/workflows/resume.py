@@ -1,4 +1,4 @@
-"""Files of a run, and the checks that protect them."""
+"""What must hold for a run to be resumed."""
 
 from __future__ import annotations
 
@@ -6,18 +6,7 @@ from pathlib import Path
 
 from lwdna.errors import CheckpointError
 from lwdna.recipe import Recipe, load_recipe
-
-ARCHITECTURE = "architecture.lwdna.json"
-EXAMPLES = "examples"
-"""Pictures of what the network makes of a few validation examples."""
-OUTCOMES = "outcomes.safetensors"
-"""The primary metric of every validation example, as one tensor under the metric's name."""
-RECIPE = "recipe.yaml"
-RESULTS = "results.json"
-SEARCH = "search.json"
-TRIALS = "trials"
-WARMUP = "warmup"
-WEIGHTS = "model.safetensors"
+from lwdna.run_folder import RECIPE
 
 _MAY_CHANGE = {
     "data.root",
@@ -29,27 +18,6 @@ _MAY_CHANGE = {
     "train.checkpoint_every",
 }
 """What a resumed run may do in another way: where the data lie now, and what to save when."""
-
-
-def find_weights(path: str | Path) -> Path:
-    """Return the weights file of a training run, or ``path`` if it is a file.
-
-    Raises:
-        CheckpointError: there is none; the runs inside the folder are named.
-    """
-    path = Path(path)
-    if path.is_file():
-        return path
-    if not path.is_dir():
-        raise CheckpointError(
-            f"there is no run or file {path}; give the folder of a training run or a "
-            ".safetensors file"
-        )
-    if (path / WEIGHTS).is_file():
-        return path / WEIGHTS
-    inside = sorted(str(file.parent) for file in path.glob(f"*/{WEIGHTS}"))
-    hint = f"did you mean {' or '.join(inside)}?" if inside else "finish its training first"
-    raise CheckpointError(f"{path} holds no trained network ({WEIGHTS}); {hint}")
 
 
 def check_same_recipe(folder: Path, recipe: Recipe) -> None:

@@ -1,0 +1,60 @@
+"""``lwdna shrink``."""
+
+from __future__ import annotations
+
+from contextlib import nullcontext
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from lwdna.cli.arguments import Data, Model, RecipeArgs, Resume, Trust
+from lwdna.cli.output import say, working
+from lwdna.run_folder import ARCHITECTURE, WEIGHTS, find_weights
+from lwdna.run_options import RunOptions
+
+
+def shrink(
+    arguments: RecipeArgs = None,
+    model: Model = None,
+    data: Data = None,
+    out: Annotated[Path | None, typer.Option(help="Folder for the search.")] = None,
+    weights: Annotated[
+        Path | None,
+        typer.Option(help="Trained network to shrink: a run's folder or a .safetensors file."),
+    ] = None,
+    resume: Resume = False,
+    trust_code: Trust = False,
+) -> None:
+    """Find the widths of a better network; write an architecture file.
+
+    Examples:
+
+      lwdna shrink recipes/digits.yaml --out runs/search
+
+      lwdna shrink recipes/imagenet/resnet50.yaml data.root=/data/imagenet
+
+      lwdna shrink digits shrink.warmup.epochs=2 shrink.inherit=true --out runs/search
+
+      lwdna shrink digits shrink.trials.count=24 --out runs/search
+
+      lwdna shrink digits --weights runs/baseline shrink.width_mult=1 shrink.inherit=true
+    """
+    from lwdna.cli import options
+
+    default = options.saved_recipe(out, resume)
+    name, recipe = options.read_recipe(arguments, model, data, default)
+    folder = options.run_folder(out, f"{name}-search")
+    given = find_weights(weights) if weights else None
+    chosen = RunOptions(progress=True, trust_code=trust_code, say=say)
+    from lwdna.cli import show
+    from lwdna.workflows import run_search
+
+    training = recipe.shrink.warmup or recipe.shrink.trials  # with progress bars of their own
+    bar = nullcontext() if training else working("searching for the width of every layer")
+    with options.resumable("shrink", folder), bar:
+        found = run_search(recipe, folder, weights=given, resume=resume, options=chosen)
+    show.search(found)
+    say(f"architecture: {folder / ARCHITECTURE}")
+    if found.network is not None:
+        say(f"with its weights: {folder / WEIGHTS}")

@@ -1,0 +1,106 @@
+"""What the files and folders of a run are called.
+
+A *search* and a *training* have a folder each. A *job* holds one search and two trainings, a
+*comparison* a cell for every arm and seed, with a search and a training each.
+"""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from lwdna.errors import CheckpointError
+
+RECIPE = "recipe.yaml"
+"""The recipe with every default filled in; a search, a training, a job and a comparison have it."""
+ARCHITECTURE = "architecture.lwdna.json"
+"""The network found by a search, or that of a training."""
+WEIGHTS = "model.safetensors"
+"""A trained network with its architecture; also one found by a search with its weights."""
+RESULTS = "results.json"
+"""Figures of a training, of both trainings of a job, or of a comparison."""
+
+SEARCH_RECORD = "search.json"
+"""How a search came to its widths."""
+WARMUP = "warmup"
+"""Folder with the checkpoints of the warm-up before a search."""
+TRIALS = "trials"
+"""Folder of the short trainings of a search."""
+TRIAL_LOG = "trials.jsonl"
+"""In the folder of trials: what each gave."""
+
+METRICS = "metrics.jsonl"
+"""One line per epoch of a training."""
+TENSORBOARD = "tensorboard"
+"""Folder of a training's TensorBoard events."""
+CHECKPOINTS = "checkpoints"
+"""Folder of a training's checkpoints."""
+OUTCOMES = "outcomes.safetensors"
+"""The primary metric of every validation example, as one tensor under the metric's name."""
+EXAMPLES = "examples"
+"""Folder of pictures of what the network makes of a few validation examples."""
+
+SEARCH = "search"
+"""Folder of the search of a job or a cell."""
+TRAINING = "training"
+"""Folder of the training of a cell, or of a trial."""
+BASELINE = "baseline"
+"""Folder of a job's training of the baseline."""
+FOUND = "lwdna"
+"""Folder of a job's training of the network found."""
+REPORT = "report.html"
+"""The page of a job, a search, a training or a comparison."""
+
+CELLS = "cells"
+"""Folder of the cells of a comparison."""
+TIMINGS = "timings.json"
+"""What in a comparison depends on time."""
+CLAIM = "claim.lock"
+"""In a cell: held by the process that works on it."""
+RECIPE_LOCK = "recipe.lock"
+"""In a comparison: held while its recipe is changed."""
+
+EVALUATION = "evaluation"
+"""Folder of a later evaluation, beside the weights."""
+IMAGES = "images"
+"""In the folder of an evaluation: what the network made of every example."""
+
+
+def last_checkpoint(run_dir: str | Path) -> Path:
+    """Return where a training keeps its newest checkpoint, whether it exists or not."""
+    return Path(run_dir) / CHECKPOINTS / "last.safetensors"
+
+
+def best_checkpoint(run_dir: str | Path) -> Path:
+    """Return where a training keeps its best weights, whether they exist or not."""
+    return Path(run_dir) / CHECKPOINTS / "best.safetensors"
+
+
+def cell_folder(folder: Path, arm: str, seed: int) -> Path:
+    """Return where a comparison in ``folder`` keeps a cell."""
+    return folder / CELLS / arm / f"seed{seed}"
+
+
+def is_comparison(folder: Path) -> bool:
+    """Whether a folder is that of a comparison."""
+    return (folder / CELLS).is_dir()
+
+
+def find_weights(path: str | Path) -> Path:
+    """Return the weights file of a training run, or ``path`` if it is a file.
+
+    Raises:
+        CheckpointError: there is none; the runs inside the folder are named.
+    """
+    path = Path(path)
+    if path.is_file():
+        return path
+    if not path.is_dir():
+        raise CheckpointError(
+            f"there is no run or file {path}; give the folder of a training run or a "
+            ".safetensors file"
+        )
+    if (path / WEIGHTS).is_file():
+        return path / WEIGHTS
+    inside = sorted(str(file.parent) for file in path.glob(f"*/{WEIGHTS}"))
+    hint = f"did you mean {' or '.join(inside)}?" if inside else "finish its training first"
+    raise CheckpointError(f"{path} holds no trained network ({WEIGHTS}); {hint}")

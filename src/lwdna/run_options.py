@@ -1,0 +1,22 @@
+"""How a run is carried out, which changes nothing of its results."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+
+def _silent(_: str) -> None:
+    """Say nothing."""
+
+
+@dataclass(frozen=True)
+class RunOptions:
+    """What whoever starts a run decides about it, beside the recipe."""
+
+    progress: bool = False
+    """Show progress bars on standard error."""
+    trust_code: bool = False
+    """Allow a network whose source imports Python code."""
+    say: Callable[[str], None] = _silent
+    """Told in a line of text what is being done."""
