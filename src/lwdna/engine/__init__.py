@@ -15,11 +15,12 @@ if TYPE_CHECKING:
     from lwdna.engine.settings import TrainSettings
     from lwdna.engine.signals import TrainingInterrupted
     from lwdna.engine.state import last_checkpoint
-    from lwdna.engine.task import Task
+    from lwdna.engine.task import Metric, Task
     from lwdna.engine.training import TrainResult, train
 
 __all__ = [
     "LatencyModel",
+    "Metric",
     "Task",
     "TrainResult",
     "TrainSettings",
@@ -47,7 +48,10 @@ export_lazily(
         "lwdna.engine.settings": ("TrainSettings",),
         "lwdna.engine.signals": ("TrainingInterrupted",),
         "lwdna.engine.state": ("last_checkpoint",),
-        "lwdna.engine.task": ("Task",),
+        "lwdna.engine.task": (
+            "Metric",
+            "Task",
+        ),
         "lwdna.engine.training": (
             "TrainResult",
             "train",

@@ -192,11 +192,11 @@ def check_weights(run: Run) -> None:
 
 def keep_best(run: Run, value: float) -> None:
     """Keep the evaluated weights as ``best.safetensors`` if ``value`` is the best so far."""
-    best = run.position.best
-    if best is None or value > best:
+    best, metric = run.position.best, run.task.metric
+    if best is None or metric.better(value, best):
         run.position.best = value
         if run.accelerator.is_main_process:
-            note = {"epoch": str(run.position.epoch), run.task.metric: str(value)}
+            note = {"epoch": str(run.position.epoch), metric.name: str(value)}
             save_weights(run.folder / "best.safetensors", run.scored.state_dict(), note)
 
 

@@ -278,7 +278,7 @@ def _finish_epoch(run: Run, stop: Stop) -> dict[str, float]:
     position.total_seconds += seconds
     position.epoch, position.step, position.loss_sum, position.train_seconds = number, 0, 0.0, 0.0
     if evaluating:
-        keep_best(run, position.metrics[task.metric])
+        keep_best(run, position.metrics[task.metric.name])
     return line
 
 

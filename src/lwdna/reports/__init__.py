@@ -12,17 +12,17 @@ if TYPE_CHECKING:
         format_bytes,
         format_change,
         format_count,
-        format_decibels,
+        format_gain,
+        format_metric,
         format_milliseconds,
         format_percent,
-        format_points,
         format_seconds,
         format_trials,
     )
     from lwdna.reports.graph_page import write_graph_page
     from lwdna.reports.report import compare_run, write_report
     from lwdna.reports.study_page import STUDY_COLUMNS, comparison_lines, write_comparison
-    from lwdna.reports.tables import COMPARISON_COLUMNS, ComparisonRow, comparison
+    from lwdna.reports.tables import COMPARISON_COLUMNS, ComparisonRow, comparison, figure_lines
     from lwdna.reports.verdict import evidence, verdict
 
 __all__ = [
@@ -34,13 +34,14 @@ __all__ = [
     "comparison",
     "comparison_lines",
     "evidence",
+    "figure_lines",
     "format_bytes",
     "format_change",
     "format_count",
-    "format_decibels",
+    "format_gain",
+    "format_metric",
     "format_milliseconds",
     "format_percent",
-    "format_points",
     "format_seconds",
     "format_trials",
     "is_comparison",
@@ -61,10 +62,10 @@ export_lazily(
             "format_bytes",
             "format_change",
             "format_count",
-            "format_decibels",
+            "format_gain",
+            "format_metric",
             "format_milliseconds",
             "format_percent",
-            "format_points",
             "format_seconds",
             "format_trials",
         ),
@@ -82,6 +83,7 @@ export_lazily(
             "COMPARISON_COLUMNS",
             "ComparisonRow",
             "comparison",
+            "figure_lines",
         ),
         "lwdna.reports.verdict": (
             "evidence",

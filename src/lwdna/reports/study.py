@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lwdna.arms import BASELINE
+from lwdna.engine.task import describe
 from lwdna.reports.cells import Cell, Cells
 from lwdna.reports.statistics import HALVES, Difference, Half, compare, examples_of, spread
 from lwdna.reports.verdict import study_verdict
@@ -41,7 +42,7 @@ class Pair:
 
 def judge(cells: Cells) -> dict[Half, Part]:
     """Compare each arm with the baseline, and the method with each arm, on every part."""
-    count = len(cells.any.outcomes)
+    count = len(cells.any.outcomes)  # 1 where only the metric as a whole is compared
     parts = {half: examples_of(half, count) for half in HALVES}
     return {half: _part(cells, chosen) for half, chosen in parts.items() if len(chosen)}
 
@@ -60,7 +61,7 @@ def _part(cells: Cells, chosen: NDArray[np.int64]) -> Part:
             first, second = (cells.outcomes(name, seeds)[:, chosen] for name in (other, arm))
             pairs[arm, other] = Pair(seeds, compare(first, second))
     verdicts = [
-        study_verdict(arm, other, pair.found, cells.unit, (cells.cost(other), cells.cost(arm)))
+        study_verdict(arm, other, pair.found, cells.metric, (cells.cost(other), cells.cost(arm)))
         for (arm, other), pair in pairs.items()
     ]
     return Part(values, pairs, verdicts)
@@ -70,9 +71,9 @@ def results(cells: Cells, parts: Mapping[Half, Part]) -> dict[str, Any]:
     """Return everything that does not depend on when and where the cells were made."""
     said: dict[str, Any] = _rounded(
         {
-            "metric": cells.metric,
-            "unit": cells.unit,
-            "examples": len(cells.any.outcomes),
+            **describe(cells.metric),
+            "unit": cells.metric.unit,
+            "examples": cells.any.examples,
             "arms": {name: _arm(cells, name, by_seed) for name, by_seed in cells.arms.items()},
             "halves": {half: _half(part) for half, part in parts.items()},
         }

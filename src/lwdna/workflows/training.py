@@ -20,6 +20,7 @@ from lwdna.engine import (
     versions,
 )
 from lwdna.engine.device import make_accelerator
+from lwdna.engine.task import describe
 from lwdna.errors import ArchitectureError, CheckpointError
 from lwdna.files import write_json, write_text
 from lwdna.methods import distilled
@@ -111,8 +112,7 @@ def run_training(
     )
     results: dict[str, Any] = {
         "name": name,
-        "metric": task.metric,
-        "unit": task.unit,
+        **describe(task.metric, *task.other_metrics),
         **trained.metrics,
         **architecture.cost.model_dump(),
     }
@@ -193,7 +193,7 @@ def _write_end(
     save(trained.model, architecture, weights)
     device = next(trained.model.parameters()).device
     task.show(trained.model, run_dir / EXAMPLES, device)
-    save_weights(run_dir / OUTCOMES, {task.metric: trained.outcomes}, {})
+    save_weights(run_dir / OUTCOMES, {task.metric.name: trained.outcomes}, {})
     return {
         "file_bytes": weights.stat().st_size,
         "latency_ms": measure_latency(trained.model, task.example_inputs()),

@@ -15,6 +15,7 @@ from torch.nn import functional as F
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
+from lwdna.engine.task import Metric
 from lwdna.tasks.classification.geometry import draw_erasures, erase
 from lwdna.tasks.classification.images import ImageSet
 from lwdna.tasks.classification.mapped import MappedBatches, Order
@@ -42,8 +43,8 @@ class ClassificationTask:
             found when they are read.
     """
 
-    metric = "top1"
-    unit = "%"
+    metric = Metric("top1", "top-1 accuracy", "%")
+    other_metrics: tuple[Metric, ...] = (Metric("top5", "top-5 accuracy", "%"),)
 
     def __init__(self, settings: DataSettings) -> None:
         source = open_source(settings)

@@ -12,6 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
 
+from lwdna.engine.task import Metric
 from lwdna.errors import ModelError
 from lwdna.tasks.draws import Stream, uniforms
 from lwdna.tasks.restoration.degrade import gaussian_noise, resize_bicubic
@@ -54,8 +55,11 @@ class RestorationTask:
         DataError: images are missing, damaged or too small.
     """
 
-    metric = "psnr"
-    unit = "dB"
+    metric = Metric("psnr", "PSNR", "dB")
+    other_metrics: tuple[Metric, ...] = (
+        Metric("ssim", "SSIM", digits=4),
+        Metric("input_psnr", "PSNR of the input", "dB"),
+    )
 
     def __init__(self, settings: DataSettings) -> None:
         self.data = settings
