@@ -236,11 +236,11 @@ def evaluate(
         raise RecipeError(f"which data? name the recipe: lwdna evaluate {weights} RECIPE")
     _, recipe = options.read_recipe(arguments, None, data, default)
     with working("evaluating"):
-        metrics = evaluate_run(file, recipe, out, trust_code=trust_code)
+        results = evaluate_run(file, recipe, out, trust_code=trust_code)
     if json_:
-        say(json.dumps(metrics))
+        say(json.dumps({name: one for name, one in results.items() if isinstance(one, float)}))
     else:
-        show.results(metrics)
+        show.results(results)
 
 
 @app.command()

@@ -76,7 +76,7 @@ class Run:
     """Optimizer steps per epoch."""
     position: Position
     outcomes: Tensor
-    """The primary metric of every example in the last evaluation, shape (N,)."""
+    """The outcome of every example in the last evaluation, shape (N,)."""
 
     last_step: int | None = None
     """After how many steps since the very beginning to end, if before the last epoch does."""

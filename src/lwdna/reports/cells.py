@@ -13,12 +13,19 @@ from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from lwdna.architecture import Architecture
 from lwdna.arms import CompareSettings
 from lwdna.engine.task import Metric, described
 from lwdna.errors import FileError
 from lwdna.files import read_json
-from lwdna.reports.run_files import ModelRecord, Record, Results, parse_record
+from lwdna.reports.run_files import (
+    ArchitectureRecord,
+    ModelRecord,
+    Record,
+    RecordedCost,
+    Results,
+    parse_record,
+    read_record,
+)
 
 _ROUNDING = 1e-3
 """By how much of an outcome's usual size a metric may differ from the outcomes' mean."""
@@ -31,6 +38,12 @@ class StudyRecipe(Record):
     model: ModelRecord
     compare: CompareSettings = CompareSettings()
     seed: int = 0
+
+
+class TrainedArchitecture(ArchitectureRecord):
+    """The architecture of a network that was trained: what it costs is known."""
+
+    cost: RecordedCost
 
 
 @dataclass(frozen=True)
@@ -46,7 +59,7 @@ class Cell:
     metric that is no mean over the examples, its value, shape (1,)."""
     examples: int
     """Number of validation examples."""
-    architecture: Architecture
+    architecture: TrainedArchitecture
     search_seconds: float
     """0 for the baseline."""
 
@@ -138,9 +151,7 @@ def _read_recipe(path: Path) -> tuple[StudyRecipe, str]:
 
 def _read(place: Path) -> Cell:
     training, search = place / "training", place / "search" / "search.json"
-    results = parse_record(
-        Results, read_json(training / "results.json"), training / "results.json"
-    ).figures
+    results = read_record(Results, training / "results.json").figures
     try:
         metric = described(results)[0]
         value = float(results[metric.name])
@@ -156,7 +167,7 @@ def _read(place: Path) -> Cell:
         metric=metric,
         outcomes=outcomes if metric.mean_of_examples else np.array([value]),
         examples=len(outcomes),
-        architecture=Architecture.load(training / "architecture.lwdna.json"),
+        architecture=read_record(TrainedArchitecture, training / "architecture.lwdna.json"),
         search_seconds=float(read_json(search)["seconds"]) if search.is_file() else 0.0,
     )
 

@@ -206,7 +206,7 @@ def read_run(folder: Path) -> RunFiles:
     found = _read_training(folder / "lwdna", "lwdna")
     baseline, found = _fill_results(folder, baseline, found)
     search_folder = "search" if (folder / "search").is_dir() else "."
-    search = _read_record(SearchRecord, folder / search_folder / "search.json")
+    search = _read_if_there(SearchRecord, folder / search_folder / "search.json")
     recipe = _read_text(folder / search_folder / "recipe.yaml") if search is not None else None
     architecture = _read_architecture(folder / search_folder)
     if baseline is None and found is None and search is None:
@@ -229,8 +229,17 @@ _RUN_FOLDER = (
 _R = TypeVar("_R", bound=Record)
 
 
-def _read_record(kind: type[_R], path: Path) -> _R | None:
-    return parse_record(kind, read_json(path), path) if path.is_file() else None
+def read_record(kind: type[_R], path: Path) -> _R:
+    """Return a JSON file as a record.
+
+    Raises:
+        FileError: the file is missing or damaged.
+    """
+    return parse_record(kind, read_json(path), path)
+
+
+def _read_if_there(kind: type[_R], path: Path) -> _R | None:
+    return read_record(kind, path) if path.is_file() else None
 
 
 def parse_record(kind: type[_R], value: Any, where: Path | str) -> _R:
@@ -250,11 +259,11 @@ def parse_record(kind: type[_R], value: Any, where: Path | str) -> _R:
 
 
 def _read_architecture(folder: Path) -> ArchitectureRecord | None:
-    return _read_record(ArchitectureRecord, folder / "architecture.lwdna.json")
+    return _read_if_there(ArchitectureRecord, folder / "architecture.lwdna.json")
 
 
 def _read_training(folder: Path, name: str) -> TrainingRun | None:
-    results = _read_record(Results, folder / "results.json")
+    results = _read_if_there(Results, folder / "results.json")
     epochs = _read_epochs(folder / "metrics.jsonl")
     if results is None and not epochs:
         return None
