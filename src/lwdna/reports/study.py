@@ -41,10 +41,13 @@ class Pair:
 
 
 def judge(cells: Cells) -> dict[Half, Part]:
-    """Compare each arm with the baseline, and the method with each arm, on every part."""
-    count = len(cells.any.outcomes)  # 1 where only the metric as a whole is compared
-    parts = {half: examples_of(half, count) for half in HALVES}
-    return {half: _part(cells, chosen) for half, chosen in parts.items() if len(chosen)}
+    """Compare each arm with the baseline, and the method with each arm, on every part.
+
+    One value per training, as of a metric that is no mean over the examples, has no halves.
+    """
+    count = len(cells.any.outcomes)
+    halves = HALVES if count > 1 else ("whole",)
+    return {half: _part(cells, examples_of(half, count)) for half in halves}
 
 
 def _part(cells: Cells, chosen: NDArray[np.int64]) -> Part:

@@ -247,7 +247,7 @@ def _mean(by_seed: dict[int, Cell], key: str) -> float | None:
 
 
 def _widths(cells: Cells) -> list[Widths]:
-    """Return mean widths by group, relative to the baseline's; a full bar is twice its width."""
+    """Return mean widths by group, relative to the baseline's; the largest share is a full bar."""
     if BASELINE not in cells.arms:
         return []
     baseline = next(iter(cells.arms[BASELINE].values())).architecture.widths
