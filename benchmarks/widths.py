@@ -45,7 +45,7 @@ def run(recipe: Recipe, task: Task, trial: dict[str, Any]) -> dict[str, Any]:
     return {
         "macs": cost.macs,
         "params": cost.params,
-        task.metric: halves,
+        task.metric.name: halves,
         "val_loss": round(found.metrics["val_loss"], 4),
         "train_loss": [round(epoch["train_loss"], 3) for epoch in epochs],
     }
@@ -117,7 +117,7 @@ def main() -> None:
         torch.set_num_threads(1)
         where = [f"data.root={arguments.data}", "data.workers=0"]
         task = make_task(load_recipe(arguments.recipe, where))
-        metric = task.metric
+        metric = task.metric.name
         for trial in trials:
             if "result" not in trial:
                 recipe = load_recipe(arguments.recipe, [*where, f"seed={trial['seed']}"])

@@ -10,10 +10,13 @@ from typing import Any
 
 import pytest
 import torch
+from safetensors import safe_open
 from safetensors.torch import load_file
 from torch import Tensor, nn
+from torchmetrics import MeanMetric, MetricCollection
 
 from lwdna.engine import (
+    Metric,
     TrainSettings,
     evaluate,
     machine,
@@ -236,14 +239,15 @@ def test_metrics_file(tmp_path: Path) -> None:
     assert list((tmp_path / "tensorboard").iterdir())
 
 
+class Worsening(ToyTask):
+    """Trains away from the targets from the fourth epoch on."""
+
+    def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+        self.calls = getattr(self, "calls", 0) + 1
+        return super().loss(model, batch) * (1 if self.calls <= 9 else -1)
+
+
 def test_best_weights_are_kept(tmp_path: Path) -> None:
-    class Worsening(ToyTask):
-        """Trains away from the targets from the fourth epoch on."""
-
-        def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-            self.calls = getattr(self, "calls", 0) + 1
-            return super().loss(model, batch) * (1 if self.calls <= 9 else -1)
-
     model = conv_net(dropout=0.0)
     chosen = settings(epochs=12, schedule="constant", lr=0.05)
     train(model, Worsening(), chosen, tmp_path, seed=0)
@@ -252,6 +256,36 @@ def test_best_weights_are_kept(tmp_path: Path) -> None:
     assert lines[-1]["top1"] < best
     model.load_state_dict(load_file(tmp_path / "checkpoints" / "best.safetensors"))
     assert evaluate(model, ToyTask(), 16)["top1"] == pytest.approx(best)
+
+
+def test_the_best_of_errors_is_the_least(tmp_path: Path) -> None:
+    class Erring(Worsening):
+        metric = Metric("mae", "mean error", "points", higher_is_better=False)
+
+        def metrics(self) -> MetricCollection:
+            return MetricCollection({"loss": MeanMetric(), "mae": MeanMetric()})
+
+        def update(
+            self, metrics: MetricCollection, model: nn.Module, batch: tuple[Tensor, Tensor]
+        ) -> tuple[Tensor, None]:
+            images, targets = batch
+            outputs = model(images)
+            metrics["loss"].update(nn.functional.cross_entropy(outputs, targets, reduction="none"))
+            errors = 1 - outputs.softmax(1).gather(1, targets[:, None])[:, 0]
+            metrics["mae"].update(errors)
+            return errors, None
+
+    model = conv_net(dropout=0.0)
+    chosen = settings(epochs=12, schedule="constant", lr=0.05)
+    train(model, Erring(), chosen, tmp_path, seed=0)
+    errors = [line["mae"] for line in read_metrics(tmp_path)]
+    best = min(errors)
+    assert errors.index(best) not in (0, len(errors) - 1)
+    file = tmp_path / "checkpoints" / "best.safetensors"
+    model.load_state_dict(load_file(file))
+    assert evaluate(model, Erring(), 16)["mae"] == pytest.approx(best)
+    with safe_open(file, "pt") as opened:
+        assert opened.metadata()["mae"] == str(best)
 
 
 @pytest.mark.parametrize("batch_size", [1, 4, 17, 100])

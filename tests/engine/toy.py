@@ -10,14 +10,16 @@ from torch.nn import functional as F
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score, MulticlassRecall
 
+from lwdna.engine import Metric
+
 CLASSES = 3
 
 
 class ToyTask:
     """Separable images with noise; ``before_batch`` sees every training batch's indices."""
 
-    metric = "top1"
-    unit = ""
+    metric = Metric("top1", "top-1 accuracy", digits=3)
+    other_metrics: tuple[Metric, ...] = ()
 
     def __init__(
         self,

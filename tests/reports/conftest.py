@@ -12,6 +12,11 @@ from typing import Any
 import numpy as np
 import pytest
 
+from lwdna.engine.task import Metric, describe
+
+TOP1 = Metric("top1", "top-1 accuracy", "%")
+TOP5 = Metric("top5", "top-5 accuracy", "%")
+
 RECIPE = """\
 task: classification
 model:
@@ -208,7 +213,7 @@ def make_training(
     (folder / "metrics.jsonl").write_text("\n".join(lines) + "\n")
     results = {
         "name": "lwdna" if stage == "found" else stage,
-        "metric": "top1",
+        **describe(TOP1, TOP5),
         "top1": top1,
         "top5": min(99.0, top1 * 1.22),
         "val_loss": 0.95,

@@ -6,13 +6,15 @@ from lwdna.reports import (
     format_bytes,
     format_change,
     format_count,
+    format_gain,
     format_milliseconds,
     format_percent,
-    format_points,
     format_seconds,
     format_trials,
 )
 from lwdna.reports.formats import format_score, format_tick, shorten
+
+from .conftest import TOP1
 
 
 @pytest.mark.parametrize(
@@ -87,9 +89,9 @@ def test_changes_are_relative_to_what_was_before(
 
 
 def test_points_are_differences_of_percentages() -> None:
-    assert format_points(76.15, 76.95) == "+0.80 points"
-    assert format_points(76.95, 76.15) == "−0.80 points"
-    assert format_points(76.15, 76.151) == "0.00 points"
+    assert format_gain(76.15, 76.95, TOP1) == "+0.80 points"
+    assert format_gain(76.95, 76.15, TOP1) == "−0.80 points"
+    assert format_gain(76.15, 76.151, TOP1) == "0.00 points"
     assert format_percent(76.149) == "76.15 %"
 
 

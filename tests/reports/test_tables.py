@@ -2,10 +2,15 @@ from pathlib import Path
 
 import pytest
 
+from lwdna.engine.task import describe
 from lwdna.reports import compare_run, comparison, evidence, verdict
+from lwdna.tasks.restoration import RestorationTask
 
-BASELINE = {"top1": 76.15, "macs": 4_089_000_000, "params": 25_557_000, "seed": 0}
-FOUND = {"top1": 76.95, "macs": 3_762_000_000, "params": 24_280_000, "seed": 0}
+from .conftest import TOP1
+
+METRIC = describe(TOP1)
+BASELINE = METRIC | {"top1": 76.15, "macs": 4_089_000_000, "params": 25_557_000, "seed": 0}
+FOUND = METRIC | {"top1": 76.95, "macs": 3_762_000_000, "params": 24_280_000, "seed": 0}
 
 
 def test_rows_carry_both_figures_their_difference_and_which_is_better() -> None:
@@ -82,7 +87,7 @@ def test_the_verdict_says_better_worse_or_equal(
 
 def test_the_verdict_of_one_network_alone() -> None:
     assert verdict(BASELINE, None).startswith("The baseline reaches 76.2 % top-1 accuracy;")
-    assert verdict(None, {"top1": 70.0}).startswith("The LW-DNA network reaches 70.0 %")
+    assert verdict(None, METRIC | {"top1": 70.0}).startswith("The LW-DNA network reaches 70.0 %")
     assert verdict(None, None) == "Neither network has been evaluated yet."
 
 
@@ -93,8 +98,9 @@ def test_one_run_each_is_called_no_evidence() -> None:
 
 
 def test_restoration_is_judged_in_decibels() -> None:
-    before = {"psnr": 35.074, "ssim": 0.94331, "macs": 1000, "seed": 0}
-    after = {"psnr": 35.131, "ssim": 0.94411, "macs": 900, "seed": 0}
+    metrics = describe(RestorationTask.metric, *RestorationTask.other_metrics)
+    before = metrics | {"psnr": 35.074, "ssim": 0.94331, "macs": 1000, "seed": 0}
+    after = metrics | {"psnr": 35.131, "ssim": 0.94411, "macs": 900, "seed": 0}
     assert verdict(before, after) == (
         "The LW-DNA network is 0.06 dB better than the baseline at 10 % fewer MACs."
     )

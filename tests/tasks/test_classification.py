@@ -48,7 +48,7 @@ def by_hand(task: ClassificationTask, model: nn.Module) -> dict[str, float]:
 
 def test_the_task_keeps_the_engines_protocol() -> None:
     task: Task = digits()
-    assert task.metric in task.metrics()
+    assert task.metric.name in task.metrics()
     assert task.example_inputs().shape == (1, 3, 8, 8)
     assert torch.equal(task.example_inputs(), task.example_inputs())
 

@@ -45,10 +45,10 @@ def evaluate(
     from lwdna.workflows import evaluate_run
 
     with working("evaluating"):
-        metrics = evaluate_run(file, recipe, out, options=RunOptions(trust_code=trust_code))
+        results = evaluate_run(file, recipe, out, options=RunOptions(trust_code=trust_code))
     if json_:
         import json
 
-        say(json.dumps(metrics))
+        say(json.dumps({name: one for name, one in results.items() if isinstance(one, float)}))
     else:
-        show.results(metrics)
+        show.results(results)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,10 +18,7 @@ from lwdna.reports.formats import (
     format_bytes,
     format_change,
     format_count,
-    format_decibels,
     format_milliseconds,
-    format_percent,
-    format_seconds,
     format_trials,
 )
 from lwdna.run_folder import RESULTS
@@ -32,28 +29,14 @@ if TYPE_CHECKING:
 
 # What only some tables need is imported in their functions: `lwdna inspect` should start quickly.
 
-_FORMATS: dict[str, Callable[[float | None], str]] = {
-    "top1": format_percent,
-    "psnr": format_decibels,
-    "input_psnr": format_decibels,
-    "top5": format_percent,
-    "macs": format_count,
-    "params": format_count,
-    "memory": format_bytes,
-    "file_bytes": format_bytes,
-    "latency_ms": format_milliseconds,
-    "train_seconds": format_seconds,
-}
-
 
 def results(values: Mapping[str, Any]) -> None:
     """Print the figures of one network."""
+    from lwdna.reports import figure_lines
+
     table = Table(show_header=False)
-    for key, value in values.items():
-        if key in _FORMATS:
-            table.add_row(key, _FORMATS[key](value))
-        elif isinstance(value, float):
-            table.add_row(key, f"{value:.4g}")
+    for line in figure_lines(values):
+        table.add_row(*map(escape, line))
     console().print(table)
 
 
@@ -96,7 +79,7 @@ def search(found: Search) -> None:
     before, after = graph.cost(), graph.cost(widths)
     for what in ("macs", "params", "memory"):
         one, two = getattr(before, what), getattr(after, what)
-        text = _FORMATS[what]
+        text = format_bytes if what == "memory" else format_count
         say(f"{what}: {text(one)} -> {text(two)} ({format_change(one, two)})")
     latency = found.architecture.found["usage"].get("latency")
     if latency is not None:

@@ -14,11 +14,12 @@ if TYPE_CHECKING:
     from lwdna.engine.machine import machine, versions
     from lwdna.engine.settings import TrainSettings
     from lwdna.engine.signals import TrainingInterrupted
-    from lwdna.engine.task import Task
+    from lwdna.engine.task import Metric, Task
     from lwdna.engine.training import TrainResult, train
 
 __all__ = [
     "LatencyModel",
+    "Metric",
     "Task",
     "TrainResult",
     "TrainSettings",
@@ -44,7 +45,7 @@ export_lazily(
         ),
         "lwdna.engine.settings": ("TrainSettings",),
         "lwdna.engine.signals": ("TrainingInterrupted",),
-        "lwdna.engine.task": ("Task",),
+        "lwdna.engine.task": ("Metric", "Task"),
         "lwdna.engine.training": (
             "TrainResult",
             "train",

@@ -30,7 +30,8 @@ class Evaluation:
     metrics: dict[str, float]
     """The task's metrics by name; its ``loss`` is called ``val_loss``."""
     outcomes: Tensor
-    """The primary metric of every example, in the order of their indices, float32, shape (N,)."""
+    """Of every example, as :meth:`Task.update` gives them, in the order of their indices, float32,
+    shape (N,)."""
 
 
 def evaluate(

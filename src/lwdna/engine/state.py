@@ -77,7 +77,7 @@ class Run:
     """Optimizer steps per epoch."""
     position: Position
     outcomes: Tensor
-    """The primary metric of every example in the last evaluation, shape (N,)."""
+    """The outcome of every example in the last evaluation, shape (N,)."""
 
     last_step: int | None = None
     """After how many steps since the very beginning to end, if before the last epoch does."""
@@ -188,11 +188,11 @@ def check_weights(run: Run) -> None:
 
 def keep_best(run: Run, value: float) -> None:
     """Keep the evaluated weights as ``best.safetensors`` if ``value`` is the best so far."""
-    best = run.position.best
-    if best is None or value > best:
+    best, metric = run.position.best, run.task.metric
+    if best is None or metric.better(value, best):
         run.position.best = value
         if run.accelerator.is_main_process:
-            note = {"epoch": str(run.position.epoch), run.task.metric: str(value)}
+            note = {"epoch": str(run.position.epoch), metric.name: str(value)}
             save_weights(best_checkpoint(run.folder), run.scored.state_dict(), note)
 
 

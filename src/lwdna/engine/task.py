@@ -3,15 +3,72 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol
 
-import torch
-from torch import Tensor, nn
-from torchmetrics import MetricCollection
+from pydantic import TypeAdapter
+
+if TYPE_CHECKING:
+    import torch
+    from torch import Tensor, nn
+    from torchmetrics import MetricCollection
 
 Batch = Any
 """What a task hands to its own loss: for classification ``(images, targets)``."""
+
+
+@dataclass(frozen=True)
+class Metric:
+    """What a task measures: how it is called and written, and which way is better."""
+
+    name: str
+    """Its key among :meth:`Task.metrics`, in ``metrics.jsonl`` and in ``results.json``."""
+    title: str
+    """What tables and sentences call it, as in ``top-1 accuracy``."""
+    unit: str = ""
+    """As in ``%`` or ``dB``; may be empty. Percentages are compared in points."""
+    digits: int = 2
+    """Decimal places that tables show."""
+    higher_is_better: bool = True
+    mean_of_examples: bool = True
+    """Whether it is the mean of the outcomes that :meth:`Task.update` returns, as an accuracy is
+    and an area under a curve is not. Comparisons look at the examples of such a metric; of any
+    other they see one value per training."""
+
+    def better(self, value: float, than: float) -> bool:
+        """Whether ``value`` is strictly better."""
+        return value > than if self.higher_is_better else value < than
+
+
+_METRICS = TypeAdapter(tuple[Metric, ...])
+
+
+def describe(*metrics: Metric) -> dict[str, Any]:
+    """Return the entries of a ``results.json`` that say what its metrics are, the primary first.
+
+    Whoever reads them needs nothing of the task.
+    """
+    return {"metric": metrics[0].name, "metrics": [asdict(metric) for metric in metrics]}
+
+
+def described(*results: Mapping[str, Any] | None) -> tuple[Metric, ...]:
+    """Return the metrics that ``results`` describe together, the primary one first.
+
+    A primary metric without a description goes by its name.
+
+    Raises:
+        ValueError: a description is damaged.
+    """
+    found: dict[str, Metric] = {}
+    for one in filter(None, results):
+        metrics = {m.name: m for m in _METRICS.validate_python(one.get("metrics", ()))}
+        primary = one.get("metric")
+        if primary is not None:
+            found.setdefault(primary, metrics.get(primary, Metric(primary, primary)))
+        for name, metric in metrics.items():
+            found.setdefault(name, metric)
+    return tuple(found.values())
 
 
 class Task(Protocol):
@@ -22,11 +79,11 @@ class Task(Protocol):
     Everything random about an example follows from ``(seed, epoch, index)`` alone.
     """
 
-    metric: str
-    """Name of the primary metric among :meth:`metrics`; higher is better."""
+    metric: Metric
+    """The primary metric: by it networks are compared and the best weights are kept."""
 
-    unit: str
-    """What the primary metric is counted in, as in ``%`` or ``dB``; may be empty."""
+    other_metrics: tuple[Metric, ...]
+    """Further metrics that tables show, in their order."""
 
     train_size: int
     eval_size: int
@@ -73,7 +130,10 @@ class Task(Protocol):
         ...
 
     def metrics(self) -> MetricCollection:
-        """Return fresh metrics, states summed over processes by torchmetrics."""
+        """Return fresh metrics by name, states summed over processes by torchmetrics.
+
+        A ``loss``, the mean over the examples, is among them; results call it ``val_loss``.
+        """
         ...
 
     def update(
@@ -84,7 +144,9 @@ class Task(Protocol):
         Returns:
             The outcome of every example, shape (B,): what it contributes to the primary metric,
             which is the mean of all outcomes (0 or 100 for an accuracy in percent). Comparisons
-            that pair two networks example by example rest on it.
+            that pair two networks example by example rest on it. If the metric is no such mean
+            (:attr:`Metric.mean_of_examples` says so), whatever tells of one example: it is kept
+            in ``outcomes.safetensors``, but comparisons pair the metric itself by seed alone.
             And what the network makes of the batch, for :meth:`save`.
         """
         ...

@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager, nullcontext
+from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
@@ -39,7 +39,7 @@ class TrainResult:
     metrics: dict[str, float]
     """The last evaluation: the task's metrics by name, its loss as ``val_loss``."""
     outcomes: Tensor
-    """The last evaluation: the primary metric of every validation example, shape (N,)."""
+    """The last evaluation: the outcome of every validation example, shape (N,)."""
     seconds: float
     """Time of training and evaluation, over all sittings of a resumed run."""
     epochs: int
@@ -91,30 +91,37 @@ def train(
     with open_run(model, task, settings, run_dir, seed=seed, resume=resume) as run:
         run.last_step, run.evaluating, run.after_step = steps, evaluate, after_step
         run.step_graph = _step_graph(run)
-        total = settings.epochs * run.steps
         main = run.accelerator.is_main_process
         with (
             _fast_convolutions(),
             open_log(run_dir, run.position.epoch, run.steps_done) if main else nullcontext() as log,
-            display(
-                progress and main,
-                total=total if steps is None else min(steps, total),
-                done=run.steps_done,
-                epochs=settings.epochs,
-            ) as shown,
+            _display(run, progress and main) as shown,
             stop_on_signal() as stop,
         ):
             _loop(run, stop, log, shown)
         run.step_graph = None  # its memory goes with it
-    trained = run.ema.module if run.ema else model
+    return _result(run, run.ema.module if run.ema else model)
+
+
+def _result(run: Run, trained: nn.Module) -> TrainResult:
     position = run.position
     return TrainResult(
-        trained.eval(),
-        position.metrics,
-        run.outcomes,
-        position.total_seconds,
-        position.epoch,
-        tuple(run.losses),
+        model=trained.eval(),
+        metrics=position.metrics,
+        outcomes=run.outcomes,
+        seconds=position.total_seconds,
+        epochs=position.epoch,
+        losses=tuple(run.losses),
+    )
+
+
+def _display(run: Run, progress: bool) -> AbstractContextManager[Display]:
+    total = run.settings.epochs * run.steps
+    return display(
+        progress,
+        total=total if run.last_step is None else min(run.last_step, total),
+        done=run.steps_done,
+        epochs=run.settings.epochs,
     )
 
 
@@ -278,7 +285,7 @@ def _finish_epoch(run: Run, stop: Stop) -> dict[str, float]:
     position.total_seconds += seconds
     position.epoch, position.step, position.loss_sum, position.train_seconds = number, 0, 0.0, 0.0
     if evaluating:
-        keep_best(run, position.metrics[task.metric])
+        keep_best(run, position.metrics[task.metric.name])
     return line
 
 

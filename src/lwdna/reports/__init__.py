@@ -11,17 +11,17 @@ if TYPE_CHECKING:
         format_bytes,
         format_change,
         format_count,
-        format_decibels,
+        format_gain,
+        format_metric,
         format_milliseconds,
         format_percent,
-        format_points,
         format_seconds,
         format_trials,
     )
     from lwdna.reports.graph_page import write_graph_page
     from lwdna.reports.report import compare_run, write_report
     from lwdna.reports.study_page import STUDY_COLUMNS, comparison_lines, write_comparison
-    from lwdna.reports.tables import COMPARISON_COLUMNS, ComparisonRow, comparison
+    from lwdna.reports.tables import COMPARISON_COLUMNS, ComparisonRow, comparison, figure_lines
     from lwdna.reports.verdict import evidence, verdict
 
 __all__ = [
@@ -32,13 +32,14 @@ __all__ = [
     "comparison",
     "comparison_lines",
     "evidence",
+    "figure_lines",
     "format_bytes",
     "format_change",
     "format_count",
-    "format_decibels",
+    "format_gain",
+    "format_metric",
     "format_milliseconds",
     "format_percent",
-    "format_points",
     "format_seconds",
     "format_trials",
     "verdict",
@@ -54,10 +55,10 @@ export_lazily(
             "format_bytes",
             "format_change",
             "format_count",
-            "format_decibels",
+            "format_gain",
+            "format_metric",
             "format_milliseconds",
             "format_percent",
-            "format_points",
             "format_seconds",
             "format_trials",
         ),
@@ -75,6 +76,7 @@ export_lazily(
             "COMPARISON_COLUMNS",
             "ComparisonRow",
             "comparison",
+            "figure_lines",
         ),
         "lwdna.reports.verdict": (
             "evidence",

@@ -8,14 +8,24 @@ from statistics import fmean
 from typing import Any
 
 import numpy as np
+import yaml
 from numpy.typing import NDArray
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
-from lwdna.architecture import Architecture
+from lwdna.arms import CompareSettings
+from lwdna.engine.task import Metric, described
 from lwdna.errors import FileError
 from lwdna.files import read_json
-from lwdna.recipe import Recipe, load_recipe
+from lwdna.reports.run_files import (
+    ArchitectureRecord,
+    ModelRecord,
+    Record,
+    RecordedCost,
+    Results,
+    parse_record,
+    read_record,
+)
 from lwdna.run_folder import (
     ARCHITECTURE,
     OUTCOMES,
@@ -27,6 +37,24 @@ from lwdna.run_folder import (
     cell_folder,
 )
 
+_ROUNDING = 1e-3
+"""By how much of an outcome's usual size a metric may differ from the outcomes' mean."""
+
+
+class StudyRecipe(Record):
+    """The part of a comparison's ``recipe.yaml`` that reports need: nothing of its task, whose
+    code may not be at hand."""
+
+    model: ModelRecord
+    compare: CompareSettings = CompareSettings()
+    seed: int = 0
+
+
+class TrainedArchitecture(ArchitectureRecord):
+    """The architecture of a network that was trained: what it costs is known."""
+
+    cost: RecordedCost
+
 
 @dataclass(frozen=True)
 class Cell:
@@ -34,9 +62,14 @@ class Cell:
 
     results: dict[str, Any]
     """As in ``results.json``."""
+    metric: Metric
+    """The primary metric."""
     outcomes: NDArray[np.float64]
-    """The primary metric of every validation example, shape (N,)."""
-    architecture: Architecture
+    """What a comparison pairs: the primary metric of every validation example, shape (N,). Of a
+    metric that is no mean over the examples, its value, shape (1,)."""
+    examples: int
+    """Number of validation examples."""
+    architecture: TrainedArchitecture
     search_seconds: float
     """0 for the baseline."""
 
@@ -45,7 +78,8 @@ class Cell:
 class Cells:
     """All finished cells of a comparison, at least one."""
 
-    recipe: Recipe
+    recipe: StudyRecipe
+    recipe_text: str
     arms: dict[str, dict[int, Cell]]
     """By name and seed, in the order of the recipe; arms without a finished cell are left out."""
 
@@ -55,14 +89,9 @@ class Cells:
         return next(iter(next(iter(self.arms.values())).values()))
 
     @property
-    def metric(self) -> str:
-        """Name of the primary metric; higher is better."""
-        return str(self.any.results["metric"])
-
-    @property
-    def unit(self) -> str:
-        """What the primary metric is counted in."""
-        return str(self.any.results["unit"])
+    def metric(self) -> Metric:
+        """The primary metric."""
+        return self.any.metric
 
     def seeds(self, *names: str) -> list[int]:
         """Return the seeds with which all these arms are finished."""
@@ -84,9 +113,8 @@ def read_cells(folder: Path) -> Cells:
 
     Raises:
         FileError: no cell is finished, or a file is damaged.
-        RecipeError: the folder's recipe is damaged.
     """
-    recipe = load_recipe(folder / RECIPE)
+    recipe, text = _read_recipe(folder / RECIPE)
     arms: dict[str, dict[int, Cell]] = {}
     for name in recipe.compare.arms:
         for seed in range(recipe.seed, recipe.seed + recipe.compare.seeds):
@@ -95,29 +123,68 @@ def read_cells(folder: Path) -> Cells:
                 arms.setdefault(name, {})[seed] = _read(place)
     if not arms:
         raise FileError(f"no cell of the comparison in {folder} is finished yet")
-    cells = Cells(recipe, arms)
+    cells = Cells(recipe, text, arms)
     for name, by_seed in arms.items():
         for seed, cell in by_seed.items():
-            if len(cell.outcomes) != len(cells.any.outcomes):
+            if cell.examples != cells.any.examples:
                 raise FileError(
-                    f"{cell_folder(folder, name, seed)} was judged on {len(cell.outcomes)} "
-                    f"examples, others on {len(cells.any.outcomes)}; delete it and repeat it"
+                    f"{cell_folder(folder, name, seed)} was judged on {cell.examples} "
+                    f"examples, others on {cells.any.examples}; delete it and repeat it"
+                )
+            if _pairing(cell.metric) != _pairing(cells.metric):
+                raise FileError(
+                    f"{cell_folder(folder, name, seed)} was judged in another way "
+                    f"({cell.metric}) than others ({cells.metric}); delete it and repeat it"
                 )
     return cells
 
 
+def _read_recipe(path: Path) -> tuple[StudyRecipe, str]:
+    try:
+        text = path.read_text(encoding="utf-8")
+        return parse_record(StudyRecipe, yaml.safe_load(text), path), text
+    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
+        raise FileError(
+            f"cannot read {path}: {' '.join(str(error).split())}; restore it from a cell's recipe"
+        ) from error
+
+
 def _read(place: Path) -> Cell:
     training, search = place / TRAINING, place / SEARCH / SEARCH_RECORD
-    results = read_json(training / RESULTS)
+    results = read_record(Results, training / RESULTS).figures
     try:
-        outcomes = load_file(training / OUTCOMES)[results["metric"]]
-    except (OSError, SafetensorError, KeyError, TypeError) as error:
+        metric = described(results)[0]
+        value = float(results[metric.name])
+        outcomes = load_file(training / OUTCOMES)[metric.name].astype(np.float64)
+    except (OSError, SafetensorError, LookupError) as error:
         raise FileError(
             f"cannot read the results in {training} ({error}); delete the folder and repeat it"
         ) from error
+    if metric.mean_of_examples:
+        _check_mean(metric, value, outcomes, training)
     return Cell(
         results=results,
-        outcomes=outcomes.astype(np.float64),
-        architecture=Architecture.load(training / ARCHITECTURE),
+        metric=metric,
+        outcomes=outcomes if metric.mean_of_examples else np.array([value]),
+        examples=len(outcomes),
+        architecture=read_record(TrainedArchitecture, training / ARCHITECTURE),
         search_seconds=float(read_json(search)["seconds"]) if search.is_file() else 0.0,
     )
+
+
+def _pairing(metric: Metric) -> tuple[str, bool]:
+    """Return what cells must share to be compared."""
+    return metric.name, metric.mean_of_examples
+
+
+def _check_mean(
+    metric: Metric, value: float, outcomes: NDArray[np.float64], training: Path
+) -> None:
+    """Make sure that a metric is what comparisons take it for."""
+    mean = float(outcomes.mean())
+    if abs(mean - value) > _ROUNDING * float(np.abs(outcomes).mean()):
+        raise FileError(
+            f"in {training}, {metric.name} is {value:.6g} and the mean of its outcomes "
+            f"{mean:.6g}; a metric that is no mean over the examples is declared with "
+            "mean_of_examples=False: correct the task, delete the folder and repeat it"
+        )

@@ -6,10 +6,10 @@ import math
 from collections.abc import Sequence
 from dataclasses import dataclass
 
+from lwdna.engine.task import Metric, described
 from lwdna.reports.axes import Axis, Tick, axis_around
 from lwdna.reports.formats import format_tick
 from lwdna.reports.run_files import EpochRecord, TrainingRun
-from lwdna.reports.scores import SCORES
 
 
 @dataclass(frozen=True)
@@ -40,29 +40,37 @@ class Panel:
     y_ticks: list[Tick]
 
 
-_FIGURES = (
+_Histories = Sequence[tuple[str, Sequence[EpochRecord]]]
+
+_LOSSES = (
     ("train_loss", "training loss", "{:.3g}"),
     ("val_loss", "validation loss", "{:.3g}"),
-    *((score.key, score.axis, "{:.2f}") for score in SCORES),
 )
 
 
 def curves(baseline: TrainingRun | None, found: TrainingRun | None) -> list[Panel]:
-    """Lay out a panel per figure that at least one of the two trainings recorded."""
+    """Lay out a panel per loss and for the primary metric, if one of the trainings recorded it.
+
+    While no training is finished, nothing says which metric that is: then all get a panel.
+    """
     runs = [("baseline", baseline), ("found", found)]
     histories = [(key, run.epochs) for key, run in runs if run is not None and run.epochs]
-    panels = (_panel(*figure, histories) for figure in _FIGURES)
+    metrics = described(*(run.results.figures for _, run in runs if run and run.results))[:1]
+    figures = [(m.name, _axis_title(m), f"{{:.{m.digits}f}}") for m in metrics]
+    if not figures:
+        names = [name for _, epochs in histories for record in epochs for name in record.metrics]
+        figures = [(name, name, "{:.4g}") for name in dict.fromkeys(names)]
+    panels = (_panel(*figure, histories) for figure in (*_LOSSES, *figures))
     return [panel for panel in panels if panel is not None]
 
 
-def _panel(
-    figure: str,
-    title: str,
-    text: str,
-    histories: Sequence[tuple[str, Sequence[EpochRecord]]],
-) -> Panel | None:
+def _axis_title(metric: Metric) -> str:
+    return f"{metric.title} ({metric.unit})" if metric.unit else metric.title
+
+
+def _panel(figure: str, title: str, text: str, histories: _Histories) -> Panel | None:
     series = {
-        key: [(record.epoch, getattr(record, figure)) for record in epochs]
+        key: [(record.epoch, record.figure(figure)) for record in epochs]
         for key, epochs in histories
     }
     values = [

@@ -5,6 +5,8 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 
+from lwdna.engine.task import Metric
+
 MISSING = "–"
 _MINUS = "−"
 _SUPERSCRIPTS = str.maketrans("-0123456789", "⁻⁰¹²³⁴⁵⁶⁷⁸⁹")
@@ -58,46 +60,30 @@ def format_percent(value: float | None, digits: int = 2) -> str:
     return MISSING if value is None or not math.isfinite(value) else f"{value:.{digits}f} %"
 
 
-def format_value(value: float, unit: str, *, points: bool = False) -> str:
-    """Return a metric with its unit, ``"76.15 %"``; with ``points``, as a size of difference."""
-    return f"{_signed(f'{value:.2f}')} {_unit_of_difference(unit) if points else unit}".rstrip()
+def format_metric(value: float | None, metric: Metric) -> str:
+    """Return a metric with its unit, ``"76.15 %"``, ``"35.07 dB"`` or ``"0.9433"``."""
+    if value is None or not math.isfinite(value):
+        return MISSING
+    return f"{_signed(f'{value:.{metric.digits}f}')} {metric.unit}".rstrip()
 
 
-def format_difference(value: float, unit: str) -> str:
-    """Return a difference of two metrics, ``"+0.80 points"`` for percentages, ``"+0.21 dB"``."""
-    return f"{_with_sign(value, 2)} {_unit_of_difference(unit)}".rstrip()
-
-
-def _unit_of_difference(unit: str) -> str:
-    return "points" if unit == "%" else unit
-
-
-def format_points(before: float | None, after: float | None) -> str:
-    """Return the difference of two percentages in percentage points, ``"+0.80 points"``."""
+def format_gain(before: float | None, after: float | None, metric: Metric) -> str:
+    """Return how a metric changed, ``"+0.80 points"`` for a percentage, ``"+0.06 dB"``."""
     difference = _finite_difference(before, after)
-    return MISSING if difference is None else f"{_with_sign(difference, 2)} points"
+    return MISSING if difference is None else format_difference(difference, metric)
 
 
-def format_decibels(value: float | None) -> str:
-    """Return a level in decibels, ``"35.07 dB"``."""
-    return MISSING if value is None or not math.isfinite(value) else f"{value:.2f} dB"
+def format_difference(value: float, metric: Metric, *, signed: bool = True) -> str:
+    """Return a difference of two values of a metric; without a sign, the size of one."""
+    number = _with_sign(value, metric.digits) if signed else f"{value:.{metric.digits}f}"
+    return f"{number} {unit_of_difference(metric)}".rstrip()
 
 
-def format_gain(before: float | None, after: float | None) -> str:
-    """Return the difference of two levels in decibels, ``"+0.06 dB"``."""
-    difference = _finite_difference(before, after)
-    return MISSING if difference is None else f"{_with_sign(difference, 2)} dB"
-
-
-def format_similarity(value: float | None) -> str:
-    """Return a structural similarity (at most 1), ``"0.9433"``."""
-    return MISSING if value is None or not math.isfinite(value) else _signed(f"{value:.4f}")
-
-
-def format_similarity_gain(before: float | None, after: float | None) -> str:
-    """Return the difference of two structural similarities, ``"+0.0012"``."""
-    difference = _finite_difference(before, after)
-    return MISSING if difference is None else _with_sign(difference, 4)
+def unit_of_difference(metric: Metric, *, one: bool = False) -> str:
+    """Return what a difference is counted in: ``one`` point or several of a percentage."""
+    if metric.unit == "%":
+        return "point" if one else "points"
+    return metric.unit
 
 
 def format_change(before: float | None, after: float | None, digits: int = 1) -> str:

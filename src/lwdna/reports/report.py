@@ -13,7 +13,7 @@ from lwdna.reports.criterion import criterion
 from lwdna.reports.curves import curves
 from lwdna.reports.pages import render
 from lwdna.reports.pictures import picture_rows
-from lwdna.reports.run_files import Cost, RunFiles, read_run
+from lwdna.reports.run_files import RecordedCost, RunFiles, read_run
 from lwdna.reports.statistics import HALVES
 from lwdna.reports.study_page import write_comparison
 from lwdna.reports.tables import ComparisonRow, Figures, comparison
@@ -65,7 +65,7 @@ def compare_run(run_dir: Path) -> list[ComparisonRow]:
 
 def _figures(run: RunFiles) -> tuple[Figures | None, Figures | None]:
     """Return each network's figures; costs come from search and architecture if need be."""
-    costs: dict[str, Cost | None] = {}
+    costs: dict[str, RecordedCost | None] = {}
     if run.architecture is not None:
         costs = {"baseline": run.architecture.baseline, "found": run.architecture.cost}
     elif run.baseline is not None and run.baseline.architecture is not None:
@@ -77,7 +77,7 @@ def _figures(run: RunFiles) -> tuple[Figures | None, Figures | None]:
         cost = costs.get(key)
         known: dict[str, Any] = {} if cost is None else cost.model_dump()
         if training is not None and training.results is not None:
-            known |= training.results.model_dump(exclude_none=True)
+            known |= training.results.figures
         figures.append(known or None)
     return figures[0], figures[1]
 

@@ -11,8 +11,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError
+from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
+from lwdna.engine.task import Metric
 from lwdna.errors import FileError
 from lwdna.files import read_json
 from lwdna.run_folder import (
@@ -28,13 +29,13 @@ from lwdna.run_folder import (
 )
 
 
-class _Record(BaseModel):
+class Record(BaseModel):
     """A file's content; what a later version adds to the file is no reason to refuse it."""
 
     model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
 
 
-class Cost(_Record):
+class RecordedCost(Record):
     """Multiply-accumulates of one forward pass, parameters, peak activation memory in bytes."""
 
     macs: int
@@ -42,7 +43,7 @@ class Cost(_Record):
     memory: int | None = None
 
 
-class Stages(_Record):
+class Stages(Record):
     """One figure of the baseline, of the widened network and of the network found."""
 
     baseline: int
@@ -50,7 +51,7 @@ class Stages(_Record):
     found: int
 
 
-class GroupRecord(_Record):
+class GroupRecord(Record):
     """Widths of a group of coupled channels and the criterion's score per widened channel."""
 
     name: str
@@ -61,7 +62,7 @@ class GroupRecord(_Record):
     scores: tuple[float, ...] = ()
 
 
-class LayerRecord(_Record):
+class LayerRecord(Record):
     """Cost of one layer before and after."""
 
     name: str
@@ -70,52 +71,49 @@ class LayerRecord(_Record):
     params: Stages
 
 
-class TrialRecord(_Record):
+class TrialRecord(Record):
     """A short training of a search; without a loss where it failed."""
 
     loss: float | None = None
 
 
-class SearchRecord(_Record):
+class SearchRecord(Record):
     """``search.json``."""
 
     groups: tuple[GroupRecord, ...] = ()
     threshold: float | None = None
     trials: tuple[TrialRecord, ...] = ()
     layers: tuple[LayerRecord, ...] = ()
-    cost: dict[str, Cost] = {}
+    cost: dict[str, RecordedCost] = {}
     budget: dict[str, Any] = {}
     criterion: str = ""
     seconds: float | None = None
 
 
-class ModelRecord(_Record):
+class ModelRecord(Record):
     """Where a network comes from."""
 
     name: str
     args: dict[str, Any] = {}
 
 
-class ArchitectureRecord(_Record):
+class ArchitectureRecord(Record):
     """The part of ``architecture.lwdna.json`` that a report shows; any version will do."""
 
     model: ModelRecord | None = None
     input_size: tuple[Any, ...] | None = None
     widths: dict[str, int] = {}
-    baseline: Cost | None = None
-    cost: Cost | None = None
+    baseline: RecordedCost | None = None
+    cost: RecordedCost | None = None
     found: dict[str, Any] = {}
 
 
-class Results(_Record):
-    """``results.json`` of one training run; accuracies in percent, PSNR in dB."""
+class Results(Record, extra="allow"):
+    """``results.json`` of one training run; the values of its metrics stand beside the rest."""
 
     name: str | None = None
-    top1: float | None = None
-    top5: float | None = None
-    psnr: float | None = None
-    ssim: float | None = None
-    val_loss: float | None = None
+    metric: str | None = None
+    metrics: tuple[Metric, ...] = ()
     macs: int | None = None
     params: int | None = None
     memory: int | None = None
@@ -127,15 +125,40 @@ class Results(_Record):
     versions: dict[str, Any] = {}
     machine: dict[str, Any] = {}
 
+    @model_validator(mode="after")
+    def _measured(self) -> Results:
+        for metric in self.metrics:
+            if not isinstance(dict(self).get(metric.name), int | float | None):
+                raise ValueError(f"{metric.name} is no number")
+        return self
 
-class EpochRecord(_Record):
-    """One line of ``metrics.jsonl``."""
+    @property
+    def figures(self) -> dict[str, Any]:
+        """All that is known, by the names of ``results.json``."""
+        return self.model_dump(exclude_none=True)
+
+
+class EpochRecord(Record, extra="allow"):
+    """One line of ``metrics.jsonl``; what has no field here is a metric of the task."""
 
     epoch: int
+    step: int | None = None
+    lr: float | None = None
     train_loss: float | None = None
     val_loss: float | None = None
-    top1: float | None = None
-    psnr: float | None = None
+    seconds: float | None = None
+    images_per_second: float | None = None
+
+    @property
+    def metrics(self) -> dict[str, float]:
+        """The task's own metrics by name."""
+        known = self.model_extra or {}
+        return {name: value for name, value in known.items() if isinstance(value, int | float)}
+
+    def figure(self, name: str) -> float | None:
+        """Return a loss or a metric, ``None`` where it was not recorded."""
+        value = dict(self).get(name)
+        return value if isinstance(value, int | float) else None
 
 
 @dataclass(frozen=True)
@@ -194,7 +217,7 @@ def read_run(folder: Path) -> RunFiles:
     found = _read_training(folder / FOUND, FOUND)
     baseline, found = _fill_results(folder, baseline, found)
     search_folder = SEARCH if (folder / SEARCH).is_dir() else "."
-    search = _read_record(SearchRecord, folder / search_folder / SEARCH_RECORD)
+    search = _read_if_there(SearchRecord, folder / search_folder / SEARCH_RECORD)
     recipe = _read_text(folder / search_folder / RECIPE) if search is not None else None
     architecture = _read_architecture(folder / search_folder)
     if baseline is None and found is None and search is None:
@@ -214,14 +237,28 @@ _RUN_FOLDER = (
     f"or the folders {SEARCH}, {BASELINE} and {FOUND} (from a whole job)"
 )
 
-_R = TypeVar("_R", bound=_Record)
+_R = TypeVar("_R", bound=Record)
 
 
-def _read_record(kind: type[_R], path: Path) -> _R | None:
-    return _parse(kind, read_json(path), path) if path.is_file() else None
+def read_record(kind: type[_R], path: Path) -> _R:
+    """Return a JSON file as a record.
+
+    Raises:
+        FileError: the file is missing or damaged.
+    """
+    return parse_record(kind, read_json(path), path)
 
 
-def _parse(kind: type[_R], value: Any, where: Path | str) -> _R:
+def _read_if_there(kind: type[_R], path: Path) -> _R | None:
+    return read_record(kind, path) if path.is_file() else None
+
+
+def parse_record(kind: type[_R], value: Any, where: Path | str) -> _R:
+    """Return what was read from a file as a record.
+
+    Raises:
+        FileError: the file is damaged; ``where`` names it.
+    """
     try:
         return kind.model_validate(value)
     except ValidationError as error:
@@ -233,11 +270,11 @@ def _parse(kind: type[_R], value: Any, where: Path | str) -> _R:
 
 
 def _read_architecture(folder: Path) -> ArchitectureRecord | None:
-    return _read_record(ArchitectureRecord, folder / ARCHITECTURE)
+    return _read_if_there(ArchitectureRecord, folder / ARCHITECTURE)
 
 
 def _read_training(folder: Path, name: str) -> TrainingRun | None:
-    results = _read_record(Results, folder / RESULTS)
+    results = _read_if_there(Results, folder / RESULTS)
     epochs = _read_epochs(folder / METRICS)
     if results is None and not epochs:
         return None
@@ -284,7 +321,7 @@ def _read_epochs(path: Path) -> tuple[EpochRecord, ...]:
             raise FileError(
                 f"{path} is damaged at line {number}: {error}; remove that line"
             ) from error
-        record = _parse(EpochRecord, value, f"{path}, line {number},")
+        record = parse_record(EpochRecord, value, f"{path}, line {number},")
         epochs[record.epoch] = record
     return tuple(epochs[epoch] for epoch in sorted(epochs))
 
@@ -300,7 +337,7 @@ def _fill_results(
     filled = []
     for name, run in ((BASELINE, baseline), (FOUND, found)):
         if isinstance(job.get(name), dict) and (run is None or run.results is None):
-            results = _parse(Results, job[name], f"{path}, {name},")
+            results = parse_record(Results, job[name], f"{path}, {name},")
             blank = TrainingRun(name, None, (), None, None)
             run = replace(run or blank, results=results)
         filled.append(run)

@@ -48,7 +48,7 @@ class Spread:
 
 @dataclass(frozen=True)
 class Difference:
-    """How much better one network is than another, in units of the metric.
+    """How much larger a metric is of one network than of another, in its unit.
 
     Intervals and ``detectable`` are ``None`` where one seed is all there is.
     """
@@ -62,7 +62,7 @@ class Difference:
     seeds_interval: Interval | None
     """Percentile bootstrap over seeds."""
     both_interval: Interval | None
-    """Percentile bootstrap over seeds and, independently, examples."""
+    """Percentile bootstrap over seeds and, independently, examples; ``None`` of a single one."""
     detectable: float | None
     """The smallest true difference that as many seeds would show with a probability of 80 %."""
 
@@ -101,7 +101,7 @@ def compare(first: Floats, second: Floats) -> Difference:
     """Compare two networks, ``second`` minus ``first``.
 
     Args:
-        first: outcomes by seed and example, shape (S, N).
+        first: outcomes by seed and example, shape (S, N), or (S, 1) of a metric as a whole.
         second: the same of the other network, with the same seeds and examples.
     """
     difference = second.astype(np.float64) - first
@@ -117,7 +117,9 @@ def compare(first: Floats, second: Floats) -> Difference:
         sd=found.sd,
         t_interval=(found.mean - margin, found.mean + margin),
         seeds_interval=_percentiles(values[_resamples(count)].mean(axis=1)),
-        both_interval=_percentiles(_means_of_both(difference)),
+        both_interval=(
+            _percentiles(_means_of_both(difference)) if difference.shape[1] > 1 else None
+        ),
         detectable=detectable(found.sd, count),
     )
 

@@ -10,6 +10,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lwdna.arms import BASELINE
+from lwdna.engine.task import describe
 from lwdna.reports.cells import Cell, Cells
 from lwdna.reports.statistics import HALVES, Difference, Half, compare, examples_of, spread
 from lwdna.reports.verdict import study_verdict
@@ -40,10 +41,13 @@ class Pair:
 
 
 def judge(cells: Cells) -> dict[Half, Part]:
-    """Compare each arm with the baseline, and the method with each arm, on every part."""
+    """Compare each arm with the baseline, and the method with each arm, on every part.
+
+    One value per training, as of a metric that is no mean over the examples, has no halves.
+    """
     count = len(cells.any.outcomes)
-    parts = {half: examples_of(half, count) for half in HALVES}
-    return {half: _part(cells, chosen) for half, chosen in parts.items() if len(chosen)}
+    halves = HALVES if count > 1 else ("whole",)
+    return {half: _part(cells, examples_of(half, count)) for half in halves}
 
 
 def _part(cells: Cells, chosen: NDArray[np.int64]) -> Part:
@@ -60,7 +64,7 @@ def _part(cells: Cells, chosen: NDArray[np.int64]) -> Part:
             first, second = (cells.outcomes(name, seeds)[:, chosen] for name in (other, arm))
             pairs[arm, other] = Pair(seeds, compare(first, second))
     verdicts = [
-        study_verdict(arm, other, pair.found, cells.unit, (cells.cost(other), cells.cost(arm)))
+        study_verdict(arm, other, pair.found, cells.metric, (cells.cost(other), cells.cost(arm)))
         for (arm, other), pair in pairs.items()
     ]
     return Part(values, pairs, verdicts)
@@ -70,9 +74,9 @@ def results(cells: Cells, parts: Mapping[Half, Part]) -> dict[str, Any]:
     """Return everything that does not depend on when and where the cells were made."""
     said: dict[str, Any] = _rounded(
         {
-            "metric": cells.metric,
-            "unit": cells.unit,
-            "examples": len(cells.any.outcomes),
+            **describe(cells.metric),
+            "unit": cells.metric.unit,
+            "examples": cells.any.examples,
             "arms": {name: _arm(cells, name, by_seed) for name, by_seed in cells.arms.items()},
             "halves": {half: _half(part) for half, part in parts.items()},
         }

@@ -11,6 +11,7 @@ from typing import Any
 import numpy as np
 
 from lwdna.arms import BASELINE
+from lwdna.engine.task import Metric, described
 from lwdna.errors import FileError
 from lwdna.files import write_json, write_text
 from lwdna.reports import study
@@ -21,10 +22,10 @@ from lwdna.reports.formats import (
     format_change,
     format_count,
     format_difference,
+    format_metric,
     format_milliseconds,
     format_seconds,
     format_tick,
-    format_value,
 )
 from lwdna.reports.pages import render
 from lwdna.reports.statistics import Half, Spread, detectable, spread
@@ -46,7 +47,8 @@ class Row:
 
     name: str
     texts: tuple[str, ...]
-    sign: int
+    better: bool | None
+    """Whether the arm is surely better than the baseline, or worse; ``None`` is no evidence."""
     dots: list[tuple[float, str]]
     mean: float
     differences: list[tuple[float, str]]
@@ -89,7 +91,10 @@ def write_comparison(folder: Path, out: Path | None = None, half: Half = "whole"
 
 def _render(cells: Cells, parts: Mapping[Half, study.Part], half: Half) -> str:
     if half not in parts:
-        raise FileError(f"one validation example has no halves; report on the whole, not {half!r}")
+        raise FileError(
+            f"{cells.metric.title} is known of the whole validation set only, so there are no "
+            f"halves; report on the whole, not {half!r}"
+        )
     part = parts[half]
     rows, value_ticks, difference_ticks, zero = _rows(cells, part)
     seconds = [
@@ -106,8 +111,8 @@ def _render(cells: Cells, parts: Mapping[Half, study.Part], half: Half) -> str:
         verdicts=part.verdicts,
         half=half,
         metric=cells.metric,
-        unit=cells.unit,
-        examples=len(cells.any.outcomes),
+        examples=cells.any.examples,
+        intervals=_intervals(cells.metric),
         columns=STUDY_COLUMNS,
         rows=rows,
         value_ticks=value_ticks,
@@ -120,7 +125,7 @@ def _render(cells: Cells, parts: Mapping[Half, study.Part], half: Half) -> str:
         trainings=len(seconds),
         total=format_seconds(sum(seconds)),
         changes={name: cells.recipe.compare.arms[name] for name in cells.arms},
-        recipe=cells.recipe.to_yaml().strip(),
+        recipe=cells.recipe_text.strip(),
         versions=cells.any.results.get("versions", {}),
     )
 
@@ -147,7 +152,7 @@ def _row(
     axis: Axis,
     shift: Axis,
 ) -> Row:
-    by_seed, unit = cells.arms[arm], cells.unit
+    by_seed, metric = cells.arms[arm], cells.metric
     found = pair.found if pair else None
     interval = found.interval if found else None
     sd = found.sd if found else None
@@ -155,9 +160,9 @@ def _row(
         name=arm,
         texts=(
             str(len(by_seed)),
-            _spread_text(spread(np.array(values)), unit),
-            format_difference(found.mean, unit) if found else MISSING,
-            _interval_text(interval, unit),
+            _spread_text(spread(np.array(values)), metric),
+            format_difference(found.mean, metric) if found else MISSING,
+            _interval_text(interval, metric),
             *_cost_texts(cells, arm),
             format_milliseconds(_mean(by_seed, "latency_ms")),
             MISSING
@@ -165,36 +170,51 @@ def _row(
             else format_seconds(fmean(cell.search_seconds for cell in by_seed.values())),
             format_seconds(_mean(by_seed, "train_seconds")),
         ),
-        sign=found.sign if found else 0,
+        better=metric.better(found.sign, 0) if found and found.sign else None,
         dots=[
-            (axis.position(value), f"seed {seed}: {format_value(value, unit)}")
+            (axis.position(value), f"seed {seed}: {format_metric(value, metric)}")
             for seed, value in zip(by_seed, values, strict=True)
         ],
         mean=axis.position(fmean(values)),
         differences=[
-            (shift.position(value), f"seed {seed}: {format_difference(value, unit)}")
+            (shift.position(value), f"seed {seed}: {format_difference(value, metric)}")
             for seed, value in (zip(pair.seeds, pair.found.values, strict=True) if pair else ())
         ],
         difference=shift.position(found.mean) if found else None,
         interval=(shift.position(interval[0]), shift.position(interval[1])) if interval else None,
         power=tuple(
-            MISSING if sd is None else format_value(detectable(sd, count), unit, points=True)
+            MISSING
+            if sd is None
+            else format_difference(detectable(sd, count), metric, signed=False)
             for count in _SEEDS
         ),
     )
 
 
-def _spread_text(found: Spread, unit: str) -> str:
+def _spread_text(found: Spread, metric: Metric) -> str:
     """Return mean and standard deviation, ``"76.15 ± 0.31 %"``."""
-    number, _, rest = format_value(found.mean, unit).partition(" ")
-    sd = "" if found.sd is None else f"± {found.sd:.2f}"
+    number, _, rest = format_metric(found.mean, metric).partition(" ")
+    sd = "" if found.sd is None else f"± {found.sd:.{metric.digits}f}"
     return " ".join(part for part in (number, sd, rest) if part)
 
 
-def _interval_text(interval: Sequence[float] | None, unit: str) -> str:
+def _intervals(metric: Metric) -> str:
+    """Return which intervals there are, of which the one shown is the hull."""
+    if metric.mean_of_examples:
+        return (
+            "Student’s t interval over seeds, a bootstrap over seeds, and a bootstrap over seeds "
+            "and examples"
+        )
+    return (
+        "Student’s t interval over seeds and a bootstrap over seeds (the metric is no mean over "
+        "the examples, so these are taken as given)"
+    )
+
+
+def _interval_text(interval: Sequence[float] | None, metric: Metric) -> str:
     if interval is None:
         return MISSING
-    return " to ".join(format_difference(end, unit).partition(" ")[0] for end in interval)
+    return " to ".join(format_difference(end, metric).partition(" ")[0] for end in interval)
 
 
 def _cost_texts(cells: Cells, arm: str) -> tuple[str, str]:
@@ -208,15 +228,15 @@ def _cost_texts(cells: Cells, arm: str) -> tuple[str, str]:
 
 def comparison_lines(results: Mapping[str, Any]) -> list[tuple[str, ...]]:
     """Return arms, seeds, means, differences and intervals of a ``results.json`` as texts."""
-    part, unit = results["halves"]["whole"], results["unit"]
+    part, metric = results["halves"]["whole"], described(results)[0]
     pairs = {pair["arm"]: pair for pair in part["differences"] if pair["to"] == BASELINE}
     return [
         (
             arm,
             str(len(figures["values"])),
-            _spread_text(Spread(figures["mean"], figures["sd"]), unit),
-            format_difference(pairs[arm]["mean"], unit) if arm in pairs else MISSING,
-            _interval_text(pairs[arm]["interval"] if arm in pairs else None, unit),
+            _spread_text(Spread(figures["mean"], figures["sd"]), metric),
+            format_difference(pairs[arm]["mean"], metric) if arm in pairs else MISSING,
+            _interval_text(pairs[arm]["interval"] if arm in pairs else None, metric),
         )
         for arm, figures in part["arms"].items()
     ]
@@ -228,7 +248,7 @@ def _mean(by_seed: dict[int, Cell], key: str) -> float | None:
 
 
 def _widths(cells: Cells) -> list[Widths]:
-    """Return mean widths by group, relative to the baseline's; a full bar is twice its width."""
+    """Return mean widths by group, relative to the baseline's; the largest share is a full bar."""
     if BASELINE not in cells.arms:
         return []
     baseline = next(iter(cells.arms[BASELINE].values())).architecture.widths

@@ -4,23 +4,23 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
+from lwdna.engine.task import Metric, described
 from lwdna.reports.formats import (
     format_bytes,
     format_change,
     format_count,
+    format_gain,
+    format_metric,
     format_milliseconds,
-    format_percent,
-    format_points,
     format_seconds,
-    format_similarity,
-    format_similarity_gain,
 )
-from lwdna.reports.scores import SCORES
 
 Figures = Mapping[str, Any]
-"""Figures of one network by the names of ``results.json``: ``top1``, ``macs``, ``params``, ..."""
+"""Figures of one network by the names of ``results.json``: ``top1``, ``macs``, ``params``, ... and
+what its metrics are, as :func:`lwdna.engine.task.describe` gives it."""
 
 
 @dataclass(frozen=True)
@@ -47,7 +47,9 @@ COMPARISON_COLUMNS = ("", "baseline", "LW-DNA", "difference")
 
 
 @dataclass(frozen=True)
-class _Metric:
+class _Figure:
+    """A line of the tables: what it is called, how it is written and which way is better."""
+
     key: str
     title: str
     text: Callable[[float | None], str]
@@ -55,49 +57,70 @@ class _Metric:
     higher_is_better: bool = False
 
 
-_METRICS = (
-    *(_Metric(s.key, s.title, s.text, s.difference, higher_is_better=True) for s in SCORES),
-    _Metric("ssim", "SSIM", format_similarity, format_similarity_gain, higher_is_better=True),
-    _Metric("top5", "top-5 accuracy", format_percent, format_points, higher_is_better=True),
-    _Metric("macs", "MACs", format_count),
-    _Metric("params", "parameters", format_count),
-    _Metric("memory", "peak activation memory", format_bytes),
-    _Metric("file_bytes", "weights file", format_bytes),
-    _Metric("latency_ms", "latency", format_milliseconds),
-    _Metric("train_seconds", "training time", format_seconds),
+_COSTS = (
+    _Figure("macs", "MACs", format_count),
+    _Figure("params", "parameters", format_count),
+    _Figure("memory", "peak activation memory", format_bytes),
+    _Figure("file_bytes", "weights file", format_bytes),
+    _Figure("latency_ms", "latency", format_milliseconds),
+    _Figure("train_seconds", "training time", format_seconds),
 )
 
 
 def comparison(baseline: Figures | None, found: Figures | None) -> list[ComparisonRow]:
-    """Compare two networks, metric by metric.
+    """Compare two networks, figure by figure.
 
     Args:
-        baseline: figures of the baseline as in its ``results.json`` (accuracies in percent, MACs
-            and parameters as counts, ``file_bytes``, ``latency_ms``, ``train_seconds``), or
+        baseline: figures of the baseline as in its ``results.json`` (the metrics described there,
+            MACs and parameters as counts, ``file_bytes``, ``latency_ms``, ``train_seconds``), or
             ``None`` where there is none.
         found: the same of the network that was found.
 
     Returns:
-        One row per metric that at least one of the two has, in a fixed order.
+        One row per figure that at least one of the two has: the primary metric, the others, costs.
     """
     rows = []
-    for metric in _METRICS:
-        before, after = (_number(figures, metric.key) for figures in (baseline, found))
+    for figure in _figures(baseline, found):
+        before, after = (_number(figures, figure.key) for figures in (baseline, found))
         if before is None and after is None:
             continue
         better = None
         if before is not None and after is not None and before != after:
-            better = (after > before) == metric.higher_is_better
+            better = (after > before) == figure.higher_is_better
         rows.append(
             ComparisonRow(
-                metric=metric.title,
-                baseline=metric.text(before),
-                found=metric.text(after),
-                difference=metric.difference(before, after),
+                metric=figure.title,
+                baseline=figure.text(before),
+                found=figure.text(after),
+                difference=figure.difference(before, after),
                 better=better,
             )
         )
     return rows
+
+
+def figure_lines(figures: Figures) -> list[tuple[str, str]]:
+    """Return the figures of one network as names and texts, in the order given."""
+    texts = {figure.key: figure.text for figure in _figures(figures)}
+    return [
+        (key, texts[key](value) if key in texts else f"{value:.4g}")
+        for key, value in figures.items()
+        if key in texts or isinstance(value, float)
+    ]
+
+
+def _figures(*given: Figures | None) -> list[_Figure]:
+    return [*map(_of_metric, described(*given)), *_COSTS]
+
+
+def _of_metric(metric: Metric) -> _Figure:
+    return _Figure(
+        key=metric.name,
+        title=metric.title,
+        text=partial(format_metric, metric=metric),
+        difference=partial(format_gain, metric=metric),
+        higher_is_better=metric.higher_is_better,
+    )
 
 
 def _number(figures: Figures | None, key: str) -> float | None:

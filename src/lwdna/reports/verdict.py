@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from lwdna.reports.formats import format_difference, format_value
-from lwdna.reports.scores import SCORES
+from dataclasses import replace
+
+from lwdna.engine.task import Metric, described
+from lwdna.reports.formats import format_difference, format_metric, unit_of_difference
 from lwdna.reports.statistics import Difference
 from lwdna.reports.tables import Figures
 
@@ -17,21 +19,21 @@ def verdict(baseline: Figures | None, found: Figures | None) -> str:
     """
     before, after = baseline or {}, found or {}
     cost = _cost(before, after)
-    for score in SCORES:
-        one, two = before.get(score.key), after.get(score.key)
+    for metric in described(before, after)[:1]:
+        one, two = before.get(metric.name), after.get(metric.name)
         if one is not None and two is not None:
             at = f" at {cost}" if cost else ""
-            return f"The LW-DNA network is {score.compared(one, two)}{at}."
+            return f"The LW-DNA network is {_compared(metric, one, two)}{at}."
         if two is not None:
             than = f" with {cost} than the baseline" if cost else ""
             return (
-                f"The LW-DNA network reaches {score.said(two)}{than}; there is no trained "
+                f"The LW-DNA network reaches {_reached(metric, two)}{than}; there is no trained "
                 "baseline to compare it with."
             )
         if one is not None:
             return (
-                f"The baseline reaches {score.said(one)}; there is no trained LW-DNA network to "
-                "compare it with."
+                f"The baseline reaches {_reached(metric, one)}; there is no trained LW-DNA "
+                "network to compare it with."
             )
     if cost:
         return f"The LW-DNA network has {cost} than the baseline; its quality is not known yet."
@@ -44,7 +46,8 @@ def evidence(baseline: Figures | None, found: Figures | None) -> str:
     A run trains each network once, so it cannot tell a better network from a luckier seed.
     """
     before, after = baseline or {}, found or {}
-    if not any(before.get(s.key) is not None and after.get(s.key) is not None for s in SCORES):
+    primary = described(before, after)[:1]
+    if not any(None not in (before.get(m.name), after.get(m.name)) for m in primary):
         return ""
     seeds = [figures.get("seed") for figures in (before, after)]
     said = ""
@@ -57,7 +60,7 @@ def evidence(baseline: Figures | None, found: Figures | None) -> str:
 
 
 def study_verdict(
-    arm: str, other: str, found: Difference, unit: str, costs: tuple[Figures, Figures]
+    arm: str, other: str, found: Difference, metric: Metric, costs: tuple[Figures, Figures]
 ) -> str:
     """Return one sentence that says what a comparison shows of one arm.
 
@@ -65,26 +68,60 @@ def study_verdict(
         arm: the arm's name.
         other: what it is compared with.
         found: the arm minus the other.
-        unit: of the metric.
+        metric: what differs.
         costs: MACs and parameters of the other and of the arm.
     """
     cost = _cost(*costs)
     at = f" at {cost}" if cost else ""
     if not any(found.values):
         return f"{arm} and {other} are equal with every seed{at}."
-    by = format_difference(found.mean, unit)
+    by = format_difference(found.mean, metric)
     if found.interval is None:
         return f"No evidence about {arm} and {other}: {by}{at}, and one seed tells nothing."
-    low, high = (format_difference(end, unit).partition(" ")[0] for end in found.interval)
+    low, high = (format_difference(end, metric).partition(" ")[0] for end in found.interval)
     sure = f"95 % interval {low} to {high}, {len(found.values)} seeds"
     if found.sign:
-        word = "better" if found.sign > 0 else "worse"
+        word = "better" if metric.better(found.sign, 0) else "worse"
         return f"{arm} is {word} than {other}: {by}{at} ({sure})."
-    least = format_value(found.detectable or 0.0, unit, points=True)
+    least = format_difference(found.detectable or 0.0, metric, signed=False)
     return (
         f"No evidence that {arm} differs from {other}: {by}{at} ({sure}); "
         f"a true difference of {least} would have been seen in four of five such comparisons."
     )
+
+
+def _reached(metric: Metric, value: float) -> str:
+    """Return a value in words, ``"76.2 % top-1 accuracy"`` or ``"a PSNR of 35.07 dB"``."""
+    text = format_metric(value, replace(metric, digits=_digits_in_words(metric)))
+    if metric.unit == "%":
+        return f"{text} {metric.title}"
+    return f"{_article(metric.title)} {metric.title} of {text}"
+
+
+def _compared(metric: Metric, before: float, after: float) -> str:
+    """Return how a network compares with its baseline, in words."""
+    digits = _digits_in_words(metric)
+    gap = round(after - before, digits)
+    if gap == 0:
+        alike = "accurate" if "accuracy" in metric.title else "good"
+        within = f"{0.5 * 10**-digits:.{digits + 1}f} {unit_of_difference(metric)}".rstrip()
+        return f"as {alike} as the baseline (within {within})"
+    unit = unit_of_difference(metric, one=abs(gap) == 1)
+    size = f"{abs(gap):.{digits}f}"
+    size = size.rstrip("0").rstrip(".") if digits > 0 else size
+    word = "better" if metric.better(after, before) else "worse"
+    return f"{' '.join(filter(None, (size, unit, word)))} than the baseline"
+
+
+def _digits_in_words(metric: Metric) -> int:
+    """Return the decimal places worth saying: a tenth of a point is enough for a sentence."""
+    return min(metric.digits, 1) if metric.unit == "%" else metric.digits
+
+
+def _article(title: str) -> str:
+    """Return "a" or "an"; of an abbreviation (AUC, MAE, F1) the letters are spoken one by one."""
+    spelled = title[:2].upper() == title[:2]
+    return "an" if title[:1] in ("AEFHILMNORSX" if spelled else "aeioAEIO") else "a"
 
 
 def _cost(before: Figures, after: Figures) -> str:

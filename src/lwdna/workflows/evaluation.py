@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 from accelerate import PartialState
 
 from lwdna.architecture import load
 from lwdna.engine import evaluate
+from lwdna.engine.task import describe
 from lwdna.files import write_json
 from lwdna.recipe import Recipe
 from lwdna.run_folder import EVALUATION, IMAGES, RESULTS
@@ -22,8 +24,8 @@ def evaluate_run(
     out: Path | None = None,
     *,
     options: RunOptions = RunOptions(),
-) -> dict[str, float]:
-    """Return the metrics of the network in a ``.safetensors`` file.
+) -> dict[str, Any]:
+    """Return the metrics of the network in a ``.safetensors`` file, and what they are.
 
     Args:
         weights: the file.
@@ -43,7 +45,8 @@ def evaluate_run(
     train = recipe.train
     if out is None and TASKS[recipe.task].makes_images:
         out = weights.parent / EVALUATION
-    metrics = evaluate(
+    metrics: dict[str, Any] = describe(task.metric, *task.other_metrics)
+    metrics |= evaluate(
         model,
         task,
         train.eval_batch_size or train.batch_size,

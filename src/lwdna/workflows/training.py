@@ -183,8 +183,7 @@ def _figures(
     """Return what all processes know of a network that has been trained."""
     given = {} if weights is None else {"initial_weights": str(weights)}
     return {
-        "metric": task.metric,
-        "unit": task.unit,
+        **describe(task.metric, *task.other_metrics),
         **trained.metrics,
         **architecture.cost.model_dump(),
         **given,
@@ -199,7 +198,7 @@ def _write_end(
     save(trained.model, architecture, weights)
     device = next(trained.model.parameters()).device
     task.show(trained.model, run_dir / EXAMPLES, device)
-    save_weights(run_dir / OUTCOMES, {task.metric: trained.outcomes}, {})
+    save_weights(run_dir / OUTCOMES, {task.metric.name: trained.outcomes}, {})
     return {
         "file_bytes": weights.stat().st_size,
         "latency_ms": measure_latency(trained.model, task.example_inputs()),

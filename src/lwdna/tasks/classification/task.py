@@ -21,6 +21,7 @@ from lwdna.data.erasing import draw_erasures, erase
 from lwdna.data.reader import ImageReader
 from lwdna.data.settings import ResolvedData, resolve
 from lwdna.data.sources import open_source
+from lwdna.engine.task import Metric
 from lwdna.tasks.classification.settings import ClassificationSettings
 
 Batch = tuple[Tensor, Tensor]
@@ -42,8 +43,8 @@ class ClassificationTask:
             found when they are read.
     """
 
-    metric = "top1"
-    unit = "%"
+    metric = Metric("top1", "top-1 accuracy", "%")
+    other_metrics: tuple[Metric, ...] = (Metric("top5", "top-5 accuracy", "%"),)
 
     def __init__(self, settings: ClassificationSettings) -> None:
         source = open_source(settings)

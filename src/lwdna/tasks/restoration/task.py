@@ -14,6 +14,7 @@ from torchmetrics import MeanMetric, MetricCollection
 
 from lwdna.data.draws import Stream, uniforms
 from lwdna.data.image_files import Pixels
+from lwdna.engine.task import Metric
 from lwdna.errors import ModelError
 from lwdna.tasks.restoration.degrade import gaussian_noise, resize_bicubic
 from lwdna.tasks.restoration.inference import Restorer, apply_symmetry
@@ -55,8 +56,11 @@ class RestorationTask:
         DataError: images are missing, damaged or too small.
     """
 
-    metric = "psnr"
-    unit = "dB"
+    metric = Metric("psnr", "PSNR", "dB")
+    other_metrics: tuple[Metric, ...] = (
+        Metric("ssim", "SSIM", digits=4),
+        Metric("input_psnr", "PSNR of the input", "dB"),
+    )
 
     def __init__(self, settings: RestorationSettings) -> None:
         self.data = settings
