@@ -18,6 +18,7 @@ from lwdna.engine import (
     versions,
 )
 from lwdna.engine.device import make_accelerator
+from lwdna.engine.task import describe
 from lwdna.errors import ArchitectureError, CheckpointError
 from lwdna.files import write_json, write_text
 from lwdna.methods import distilled
