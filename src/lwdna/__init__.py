@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lwdna.errors import LwdnaError
     from lwdna.methods import Budget, ShrinkSettings, shrink
     from lwdna.models import create_model, list_models, register_model
+    from lwdna.transforms import factorize
 
 __all__ = [
     "Architecture",
@@ -26,6 +27,7 @@ __all__ = [
     "ModelSource",
     "ShrinkSettings",
     "create_model",
+    "factorize",
     "list_models",
     "load",
     "register_model",
@@ -45,5 +47,6 @@ export_lazily(
         "lwdna.errors": ("LwdnaError",),
         "lwdna.methods": ("Budget", "ShrinkSettings", "shrink"),
         "lwdna.models": ("create_model", "list_models", "register_model"),
+        "lwdna.transforms": ("factorize",),
     },
 )

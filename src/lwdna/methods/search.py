@@ -16,9 +16,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lwdna.architecture import Architecture, ModelSource
-from lwdna.channels import ChannelGraph, Edits, resize, trace, widened_widths
-from lwdna.errors import DataError
+from lwdna.architecture import Architecture, ModelSource, traced
+from lwdna.channels import ChannelGraph, Edits, resize, widened_widths
+from lwdna.errors import DataError, ModelError
 from lwdna.methods.budget import Limits
 from lwdna.methods.criteria import CRITERIA, Loss, Problem, Scores
 from lwdna.methods.keep import Kept, best_units, floors, keep_by_threshold
@@ -30,6 +30,7 @@ from lwdna.methods.settings import Budget, KeepName, ShrinkSettings
 from lwdna.methods.trials import Bench, Trial, try_widths
 from lwdna.methods.warmup import Course
 from lwdna.models import resolve_name
+from lwdna.transforms.rewrite import Entry, transforms_of
 
 NORMS: dict[str, Callable[[Tensor], Tensor]] = {
     "group-mean": Tensor.mean,
@@ -142,7 +143,7 @@ def search(
     if not batches:
         raise DataError("the search needs at least one batch of training data, got none")
     check(settings, trained, bench)
-    graph = trace(model, example_inputs, edits)
+    graph = traced(model, example_inputs, edits, source)
     widened = (
         graph.complete(trained.widths) if trained else widened_widths(graph, settings.width_mult)
     )
@@ -213,6 +214,7 @@ def shrink(
     *,
     seed: int = 0,
     model_args: Mapping[str, Any] | None = None,
+    transforms: Sequence[Entry] = (),
     edits: Edits | None = None,
     **options: Any,
 ) -> Architecture:
@@ -226,12 +228,13 @@ def shrink(
         budget: default 0.92 of the baseline's MACs and no more than its parameters.
         seed: everything random follows from it.
         model_args: arguments for a name.
+        transforms: rewrites of the network of a name, as ``[{"name": "factorize"}]``.
         edits: decisions by hand about the groups: what to pin, tie or cut.
         options: further fields of :class:`lwdna.methods.ShrinkSettings`, such as ``width_mult``.
 
     Raises:
         BudgetError: no widths meet the budget.
-        ModelError: there is no network of that name.
+        ModelError: there is no network of that name, or transforms cannot be applied or recorded.
 
     Example:
         >>> arch = lwdna.shrink(model, images[:1], [(images, labels)], nn.CrossEntropyLoss())
@@ -242,10 +245,19 @@ def shrink(
     settings = ShrinkSettings(**options)
     source = None
     if isinstance(model_or_name, str):
-        source = ModelSource(name=resolve_name(model_or_name), args=dict(model_args or {}))
+        source = ModelSource(
+            name=resolve_name(model_or_name),
+            args=dict(model_args or {}),
+            transforms=transforms_of(transforms),
+        )
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(seed)
             model = source.create()
+    elif transforms:
+        raise ModelError(
+            "transforms are recorded with a network's name, but the network was given as an "
+            "object; rewrite it first (lwdna.factorize, lwdna.transforms.rewrite), or give a name"
+        )
     else:
         model = model_or_name
 

@@ -83,6 +83,7 @@ class ModelRecord(_Record):
 
     name: str
     args: dict[str, Any] = {}
+    transforms: tuple[dict[str, Any], ...] = ()
 
 
 class ArchitectureRecord(_Record):
