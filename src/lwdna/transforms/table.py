@@ -86,11 +86,9 @@ class Transform(Settings):
     @model_validator(mode="before")
     @classmethod
     def _with_its_settings(cls, given: Any) -> Any:
-        if isinstance(given, str):
-            given = {"name": given}
-        if not isinstance(given, Mapping):
+        if isinstance(given, Transform):
             return given
-        values = dict(given)
+        values = dict(given) if isinstance(given, Mapping) else {"name": given}
         name = values.pop("name", None)
         if not isinstance(name, str):
             raise ValueError("a transform needs its name, for example {name: factorize}")
