@@ -262,9 +262,9 @@ def test_other_faults_say_what_to_do():
         lwdna.factorize(Chain(), layers=["one", "tow"])
     with pytest.raises(ModelError, match="'head' names no convolution"):
         lwdna.factorize(Chain(), layers="head")
-    with pytest.raises(ModelError, match="rank=1.5: input should be less than or equal to 1"):
+    with pytest.raises(ModelError, match=r"rank=1\.5: input should be less than or equal to 1"):
         lwdna.factorize(Chain(), rank=1.5)
-    with pytest.raises(ModelError, match="layers=.*at least 1 item"):
+    with pytest.raises(ModelError, match=r"layers=.*at least 1 item"):
         lwdna.factorize(Chain(), layers=[])
     broken = Chain()
     with torch.no_grad():

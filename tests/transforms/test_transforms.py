@@ -120,7 +120,7 @@ def test_an_object_is_given_as_it_was_traced():
     found = _shrink(lwdna.Budget(macs=0.6), model=split, transforms=[], model_args=None)
     assert found.model is None
     assert found.build(split).one.weight.shape[0] == found.widths["one"]
-    with pytest.raises(ArchitectureError, match="names a group 'two.basis'"):
+    with pytest.raises(ArchitectureError, match=r"names a group 'two\.basis'"):
         found.build(model)
     with pytest.raises(ModelError, match=r"given as an object; rewrite it first \(lwdna.factorize"):
         _shrink(lwdna.Budget(macs=0.6), model=model, model_args=None)
