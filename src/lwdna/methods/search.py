@@ -243,23 +243,7 @@ def shrink(
     if budget is not None:
         options["budget"] = budget
     settings = ShrinkSettings(**options)
-    source = None
-    if isinstance(model_or_name, str):
-        source = ModelSource(
-            name=resolve_name(model_or_name),
-            args=dict(model_args or {}),
-            transforms=transforms_of(transforms),
-        )
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model = source.create()
-    elif transforms:
-        raise ModelError(
-            "transforms are recorded with a network's name, but the network was given as an "
-            "object; rewrite it first (lwdna.factorize, lwdna.transforms.rewrite), or give a name"
-        )
-    else:
-        model = model_or_name
+    model, source = _made(model_or_name, model_args, transforms, seed)
 
     def loss(network: nn.Module, batch: tuple[Tensor, Any]) -> Tensor:
         inputs, targets = batch
@@ -270,6 +254,28 @@ def shrink(
         model, example_inputs, batches, loss, settings, seed=seed, source=source, edits=edits
     )
     return found.architecture
+
+
+def _made(
+    given: nn.Module | str,
+    args: Mapping[str, Any] | None,
+    transforms: Sequence[Entry],
+    seed: int,
+) -> tuple[nn.Module, ModelSource | None]:
+    """Return the network given, or that of a name and how it was made."""
+    if isinstance(given, str):
+        source = ModelSource(
+            name=resolve_name(given), args=dict(args or {}), transforms=transforms_of(transforms)
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return source.create(), source
+    if transforms:
+        raise ModelError(
+            "transforms are recorded with a network's name, but the network was given as an "
+            "object; rewrite it first (lwdna.factorize, lwdna.transforms.rewrite), or give a name"
+        )
+    return given, None
 
 
 def _found(
