@@ -10,12 +10,13 @@ from pathlib import Path
 import pytest
 
 from lwdna.channels import rules
+from lwdna.transforms import TRANSFORMS
 
 DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"^```(python|text)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", ["channel-graph.md"])
+@pytest.mark.parametrize("page", ["channel-graph.md", "transforms.md"])
 def test_examples_of(page):
     """The blocks of a page are one program; a text after one is what it prints."""
     before = set(rules.RULES)
@@ -33,3 +34,4 @@ def test_examples_of(page):
     finally:
         for name in set(rules.RULES) - before:
             del rules.RULES[name]
+        TRANSFORMS._entries.pop("smooth", None)

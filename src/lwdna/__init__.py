@@ -24,6 +24,7 @@ if TYPE_CHECKING:
     )
     from lwdna.models import create_model, list_models, register_model
     from lwdna.tasks import register_task
+    from lwdna.transforms import factorize
     from lwdna.version import __version__ as __version__
 
 __all__ = [
@@ -35,6 +36,7 @@ __all__ = [
     "ModelSource",
     "ShrinkSettings",
     "create_model",
+    "factorize",
     "list_models",
     "load",
     "register_criterion",
@@ -67,5 +69,6 @@ export_lazily(
         "lwdna.models": ("create_model", "list_models", "register_model"),
         "lwdna.tasks": ("register_task",),
         "lwdna.version": ("__version__",),
+        "lwdna.transforms": ("factorize",),
     },
 )

@@ -14,15 +14,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
-from pydantic import Field, ValidationError
+from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from lwdna.channels import ChannelGraph, Edits, resize, trace
-from lwdna.errors import ArchitectureError, CheckpointError, nearest
+from lwdna.errors import ArchitectureError, CheckpointError, EditError, GraphError, nearest
 from lwdna.files import write_text
 from lwdna.models import create_model
 from lwdna.settings import Settings
+from lwdna.transforms import Transform, rewrite
 from lwdna.weights import load_weights, save_weights
 
 FORMAT_VERSION = 1
@@ -30,15 +31,58 @@ METADATA_KEY = "lwdna_architecture"
 
 
 class ModelSource(Settings):
-    """Where the baseline comes from: a name (``timm:resnet50``) and its arguments."""
+    """Where the baseline comes from: a name (``timm:resnet50``), its arguments, transforms."""
 
     name: str
     args: dict[str, Any] = Field(default_factory=dict)
+    transforms: tuple[Transform, ...] = ()
+    """How the network is rewritten before it is traced; absent from the file if it is not."""
 
     def create(self, trust_code: bool = False) -> nn.Module:
-        """Build the baseline; ``trust_code`` allows sources that import Python code."""
+        """Build the baseline, transforms included.
+
+        Args:
+            trust_code: allow sources that import Python code.
+
+        Raises:
+            ModelError: there is no such network, its code is not trusted, or a transform cannot
+                be applied to it.
+        """
         extra = {"trust_code": True} if trust_code else {}
-        return create_model(self.name, **self.args, **extra)
+        return rewrite(create_model(self.name, **self.args, **extra), self.transforms)
+
+    @model_serializer(mode="wrap")
+    def _without_nothing(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
+        data: dict[str, Any] = write(self)
+        if not self.transforms:
+            data.pop("transforms", None)
+        return data
+
+
+def traced(
+    model: nn.Module,
+    example_inputs: Any,
+    edits: Edits | None = None,
+    source: ModelSource | None = None,
+) -> ChannelGraph:
+    """Return the channel graph of a network that ``source`` made; see :func:`lwdna.trace`.
+
+    Raises:
+        GraphError: the network does not run; the transforms that rewrote it are named.
+        EditError: an edit names nothing or cannot hold.
+    """
+    try:
+        return trace(model, example_inputs, edits)
+    except EditError:
+        raise
+    except GraphError as error:
+        if source is None or not source.transforms:
+            raise
+        raise GraphError(
+            f"{error}; it was rewritten before by: {'; '.join(map(str, source.transforms))}. If it "
+            "runs without that, its code uses more of a replaced layer than its result: choose "
+            "layers that leave those of this module out"
+        ) from error
 
 
 class CostRecord(Settings):
@@ -105,7 +149,8 @@ class Architecture(Settings):
         Raises:
             ModelError: there is no such network, or its code is not trusted.
         """
-        graph = trace(source.create(trust_code), torch.zeros(1, *input_size), edits)
+        model = source.create(trust_code)
+        graph = traced(model, torch.zeros(1, *input_size), edits, source)
         return cls.of(graph, input_size, source)
 
     def build(
@@ -114,7 +159,8 @@ class Architecture(Settings):
         """Return the network with fresh weights.
 
         Args:
-            model: the baseline, where the file does not say how to make it.
+            model: the baseline, where the file does not say how to make it; if it was rewritten,
+                by :func:`lwdna.factorize` for example, then as rewritten.
             seed: makes the weights repeatable.
             trust_code: allow a baseline whose source imports Python code.
 
@@ -131,7 +177,7 @@ class Architecture(Settings):
                 if seed is not None:
                     torch.manual_seed(seed)
                 model = self.model.create(trust_code)
-        graph = trace(model, torch.zeros(1, *self.input_size), self.edits)
+        graph = traced(model, torch.zeros(1, *self.input_size), self.edits, self.model)
         self._check_fits(graph)
         return resize(model, graph, self.widths, init="fresh", seed=seed)
 

@@ -20,6 +20,7 @@ from lwdna.methods.settings import DistillSettings, ShrinkSettings
 from lwdna.settings import Keys, Settings
 from lwdna.shipped import list_recipes, shipped_recipes
 from lwdna.tasks import TASKS
+from lwdna.transforms.table import Transform
 
 
 class ModelSettings(Settings):
@@ -29,6 +30,9 @@ class ModelSettings(Settings):
     """As ``lwdna list`` shows it, for example ``timm:resnet50``."""
     args: dict[str, JsonValue] = Field(default_factory=dict)
     """Arguments of the function that builds it."""
+    transforms: tuple[Transform, ...] = ()
+    """Rewrites of the network, before anything else is done with it: the network so rewritten is
+    the baseline, which is searched, trained and compared with."""
 
 
 class Recipe(Settings):

@@ -15,9 +15,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lwdna.architecture import Architecture, ModelSource
-from lwdna.channels import ChannelGraph, Edits, resize, trace, widened_widths
-from lwdna.errors import DataError
+from lwdna.architecture import Architecture, ModelSource, traced
+from lwdna.channels import ChannelGraph, Edits, resize, widened_widths
+from lwdna.errors import DataError, ModelError
 from lwdna.methods.budget import Budget
 from lwdna.methods.criteria import CRITERIA, Loss, Problem, Scores
 from lwdna.methods.keep.table import Kept, chosen
@@ -29,6 +29,7 @@ from lwdna.methods.settings import ShrinkSettings
 from lwdna.methods.trials import Trial, TrialSetup, try_widths
 from lwdna.methods.warmup import WarmupRun
 from lwdna.models import resolve_name
+from lwdna.transforms.rewrite import Entry, transforms_of
 
 NORMS: dict[str, Callable[[Tensor], Tensor]] = {
     "group-mean": Tensor.mean,
@@ -133,7 +134,7 @@ def search(
     if not batches:
         raise DataError("the search needs at least one batch of training data, got none")
     check(settings, trained, trial_setup)
-    graph = trace(model, example_inputs, edits)
+    graph = traced(model, example_inputs, edits, source)
     problem = _posed(model, graph, example_inputs, batches, loss, settings, seed, trained)
     widened = dict(problem.widths)
     scores, weights = _scored(problem, warmup_run)
@@ -221,6 +222,7 @@ def shrink(
     *,
     seed: int = 0,
     model_args: Mapping[str, Any] | None = None,
+    transforms: Sequence[Entry] = (),
     edits: Edits | None = None,
     **options: Any,
 ) -> Architecture:
@@ -234,12 +236,13 @@ def shrink(
         budget: default 0.92 of the baseline's MACs and no more than its parameters.
         seed: everything random follows from it.
         model_args: arguments for a name.
+        transforms: rewrites of the network of a name, as ``[{"name": "factorize"}]``.
         edits: decisions by hand about the groups: what to pin, tie or cut.
         options: further fields of :class:`lwdna.methods.ShrinkSettings`, such as ``width_mult``.
 
     Raises:
         BudgetError: no widths meet the budget.
-        ModelError: there is no network of that name.
+        ModelError: there is no network of that name, or transforms cannot be applied or recorded.
 
     Example:
         >>> arch = lwdna.shrink(model, images[:1], [(images, labels)], nn.CrossEntropyLoss())
@@ -248,14 +251,7 @@ def shrink(
     if budget is not None:
         options["budget"] = budget
     settings = ShrinkSettings(**options)
-    source = None
-    if isinstance(model_or_name, str):
-        source = ModelSource(name=resolve_name(model_or_name), args=dict(model_args or {}))
-        with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(seed)
-            model = source.create()
-    else:
-        model = model_or_name
+    model, source = _made(model_or_name, model_args, transforms, seed)
 
     def loss(network: nn.Module, batch: tuple[Tensor, Any]) -> Tensor:
         inputs, targets = batch
@@ -266,6 +262,28 @@ def shrink(
         model, example_inputs, batches, loss, settings, seed=seed, source=source, edits=edits
     )
     return found.architecture
+
+
+def _made(
+    given: nn.Module | str,
+    args: Mapping[str, Any] | None,
+    transforms: Sequence[Entry],
+    seed: int,
+) -> tuple[nn.Module, ModelSource | None]:
+    """Return the network given, or that of a name and how it was made."""
+    if isinstance(given, str):
+        source = ModelSource(
+            name=resolve_name(given), args=dict(args or {}), transforms=transforms_of(transforms)
+        )
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(seed)
+            return source.create(), source
+    if transforms:
+        raise ModelError(
+            "transforms are recorded with a network's name, but the network was given as an "
+            "object; rewrite it first (lwdna.factorize, lwdna.transforms.rewrite), or give a name"
+        )
+    return given, None
 
 
 def _found(

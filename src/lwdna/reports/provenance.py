@@ -24,6 +24,9 @@ def facts(run: RunFiles) -> list[tuple[str, str]]:
     if run.network is not None:
         pairs["network"] = run.network.name
         pairs.update(_flat(run.network.args, "network argument"))
+        for transform in run.network.transforms:
+            title = f"transform {transform.get('name')}"
+            pairs.update(_flat({k: v for k, v in transform.items() if k != "name"}, title))
     if run.input_size:
         pairs["input size"] = " × ".join(str(size) for size in run.input_size)
     if search is not None:

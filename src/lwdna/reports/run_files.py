@@ -95,6 +95,7 @@ class ModelRecord(Record):
 
     name: str
     args: dict[str, Any] = {}
+    transforms: tuple[dict[str, Any], ...] = ()
 
 
 class ArchitectureRecord(Record):

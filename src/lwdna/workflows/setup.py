@@ -31,7 +31,7 @@ def make_source(recipe: Recipe, task: Task) -> ModelSource:
     name = resolve_name(recipe.model.name)
     args = task.model_args(name.partition(":")[0]) | recipe.model.args
     args.pop(PRETRAINED, None)  # an architecture is a network without weights
-    return ModelSource(name=name, args=args)
+    return ModelSource(name=name, args=args, transforms=recipe.model.transforms)
 
 
 def comes_trained(recipe: Recipe) -> bool:
@@ -79,6 +79,12 @@ def check_for_recipe(architecture: Architecture, recipe: Recipe, task: Task) -> 
                 f"the architecture was made with {key}={given.args.get(key)}, the recipe says "
                 f"{wanted.args.get(key)}; use the recipe of the search, or search with this one"
             )
+    if given.transforms != wanted.transforms:
+        raise ArchitectureError(
+            f"the architecture's network was transformed by {_listed(given)}, the recipe's by "
+            f"{_listed(wanted)}; use the recipe of the search (model.transforms), or search with "
+            "this one"
+        )
     size = tuple(task.example_inputs().shape[1:])
     if architecture.input_size != size:
         raise ArchitectureError(
@@ -97,6 +103,10 @@ def check_fits_data(architecture: Architecture, task: Task, what: str) -> None:
     fault = task.misfit(args, architecture.input_size)
     if fault is not None:
         raise ArchitectureError(f"{what} {fault}")
+
+
+def _listed(source: ModelSource) -> str:
+    return ", ".join(map(str, source.transforms)) or "nothing"
 
 
 def _times(size: tuple[int, ...]) -> str:

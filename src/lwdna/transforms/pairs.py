@@ -1,0 +1,188 @@
+"""Replace convolutions of a network by pairs: onto a basis of filters, then a mix of these."""
+
+from __future__ import annotations
+
+import math
+from collections import OrderedDict
+from collections.abc import Mapping, Sequence
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor, nn
+from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.parameter import is_lazy
+from torch.nn.utils import parametrize, skip_init
+
+from lwdna.errors import ModelError, nearest
+
+_KINDS: tuple[type[_ConvNd], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
+_IMAGE = 4
+"""Most channels that an image has. Convolutions from or to images are cheap, and the network reads
+and writes through them: by default they stay."""
+
+
+def split(
+    network: nn.Module, layers: Sequence[str] | None, rank: float | None, init: str
+) -> nn.Module:
+    """Replace convolutions in place and return the network; see :func:`lwdna.factorize`.
+
+    A module that several others hold is replaced in all of them, by the same pair.
+    """
+    named = {
+        name: module
+        for name, module in network.named_modules(remove_duplicate=False)
+        if isinstance(module, _ConvNd)
+    }
+    users = _users(network)
+    chosen = _usual(named, users) if layers is None else _named(named, users, layers)
+    places = [
+        (parent, name, child)
+        for parent in network.modules()
+        for name, child in parent._modules.items()
+    ]
+    pairs: dict[int, nn.Module] = {}
+    for name, conv in chosen.items():
+        if id(conv) not in pairs:  # a module may have several names
+            pairs[id(conv)] = _pair(name, conv, rank or 1.0, init)
+    for parent, name, child in places:
+        if id(child) in pairs:
+            setattr(parent, name, pairs[id(child)])
+    return pairs.get(id(network), network)
+
+
+def _users(network: nn.Module) -> dict[int, list[str]]:
+    """Return the names of the modules that use each parameter, by its address."""
+    users: dict[int, list[str]] = {}
+    for name, module in network.named_modules():
+        for parameter in module._parameters.values():
+            users.setdefault(id(parameter), []).append(name)
+    return users
+
+
+def _usual(named: Mapping[str, _ConvNd], users: Mapping[int, list[str]]) -> dict[str, _ConvNd]:
+    chosen = {
+        name: conv
+        for name, conv in named.items()
+        if _obstacle(conv, users) is None
+        and max(conv.kernel_size) > 1
+        and min(conv.in_channels, conv.out_channels) > _IMAGE
+    }
+    if not chosen:
+        raise ModelError(
+            "factorize: the network has no convolution that can be split, has a kernel larger than "
+            f"1 and more than {_IMAGE} channels on either side; name some (layers) or leave the "
+            "transform out"
+        )
+    return chosen
+
+
+def _named(
+    named: Mapping[str, _ConvNd], users: Mapping[int, list[str]], patterns: Sequence[str]
+) -> dict[str, _ConvNd]:
+    chosen = {}
+    for pattern in patterns:
+        matching = {name: conv for name, conv in named.items() if fnmatchcase(name, pattern)}
+        if not matching:
+            hint = nearest(pattern, named) or f"; there are {', '.join(list(named)[:4]) or 'none'}"
+            raise ModelError(f"factorize: the pattern {pattern!r} names no convolution{hint}")
+        chosen.update(matching)
+    for name, conv in chosen.items():
+        obstacle = _obstacle(conv, users)
+        if obstacle is not None:
+            raise ModelError(
+                f"factorize: {name} cannot be split, because {obstacle}; choose patterns of layers "
+                "that leave it out"
+            )
+    return chosen
+
+
+def _obstacle(conv: _ConvNd, users: Mapping[int, list[str]]) -> str | None:
+    """Return why a convolution cannot be split, None where it can."""
+    if isinstance(conv, _ConvTransposeNd):
+        return "it is transposed"
+    if conv.groups > 1:
+        return f"it has {conv.groups} groups"
+    if parametrize.is_parametrized(conv) or "weight" not in conv._parameters:
+        return "its weight is parametrised (remove the parametrisation first)"
+    if not _plain(conv):
+        return f"{type(conv).__name__} has a forward pass of its own"
+    if is_lazy(conv.weight):
+        return "its weight has no shape yet (run the network once)"
+    if any(
+        getattr(conv, f"_{kind}_hooks")
+        for kind in ("forward", "forward_pre", "backward", "backward_pre")
+    ):
+        return "it has hooks, which would see another layer (remove them first)"
+    if len(users[id(conv.weight)]) > 1:
+        return f"its weight is shared by {' and '.join(users[id(conv.weight)])}"
+    return None
+
+
+def _plain(conv: _ConvNd) -> bool:
+    """Tell whether a module convolves what it is given, at most padded, and does nothing else."""
+    base = next(kind for kind in _KINDS if isinstance(conv, kind))
+    kind = type(conv)
+    if "forward" in vars(conv) or kind._conv_forward is not base._conv_forward:
+        return False
+    if kind.forward is base.forward:
+        return True
+    from timm.layers import Conv2dSame  # seconds, which plain convolutions need not wait for
+
+    return kind is Conv2dSame
+
+
+def _pair(name: str, conv: _ConvNd, fraction: float, init: str) -> nn.Sequential:
+    """Return the pair that replaces a convolution, which becomes its first half.
+
+    The first half so keeps kernel, stride, padding, dilation and class; the bias moves to the
+    second one.
+    """
+    weight, bias = conv.weight, conv.bias
+    outputs = weight.shape[0]
+    rank = max(1, round(fraction * min(outputs, weight[0].numel())))
+    if init == "svd":
+        basis, mix = _decomposed(name, weight.detach().flatten(1), rank)
+    else:
+        basis, mix = _drawn(weight.detach().flatten(1), rank)
+    kernel = conv.kernel_size
+    second: _ConvNd = skip_init(
+        _KINDS[len(kernel) - 1], rank, outputs, 1, device=weight.device, dtype=weight.dtype
+    )
+    ones = (1,) * len(kernel)
+    second.weight = nn.Parameter(mix.view(outputs, rank, *ones), weight.requires_grad)
+    second.bias = bias
+    conv.weight = nn.Parameter(basis.view(rank, conv.in_channels, *kernel), weight.requires_grad)
+    conv.bias = None
+    conv.out_channels = rank
+    pair = nn.Sequential(OrderedDict(basis=conv, mix=second.train(conv.training)))
+    pair.training = conv.training
+    return pair
+
+
+def _decomposed(name: str, matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """Return the best factors of a matrix of a given rank, (rank, inputs) and (outputs, rank).
+
+    By Eckart and Young, these project onto the first left singular vectors. QR first: of the wide
+    matrices at hand it leaves a small square one with the same vectors, six times as quickly.
+    """
+    if not matrix.isfinite().all():
+        raise ModelError(
+            f"factorize: the weights of {name} are not finite; give finite ones or init=fresh"
+        )
+    exact = matrix.cpu().double()
+    square = torch.linalg.qr(exact.T, mode="r").R.T
+    mix = torch.linalg.svd(square, full_matrices=False).U[:, :rank]
+    return (mix.T @ exact).to(matrix), mix.to(matrix)
+
+
+def _drawn(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+    """Return normal factors: the basis with the size of the old weights, variance 1/rank after it.
+
+    So outputs keep their variance, and both variances are ones that fresh weights of other widths
+    are known to follow (:mod:`lwdna.channels.copies.init`).
+    """
+    outputs, inputs = matrix.shape
+    size = float(matrix.double().square().mean().sqrt())
+    basis = torch.randn(rank, inputs) * size
+    mix = torch.randn(outputs, rank) / math.sqrt(rank)
+    return basis.to(matrix), mix.to(matrix)
