@@ -288,6 +288,18 @@ def test_units_cost_in_proportion_to_the_importance_of_their_group(curvature):
     assert three / one == pytest.approx(0.1, rel=0.15 if curvature else 0.1)
 
 
+def test_a_prior_weighs_scores_against_what_the_baseline_says():
+    """A unit costs 6917, 1733 and 437 MACs, so the baseline's importances are in that proportion."""
+    widened = widened_widths(PARALLEL, 4.0)
+    scores = _of_sums(PARALLEL, widened, [1.0, 2.0, 4.0])
+    limits = Limits(PARALLEL, {"macs": 400_000})
+    given = (PARALLEL, scores, dict.fromkeys(widened, 1), limits)
+    widths = keep_in_proportion(*given, prior=0.25, curvature=0.0).widths
+    one, two, three = (n * c for n, c in zip(widths.values(), (6917, 1733, 437), strict=True))
+    assert two / one == pytest.approx(2**0.75 * (1733 / 6917) ** 0.25, rel=0.05)
+    assert three / one == pytest.approx(4**0.75 * (437 / 6917) ** 0.25, rel=0.05)
+
+
 @pytest.mark.parametrize("curvature", [0.0, 1.0])
 @pytest.mark.parametrize("resources", [("macs",), ("params",), ("macs", "params")])
 def test_who_trusts_the_baseline_alone_gets_the_baseline(resources, curvature):
@@ -448,9 +460,8 @@ def test_of_units_without_importance_the_dearest_go_first():
     """Scores of zero: the first branch pays, in whole units, and nothing else has to."""
     names = list(PARALLEL.widths)
     scores = {name: torch.zeros(40) for name in names}
-    limits = Limits(
-        PARALLEL, {"macs": PARALLEL.cost(dict(zip(names, (39, 40, 40), strict=True))).macs}
-    )
+    fitting = dict(zip(names, (39, 40, 40), strict=True))
+    limits = Limits(PARALLEL, {"macs": PARALLEL.cost(fitting).macs})
     kept = keep_by_knapsack(PARALLEL, scores, dict.fromkeys(names, 1), limits)
     assert list(kept.widths.values()) == [39, 40, 40]
 
