@@ -451,7 +451,7 @@ def _rounded(widths, allowed):
 def test_multiples_are_the_nearest_and_the_worst_go_first():
     """Costs of a unit: 27 x 256 + 5, 27 x 64 + 5 and 27 x 16 + 5 MACs."""
     assert _rounded((8, 8, 8), allowed=(8, 4, 8)) == (8, 4, 8)  # of 1, 0.2 and 0.5
-    assert _rounded((6, 5, 3), allowed=(8, 4, 4)) == (8, 4, 4)
+    assert _rounded((4, 6, 5), allowed=(4, 8, 4)) == (4, 8, 4)
     # four more of the second fit, or all there are of the third, whose scores are better
     assert _rounded((6, 5, 3), allowed=(8, 8, 4)) == (8, 4, 12)
 
