@@ -15,6 +15,7 @@ from lwdna.channels import trace, widened_widths
 from lwdna.errors import BudgetError
 from lwdna.methods.keep import best_units, floors
 from lwdna.methods.keep.knapsack import keep_by_full_knapsack, keep_by_knapsack
+from lwdna.methods.keep.multiples import rounded
 from lwdna.methods.keep.proportional import keep_in_proportion
 from lwdna.methods.keep.threshold import keep_by_threshold
 from lwdna.methods.limits import Limits
@@ -287,6 +288,18 @@ def test_units_cost_in_proportion_to_the_importance_of_their_group(curvature):
     assert three / one == pytest.approx(0.1, rel=0.15 if curvature else 0.1)
 
 
+def test_a_prior_weighs_scores_against_what_the_baseline_says():
+    """A unit costs 6917, 1733 and 437 MACs: so are the importances that the baseline implies."""
+    widened = widened_widths(PARALLEL, 4.0)
+    scores = _of_sums(PARALLEL, widened, [1.0, 2.0, 0.25])
+    limits = Limits(PARALLEL, {"macs": 400_000})
+    given = (PARALLEL, scores, dict.fromkeys(widened, 1), limits)
+    widths = keep_in_proportion(*given, prior=0.25, curvature=0.0).widths
+    one, two, three = (n * c for n, c in zip(widths.values(), (6917, 1733, 437), strict=True))
+    assert two / one == pytest.approx(2**0.75 * (1733 / 6917) ** 0.25, rel=0.05)
+    assert three / one == pytest.approx(0.25**0.75 * (437 / 6917) ** 0.25, rel=0.1)
+
+
 @pytest.mark.parametrize("curvature", [0.0, 1.0])
 @pytest.mark.parametrize("resources", [("macs",), ("params",), ("macs", "params")])
 def test_who_trusts_the_baseline_alone_gets_the_baseline(resources, curvature):
@@ -419,6 +432,38 @@ def test_multiples_meet_a_budget_of_several_resources(graph, seed, factor, share
     for name in larger:  # no room for one more multiple anywhere
         more = limits.usage_of({**widths, name: widths[name] + multiple})
         assert any(more[what] > limit for what, limit in limits.allowed.items())
+
+
+def _rounded(widths, allowed):
+    """Round to multiples of 4 within what the widths ``allowed`` cost."""
+    names = list(PARALLEL.widths)
+    later = [(1.0, 0.0), (0.2, 0.1), (0.5, 0.4)]  # scores of units 5 to 8 and 9 to 12
+    scores = {
+        name: torch.tensor([9.0] * 4 + [second] * 4 + [third] * 4)
+        for name, (second, third) in zip(names, later, strict=True)
+    }
+    macs = PARALLEL.cost(dict(zip(names, allowed, strict=True))).macs
+    given = dict(zip(names, widths, strict=True))
+    limits = Limits(PARALLEL, {"macs": macs})
+    return tuple(rounded(given, scores, dict.fromkeys(names, 1), limits, 4).values())
+
+
+def test_multiples_are_the_nearest_and_the_worst_go_first():
+    """Costs of a unit: 27 x 256 + 5, 27 x 64 + 5 and 27 x 16 + 5 MACs."""
+    assert _rounded((8, 8, 8), allowed=(8, 4, 8)) == (8, 4, 8)  # of 1, 0.2 and 0.5
+    assert _rounded((4, 6, 5), allowed=(4, 8, 4)) == (4, 8, 4)
+    # four more of the second fit, or all there are of the third, whose scores are better
+    assert _rounded((6, 5, 3), allowed=(8, 8, 4)) == (8, 4, 12)
+
+
+def test_of_units_without_importance_the_dearest_go_first():
+    """Scores of zero: the first branch pays, in whole units, and nothing else has to."""
+    names = list(PARALLEL.widths)
+    scores = {name: torch.zeros(40) for name in names}
+    fitting = dict(zip(names, (39, 40, 40), strict=True))
+    limits = Limits(PARALLEL, {"macs": PARALLEL.cost(fitting).macs})
+    kept = keep_by_knapsack(PARALLEL, scores, dict.fromkeys(names, 1), limits)
+    assert list(kept.widths.values()) == [39, 40, 40]
 
 
 def test_multiples_that_cannot_meet_a_budget_say_so():

@@ -87,6 +87,15 @@ def test_a_budget_of_the_baseline_gives_the_baseline_back(name):
     assert np.array_equal(narrowed(space), space.base)
 
 
+@pytest.mark.parametrize("group", range(3))
+def test_the_group_grows_that_is_furthest_from_what_is_asked_for(group):
+    space = _space(GRAPHS["chain"])
+    widths = space.base.copy()
+    widths[group] //= 2
+    asked = np.zeros(space.basis.shape[1])  # the baseline
+    assert np.array_equal(space.filled(asked, widths), space.base)
+
+
 def test_groups_that_are_alike_move_together():
     graph = trace(timm.create_model("resnet18", num_classes=5), torch.zeros(1, 3, 64, 64))
     basis = directions(graph, 6)
