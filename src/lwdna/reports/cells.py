@@ -80,6 +80,7 @@ class Cells:
 
     recipe: StudyRecipe
     recipe_text: str
+    """The recipe as it was written down."""
     arms: dict[str, dict[int, Cell]]
     """By name and seed, in the order of the recipe; arms without a finished cell are left out."""
 
@@ -156,7 +157,7 @@ def _read(place: Path) -> Cell:
         metric = described(results)[0]
         value = float(results[metric.name])
         outcomes = load_file(training / OUTCOMES)[metric.name].astype(np.float64)
-    except (OSError, SafetensorError, LookupError) as error:
+    except (OSError, SafetensorError, LookupError, TypeError, ValueError) as error:
         raise FileError(
             f"cannot read the results in {training} ({error}); delete the folder and repeat it"
         ) from error
@@ -185,6 +186,6 @@ def _check_mean(
     if abs(mean - value) > _ROUNDING * float(np.abs(outcomes).mean()):
         raise FileError(
             f"in {training}, {metric.name} is {value:.6g} and the mean of its outcomes "
-            f"{mean:.6g}; a metric that is no mean over the examples is declared with "
-            "mean_of_examples=False: correct the task, delete the folder and repeat it"
+            f"{mean:.6g}; declare a metric that is no mean over the examples with "
+            "mean_of_examples=False in its task, and in the results.json of finished trainings"
         )

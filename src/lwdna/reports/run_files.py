@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
 
-from lwdna.engine.task import Metric
+from lwdna.engine.task import Metric, described
 from lwdna.errors import FileError
 from lwdna.files import read_json
 from lwdna.run_folder import (
@@ -128,8 +128,9 @@ class Results(Record, extra="allow"):
 
     @model_validator(mode="after")
     def _measured(self) -> Results:
-        for metric in self.metrics:
-            if not isinstance(dict(self).get(metric.name), int | float | None):
+        known = dict(self)
+        for metric in described(known):
+            if not isinstance(known.get(metric.name), int | float | None):
                 raise ValueError(f"{metric.name} is no number")
         return self
 
