@@ -285,6 +285,7 @@ def inspect(
       lwdna inspect runs/digits/search/architecture.lwdna.json
     """
     from lwdna.cli import options, show
+    from lwdna.input_size import describe
     from lwdna.reports import write_graph_page
     from lwdna.workflows import added_latency, trace_network
 
@@ -294,7 +295,7 @@ def inspect(
             model, size=size, channels=channels, trust_code=trust_code, edits=edits
         )
     if html:
-        write_graph_page(graph, f"{model} ({' × '.join(map(str, shape))})", html)
+        write_graph_page(graph, f"{model} ({describe(shape, times=' × ')})", html)
     milliseconds = None
     if latency:
         with working("measuring operators (once on this machine)"):

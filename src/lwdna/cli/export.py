@@ -28,5 +28,5 @@ def export(
 
     with working("exporting"):
         network, architecture = load(find_weights(run), trust_code=trust_code)
-        export_onnx(network, architecture.input_size, onnx)
+        export_onnx(network, architecture.input_size, onnx, architecture.input_types)
     say(f"ONNX: {onnx}")

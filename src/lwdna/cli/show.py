@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from lwdna.channels import ChannelGraph
 from lwdna.channels.graph.describe import macs_by_group
 from lwdna.cli.output import console, say
 from lwdna.files import read_json
+from lwdna.input_size import InputSize, describe
 from lwdna.methods import Search
 from lwdna.reports import (
     COMPARISON_COLUMNS,
@@ -105,7 +106,7 @@ def milliseconds(value: float) -> str:
     return format_milliseconds(value)
 
 
-def groups(channels: ChannelGraph, input_size: Sequence[int]) -> None:
+def groups(channels: ChannelGraph, input_size: InputSize) -> None:
     """Print the groups of a network, their share of its MACs, what one unit costs, and pins."""
     table = _table("group", "width", "of\nMACs", "MACs\n/unit", "params\n/unit")
     cost = channels.cost()
@@ -121,7 +122,7 @@ def groups(channels: ChannelGraph, input_size: Sequence[int]) -> None:
     say("of MACs: of operators that depend on the group; one between two groups counts for both")
     say(
         f"{len(channels.groups)} groups; {format_count(cost.macs)} MACs for an input of "
-        f"{'x'.join(map(str, input_size))}, {format_count(cost.params)} parameters, "
+        f"{describe(input_size)}, {format_count(cost.params)} parameters, "
         f"{format_bytes(cost.memory)} of activations at most"
     )
     for group in channels.groups:

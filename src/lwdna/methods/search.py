@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from lwdna.architecture import Architecture, ModelSource
 from lwdna.channels import ChannelGraph, Edits, resize, trace, widened_widths
 from lwdna.errors import DataError
+from lwdna.inputs import Inputs, call, device_of, plain, size_of, types_of
 from lwdna.methods.budget import Limits
 from lwdna.methods.criteria import CRITERIA, Loss, Problem, Scores
 from lwdna.methods.keep import Kept, best_units, floors, keep_by_threshold
@@ -103,7 +104,7 @@ class Search:
 
 def search(
     model: nn.Module,
-    example_inputs: Tensor,
+    example_inputs: Inputs,
     batches: Iterable[Any],
     loss: Loss,
     settings: ShrinkSettings,
@@ -119,7 +120,8 @@ def search(
 
     Args:
         model: the baseline; it is not changed.
-        example_inputs: one input, (1, C, H, W).
+        example_inputs: those of one example as the network takes them: one tensor, (1, C, H, W)
+            for an image, a tuple of tensors or a dict of tensors by name.
         batches: mini-batches for ``loss``; all of them are used.
         loss: maps a network and a batch to the training loss.
         settings: widening, criterion, floors, budget.
@@ -137,11 +139,14 @@ def search(
         BudgetError: no widths meet the budget.
         DataError: there are no batches.
         TrainingError: the loss is not finite.
+        InputError: the inputs are not tensors.
     """
     batches = list(batches)
     if not batches:
         raise DataError("the search needs at least one batch of training data, got none")
     check(settings, trained, bench)
+    example_inputs = plain(example_inputs)
+    input_size, input_types = size_of(example_inputs), types_of(example_inputs)
     graph = trace(model, example_inputs, edits)
     widened = (
         graph.complete(trained.widths) if trained else widened_widths(graph, settings.width_mult)
@@ -151,7 +156,7 @@ def search(
     scores, weights = _scored(Problem(*given, trained=trained is not None), course)
     del wide, given  # trials need the memory
     least = floors(graph, widened, settings.floor, settings.linear_floor)
-    limits = Limits.of(graph, widened, settings.budget, example_inputs.device)
+    limits = Limits.of(graph, widened, settings.budget, device_of(example_inputs))
     settings = settings.model_copy(update={"keep": keep_rule(settings, trained)})
     kept = _kept(scores, least, limits, settings)
     trials: list[Trial] = []
@@ -161,10 +166,11 @@ def search(
         kept = Kept(widths, None)
     architecture = Architecture.of(
         graph,
-        tuple(example_inputs.shape[1:]),
+        input_size,
         source,
         kept.widths,
         _found(settings, limits, kept, len(batches), seed),
+        input_types,
     )
     units = best_units(scores, kept.widths)
     network = weights and resize(weights, graph.at(widened), units, init="slice", inexact="allow")
@@ -206,8 +212,8 @@ def _comparable(scores: Scores, settings: ShrinkSettings) -> Scores:
 
 def shrink(
     model_or_name: nn.Module | str,
-    example_inputs: Tensor,
-    batches: Iterable[tuple[Tensor, Any]],
+    example_inputs: Inputs,
+    batches: Iterable[tuple[Inputs, Any]],
     loss_fn: Any,
     budget: Budget | None = None,
     *,
@@ -220,8 +226,10 @@ def shrink(
 
     Args:
         model_or_name: a network, or a name such as ``"timm:resnet50"``.
-        example_inputs: one input, (1, C, H, W).
-        batches: pairs ``(inputs, targets)``; two mini-batches are enough.
+        example_inputs: those of one example as the network takes them: one tensor, (1, C, H, W)
+            for an image, a tuple of tensors or a dict of tensors by name.
+        batches: pairs ``(inputs, targets)`` with inputs of the same form; two mini-batches are
+            enough.
         loss_fn: ``loss_fn(outputs, targets)``, for example ``torch.nn.CrossEntropyLoss()``.
         budget: default 0.92 of the baseline's MACs and no more than its parameters.
         seed: everything random follows from it.
@@ -232,6 +240,7 @@ def shrink(
     Raises:
         BudgetError: no widths meet the budget.
         ModelError: there is no network of that name.
+        InputError: the inputs are not tensors.
 
     Example:
         >>> arch = lwdna.shrink(model, images[:1], [(images, labels)], nn.CrossEntropyLoss())
@@ -249,13 +258,14 @@ def shrink(
     else:
         model = model_or_name
 
-    def loss(network: nn.Module, batch: tuple[Tensor, Any]) -> Tensor:
+    def loss(network: nn.Module, batch: tuple[Inputs, Any]) -> Tensor:
         inputs, targets = batch
-        result: Tensor = loss_fn(network(inputs), targets)
+        result: Tensor = loss_fn(call(network, inputs), targets)
         return result
 
+    given = [(plain(inputs), targets) for inputs, targets in batches]
     found = search(
-        model, example_inputs, batches, loss, settings, seed=seed, source=source, edits=edits
+        model, example_inputs, given, loss, settings, seed=seed, source=source, edits=edits
     )
     return found.architecture
 

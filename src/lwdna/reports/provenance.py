@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from lwdna.errors import FileError
+from lwdna.input_size import describe
 from lwdna.reports.formats import format_score, format_seconds, format_trials
 from lwdna.reports.run_files import RunFiles, TrainingRun
 
@@ -24,7 +25,7 @@ def facts(run: RunFiles) -> list[tuple[str, str]]:
         pairs["network"] = run.network.name
         pairs.update(_flat(run.network.args, "network argument"))
     if run.input_size:
-        pairs["input size"] = " × ".join(str(size) for size in run.input_size)
+        pairs["input size"] = describe(run.input_size, times=" × ")
     if search is not None:
         if search.criterion:
             pairs["criterion"] = search.criterion

@@ -7,6 +7,8 @@ from pathlib import Path
 
 from lwdna.architecture import load
 from lwdna.engine.device import make_accelerator
+from lwdna.errors import ModelError
+from lwdna.input_size import describe, only
 from lwdna.tasks.restoration.files import plan_outputs, restore_files
 
 
@@ -42,10 +44,16 @@ def restore_images(
     """
     planned = plan_outputs(images, out)
     model, architecture = load(weights, trust_code=trust_code)
+    size = only(architecture.input_size)
+    if size is None:
+        raise ModelError(
+            f"the network in {weights} takes {describe(architecture.input_size)}, but only a "
+            "network that makes images out of single images can restore them"
+        )
     written = []
     for path in restore_files(
         model,
-        architecture.input_size[0],
+        size[0],
         planned,
         device=make_accelerator("no").device,
         tile=tile,

@@ -11,6 +11,7 @@ from lwdna.engine.device import make_accelerator
 from lwdna.engine.order import train_batches
 from lwdna.errors import CheckpointError, FileError
 from lwdna.files import write_json, write_text
+from lwdna.inputs import move
 from lwdna.methods import Bench, Course, Search, Trained, search
 from lwdna.recipe import Recipe
 from lwdna.workflows.files import (
@@ -85,7 +86,7 @@ def run_search(
     start = time.perf_counter()
     found = search(
         model,
-        task.example_inputs().to(accelerator.device),
+        move(task.example_inputs(), accelerator.device),
         task.train_batches(indices, seed=recipe.seed, epoch=0, device=accelerator.device),
         task.loss,
         settings,
