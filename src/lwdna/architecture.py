@@ -217,7 +217,7 @@ class Architecture(Settings):
         """Parse what :meth:`to_json` wrote; ``origin`` names the file in errors."""
         try:
             data = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ArchitectureError(f"{origin} is not an architecture file: {error}") from error
         version = data.get("format_version") if isinstance(data, dict) else None
         if version != FORMAT_VERSION:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 from collections.abc import Mapping, Sequence
 from typing import Any
 
@@ -125,7 +126,7 @@ def _one_size(value: Any) -> Size:
         if type(axis) is not int or axis < 1:
             raise InputError(f"axes must be whole numbers above 0, got {_shown(axis)}")
     if math.prod(value) > MOST_ELEMENTS:
-        raise InputError(f"an input may have {MOST_ELEMENTS} elements at most, got {list(value)}")
+        raise InputError(f"an input may have {MOST_ELEMENTS} elements at most, got {_shown(value)}")
     return tuple(value)
 
 
@@ -147,5 +148,4 @@ def _check_any_axes(sizes: Any) -> None:
 
 
 def _shown(value: Any) -> str:
-    text = repr(value)
-    return text if len(text) <= 40 else f"{text[:40]}..."
+    return reprlib.repr(value)
