@@ -11,16 +11,26 @@ import json
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import torch
-from pydantic import Field, SerializerFunctionWrapHandler, ValidationError, model_serializer
+from pydantic import (
+    BeforeValidator,
+    Field,
+    SerializerFunctionWrapHandler,
+    ValidationError,
+    ValidationInfo,
+    field_validator,
+    model_serializer,
+)
 from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from lwdna.channels import ChannelGraph, Edits, resize, trace
 from lwdna.errors import ArchitectureError, CheckpointError, EditError, GraphError, nearest
 from lwdna.files import write_text
+from lwdna.input_size import InputSize, InputTypes, check_size, check_types
+from lwdna.inputs import zeros
 from lwdna.models import create_model
 from lwdna.settings import Settings
 from lwdna.transforms import Transform, rewrite
@@ -99,8 +109,12 @@ class Architecture(Settings):
     format_version: Literal[1] = 1
     model: ModelSource | None
     """None when the baseline was an object; :meth:`build` then needs it again."""
-    input_size: tuple[int, ...]
-    """Shape of one input without the batch axis, (C, H, W) for images."""
+    input_size: Annotated[InputSize, BeforeValidator(check_size)]
+    """Shape of one input without the batch axis, (C, H, W) for images; a tuple of such shapes for
+    several positional inputs, a dict for inputs by name."""
+    input_types: InputTypes | None = None
+    """Types of the inputs, in the form of their sizes; None, and absent from the file, if all are
+    float32."""
     widths: dict[str, int]
     baseline: CostRecord
     cost: CostRecord
@@ -109,20 +123,35 @@ class Architecture(Settings):
     edits: Edits = Edits()
     """What was decided about the baseline's groups by hand; absent from the file if nothing was."""
 
+    @field_validator("input_types", mode="before")
+    @classmethod
+    def _of_the_inputs(cls, value: Any, info: ValidationInfo) -> Any:
+        known = value is not None and "input_size" in info.data
+        return check_types(value, info.data["input_size"]) if known else value
+
     @classmethod
     def of(
         cls,
         graph: ChannelGraph,
-        input_size: tuple[int, ...],
+        input_size: InputSize,
         model: ModelSource | None,
         widths: Mapping[str, int] | None = None,
         found: dict[str, Any] | None = None,
+        input_types: InputTypes | None = None,
     ) -> Architecture:
-        """Describe a network by its baseline's graph and widths (default: the baseline itself)."""
+        """Describe a network by its baseline's graph and widths (default: the baseline itself).
+
+        :func:`lwdna.inputs.size_of` and :func:`lwdna.inputs.types_of` tell size and types.
+
+        Raises:
+            InputError: sizes that no inputs have.
+        """
         before, after = graph.cost(), graph.cost(widths)
+        input_size = check_size(input_size)
         return cls(
             model=model,
             input_size=input_size,
+            input_types=input_types and check_types(input_types, input_size),
             widths=graph.complete(widths),
             baseline=CostRecord(**asdict(before)),
             cost=CostRecord(**asdict(after)),
@@ -134,24 +163,27 @@ class Architecture(Settings):
     def of_baseline(
         cls,
         source: ModelSource,
-        input_size: tuple[int, ...],
+        input_size: InputSize,
         trust_code: bool = False,
         edits: Edits | None = None,
+        input_types: InputTypes | None = None,
     ) -> Architecture:
         """Return the architecture of an unchanged baseline.
 
         Args:
             source: how to make it.
-            input_size: shape of one input without the batch axis.
+            input_size: shape of one input, or of several, without the batch axis.
             trust_code: allow a source that imports Python code.
             edits: decisions by hand about its groups.
+            input_types: types of the inputs; default: float32.
 
         Raises:
             ModelError: there is no such network, or its code is not trusted.
+            InputError: sizes that no inputs have.
         """
         model = source.create(trust_code)
-        graph = traced(model, torch.zeros(1, *input_size), edits, source)
-        return cls.of(graph, input_size, source)
+        graph = traced(model, zeros(input_size, input_types), edits, source)
+        return cls.of(graph, input_size, source, input_types=input_types)
 
     def build(
         self, model: nn.Module | None = None, seed: int | None = None, trust_code: bool = False
@@ -177,7 +209,8 @@ class Architecture(Settings):
                 if seed is not None:
                     torch.manual_seed(seed)
                 model = self.model.create(trust_code)
-        graph = traced(model, torch.zeros(1, *self.input_size), self.edits, self.model)
+        inputs = zeros(self.input_size, self.input_types)
+        graph = traced(model, inputs, self.edits, self.model)
         self._check_fits(graph)
         return resize(model, graph, self.widths, init="fresh", seed=seed)
 
@@ -213,8 +246,9 @@ class Architecture(Settings):
 
     def to_json(self) -> str:
         """Return readable JSON; equal architectures give equal bytes."""
-        nothing = None if self.edits else {"edits"}
-        data = self.model_dump(mode="json", exclude=nothing)
+        usual = {"edits": not self.edits, "input_types": self.input_types is None}
+        absent = {name for name, is_usual in usual.items() if is_usual}
+        data = self.model_dump(mode="json", exclude=absent)
         return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
 
     @classmethod
@@ -238,7 +272,7 @@ class Architecture(Settings):
         """Parse what :meth:`to_json` wrote; ``origin`` names the file in errors."""
         try:
             data = json.loads(text)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise ArchitectureError(f"{origin} is not an architecture file: {error}") from error
         version = data.get("format_version") if isinstance(data, dict) else None
         if version != FORMAT_VERSION:

@@ -26,6 +26,13 @@ class EditError(GraphError):
     """A decision by hand about the channel graph that names nothing or cannot hold."""
 
 
+class InputError(LwdnaError, ValueError):
+    """Inputs of a network, or their sizes, of a form that nothing can be made of.
+
+    A ValueError too, so that a file with such sizes is refused like one with any other fault.
+    """
+
+
 class BudgetError(LwdnaError):
     """A budget that no widths can meet."""
 

@@ -7,7 +7,7 @@ the random state stay as they are.
 from __future__ import annotations
 
 import logging
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
@@ -32,6 +32,7 @@ from lwdna.channels.tracing.integers import lengths_in_place, restored
 from lwdna.channels.tracing.record import Recording, parameter_axes
 from lwdna.channels.tracing.session import Session
 from lwdna.errors import GraphError
+from lwdna.inputs import arguments
 
 OUTPUT = Reason("network output")
 INPUT = Reason("network input")
@@ -54,7 +55,7 @@ def trace(model: nn.Module, example_inputs: Any, edits: Edits | None = None) -> 
         EditError: an edit names nothing or cannot hold.
     """
     fake = FakeTensorMode(allow_non_fake_inputs=True)
-    args, kwargs = _arguments(example_inputs)
+    args, kwargs = arguments(example_inputs)
     skeleton = copy_with(model, lambda _, tensor: fake_like(fake, tensor, tuple(tensor.shape)))
     args, kwargs = tree_map(
         lambda value: (
@@ -120,14 +121,6 @@ def _failures_are_answers() -> Iterator[None]:
         log.disabled = before
 
 
-def _arguments(example_inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-    if isinstance(example_inputs, Mapping):
-        return (), dict(example_inputs)
-    if isinstance(example_inputs, tuple | list):
-        return tuple(example_inputs), {}
-    return (example_inputs,), {}
-
-
 def _record(session: Session, tensors: dict[str, Tensor], training: bool) -> None:
     """Run the skeleton once and keep what was recorded under its mode."""
     session.skeleton.train(training)
@@ -157,7 +150,8 @@ def _record(session: Session, tensors: dict[str, Tensor], training: bool) -> Non
     except Exception as error:
         if training:  # a batch of one may be too small for batch statistics
             return
-        shapes = [tuple(v.shape) for v in tree_flatten((session.args, session.kwargs))[0]]
+        given = tree_flatten((session.args, session.kwargs))[0]
+        shapes = [tuple(value.shape) for value in given if isinstance(value, Tensor)]
         raise GraphError(
             f"the network does not run on inputs of shape {shapes}: {_first_line(error)} "
             f"(in module {session.stack.current!r})"

@@ -29,5 +29,5 @@ def export(
 
     with working("exporting"):
         network, architecture = load(weights, trust_code=trust_code)
-        export_onnx(network, architecture.input_size, onnx)
+        export_onnx(network, architecture.input_size, onnx, architecture.input_types)
     say(f"ONNX: {onnx}")

@@ -9,6 +9,7 @@ import typer
 
 from lwdna.cli.arguments import Cut, Json, Pin, Tie, Trust
 from lwdna.cli.output import say, working
+from lwdna.input_size import InputSize, describe
 from lwdna.run_options import RunOptions
 
 if TYPE_CHECKING:
@@ -70,7 +71,7 @@ def inspect(
             model, size=size, channels=channels, edits=edits, options=trust
         )
     if html:
-        _draw(graph, f"{model} ({' × '.join(map(str, shape))})", html)
+        _draw(graph, f"{model} ({describe(shape, times=' × ')})", html)
     milliseconds = _measure(graph) if latency else None
     if json_:
         _print_json(graph, shape, milliseconds)
@@ -93,7 +94,7 @@ def _measure(graph: ChannelGraph) -> float:
         return added_latency(graph)
 
 
-def _print_json(graph: ChannelGraph, shape: tuple[int, ...], milliseconds: float | None) -> None:
+def _print_json(graph: ChannelGraph, shape: InputSize, milliseconds: float | None) -> None:
     import json
 
     from lwdna.cli import show
@@ -105,7 +106,7 @@ def _print_json(graph: ChannelGraph, shape: tuple[int, ...], milliseconds: float
 
 
 def _print_tables(
-    graph: ChannelGraph, shape: tuple[int, ...], milliseconds: float | None, details: bool
+    graph: ChannelGraph, shape: InputSize, milliseconds: float | None, details: bool
 ) -> None:
     from lwdna.cli import show
 

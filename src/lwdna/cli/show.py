@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -14,6 +14,7 @@ from rich.table import Table
 from lwdna.channels.graph.describe import macs_by_group
 from lwdna.cli.output import console, say
 from lwdna.files import read_json
+from lwdna.input_size import InputSize, describe
 from lwdna.reports.formats import (
     format_bytes,
     format_change,
@@ -93,7 +94,7 @@ def milliseconds(value: float) -> str:
     return format_milliseconds(value)
 
 
-def groups(channels: ChannelGraph, input_size: Sequence[int]) -> None:
+def groups(channels: ChannelGraph, input_size: InputSize) -> None:
     """Print the groups of a network, their share of its MACs, what one unit costs, and pins."""
     table = _table("group", "width", "of\nMACs", "MACs\n/unit", "params\n/unit")
     cost = channels.cost()
@@ -109,7 +110,7 @@ def groups(channels: ChannelGraph, input_size: Sequence[int]) -> None:
     say("of MACs: of operators that depend on the group; one between two groups counts for both")
     say(
         f"{len(channels.groups)} groups; {format_count(cost.macs)} MACs for an input of "
-        f"{'x'.join(map(str, input_size))}, {format_count(cost.params)} parameters, "
+        f"{describe(input_size)}, {format_count(cost.params)} parameters, "
         f"{format_bytes(cost.memory)} of activations at most"
     )
     for group in channels.groups:

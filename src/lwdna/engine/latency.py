@@ -6,23 +6,26 @@ import statistics
 import time
 
 import torch
-from torch import Tensor, nn
+from torch import nn
+
+from lwdna.inputs import Inputs, call, device_of, move
 
 
 @torch.no_grad()
 def measure_latency(
-    model: nn.Module, example_inputs: Tensor, *, warmup: int = 5, repeats: int = 30
+    model: nn.Module, example_inputs: Inputs, *, warmup: int = 5, repeats: int = 30
 ) -> float:
     """Return the median time in milliseconds of one forward pass in eval mode.
 
     Args:
         model: measured on the device of its parameters; its mode (train or eval) is kept.
-        example_inputs: usually one image, shape (1, C, H, W).
+        example_inputs: usually of one example, as the network takes them; an image is (1, C, H, W).
         warmup: passes before the clock starts (allocations, kernel selection).
         repeats: passes timed one by one.
     """
-    device = next((p.device for p in model.parameters()), example_inputs.device)
-    inputs = example_inputs.to(device)
+    first = next(model.parameters(), None)
+    device = device_of(example_inputs) if first is None else first.device
+    inputs = move(example_inputs, device)
     was_training = model.training
     model.eval()
     times = []
@@ -30,7 +33,7 @@ def measure_latency(
         for i in range(warmup + repeats):
             _wait(device)
             start = time.perf_counter()
-            model(inputs)
+            call(model, inputs)
             _wait(device)
             if i >= warmup:
                 times.append(time.perf_counter() - start)

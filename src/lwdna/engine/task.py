@@ -14,6 +14,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torchmetrics import MetricCollection
 
+from lwdna.input_size import InputSize
+from lwdna.inputs import Inputs
+
 Batch = Any
 """What a task hands to its own loss: for classification ``(images, targets)``."""
 
@@ -88,8 +91,13 @@ class Task(Protocol):
     train_size: int
     eval_size: int
 
-    def example_inputs(self) -> Tensor:
-        """Return one input as the network sees it, shape (1, C, H, W), for tracing."""
+    def example_inputs(self) -> Inputs:
+        """Return the inputs of one example as the network takes them, for tracing.
+
+        One tensor, (1, C, H, W) for an image; a tuple of tensors for the positional arguments of
+        ``forward``; or a dict of tensors for its keyword arguments. The first axis of each has
+        length 1.
+        """
         ...
 
     def model_args(self, source: str) -> dict[str, Any]:
@@ -101,12 +109,13 @@ class Task(Protocol):
         """
         ...
 
-    def misfit(self, args: Mapping[str, Any], input_size: tuple[int, ...]) -> str | None:
+    def misfit(self, args: Mapping[str, Any], input_size: InputSize) -> str | None:
         """Say why a network is not for these data and what to do, or return None if it is.
 
         Args:
             args: the arguments that it was made with.
-            input_size: the shape it was made for, (C, H, W).
+            input_size: the sizes it was made for, in the form of :meth:`example_inputs` without the
+                batch axis: (C, H, W) for an image.
 
         Returns:
             A clause that goes on from "the network", such as "takes images of 1 channels, ...".

@@ -4,27 +4,39 @@ from __future__ import annotations
 
 import contextlib
 import io
+import warnings
 from importlib.util import find_spec
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
+from torch.utils._pytree import tree_map
 
 from lwdna.errors import LwdnaError, ModelError
 from lwdna.files import atomic
+from lwdna.input_size import InputSize, InputTypes, only
+from lwdna.inputs import arguments, zeros
 
 NEEDED = ("onnx", "onnxscript")
 
 
-def export_onnx(model: nn.Module, input_size: tuple[int, ...], path: str | Path) -> None:
+def export_onnx(
+    model: nn.Module,
+    input_size: InputSize,
+    path: str | Path,
+    input_types: InputTypes | None = None,
+) -> None:
     """Write a network in evaluation mode as one ONNX file, atomically.
 
-    Its input is named ``input`` and takes batches of any size.
+    Its inputs take batches of any size. A single one is named ``input``; several have the names of
+    the parameters of ``forward``.
 
     Args:
         model: an ordinary module, as every lwdna network is.
-        input_size: shape of one input without the batch axis, (C, H, W) for images.
+        input_size: without the batch axis, (C, H, W) for images.
         path: the file to write.
+        input_types: types of the inputs; default: float32.
 
     Raises:
         LwdnaError: the packages that torch exports with are not installed.
@@ -37,16 +49,25 @@ def export_onnx(model: nn.Module, input_size: tuple[int, ...], path: str | Path)
             f"torch exports ONNX with {' and '.join(missing)}, which this Python lacks; "
             f"install them: pip install {' '.join(NEEDED)}"
         )
-    images = torch.zeros(2, *input_size)  # a batch of one would be taken for a constant
+    # a batch of one would be taken for a constant
+    inputs = tree_map(torch.Tensor.contiguous, zeros(input_size, input_types, batch=2))
+    args, kwargs = arguments(inputs)
     batch = {0: torch.export.Dim("batch")}
+    sizes: Any = dict.fromkeys(kwargs, batch) if kwargs else (batch,) * len(args)
     try:
-        with contextlib.redirect_stdout(io.StringIO()):  # it reports its progress there
+        with (
+            contextlib.redirect_stdout(io.StringIO()),  # it reports its progress there
+            warnings.catch_warnings(),
+        ):
+            # that all inputs have one batch size is meant
+            warnings.filterwarnings("ignore", message="# The axis name")
             program = torch.onnx.export(
                 model.cpu().eval(),
-                (images,),
-                input_names=["input"],
+                args,
+                kwargs=kwargs,
+                input_names=["input"] if only(input_size) is not None else None,
                 output_names=["output"],
-                dynamic_shapes=(batch,),
+                dynamic_shapes=sizes,
                 dynamo=True,
                 verbose=False,
             )

@@ -18,6 +18,8 @@ from torch import Tensor, nn
 from lwdna.architecture import Architecture, ModelSource
 from lwdna.channels import ChannelGraph, Edits, resize, trace
 from lwdna.errors import CheckpointError
+from lwdna.input_size import InputSize, InputTypes
+from lwdna.inputs import zeros
 from lwdna.models import resolve_name
 from lwdna.weights import load_weights
 
@@ -109,8 +111,9 @@ def widths_of(
 def import_state_dict(
     model_name: str,
     tensors: Mapping[str, Tensor],
-    input_size: tuple[int, ...],
+    input_size: InputSize,
     *,
+    input_types: InputTypes | None = None,
     model_args: Mapping[str, object] | None = None,
     origin: str = "the state dict",
     edits: Edits | None = None,
@@ -120,7 +123,8 @@ def import_state_dict(
     Args:
         model_name: the network at its default widths, for example ``"torchvision:resnet50"``.
         tensors: the state dict.
-        input_size: (C, H, W), for the MACs.
+        input_size: without the batch axis, (C, H, W) for an image; for the MACs.
+        input_types: types of the inputs; default: float32.
         model_args: arguments for the network.
         origin: names the file in errors.
         edits: decisions by hand about the groups.
@@ -130,12 +134,17 @@ def import_state_dict(
     """
     source = ModelSource(name=resolve_name(model_name), args=dict(model_args or {}))
     model = source.create()
-    graph = trace(model, torch.zeros(1, *input_size), edits)
+    graph = trace(model, zeros(input_size, input_types), edits)
     widths = widths_of(graph, tensors, origin)
     network = resize(model, graph, widths)
     load_weights(network, tensors, origin)
     architecture = Architecture.of(
-        graph, input_size, source, widths, {"method": "import", "from": Path(origin).name}
+        graph,
+        input_size,
+        source,
+        widths,
+        {"method": "import", "from": Path(origin).name},
+        input_types,
     )
     return network.eval(), architecture
 

@@ -80,7 +80,7 @@ def distilled(
         with _inputs(layers[:1] if layers else ()) as of_student:
             value = task.loss(recorder, batch)
         with torch.no_grad(), _inputs(layers[1:] if layers else ()) as of_teacher:
-            answers = teacher.to(recorder.answers.device)(*recorder.inputs)
+            answers = teacher.to(recorder.answers.device)(*recorder.inputs, **recorder.named)
         if settings.weight:
             _check_answers(recorder.answers, answers)
             hints = logits_loss(recorder.answers, answers, settings.temperature)
@@ -99,10 +99,12 @@ class _Recorder(nn.Module):
         super().__init__()
         self.network = network
         self.inputs: tuple[Any, ...] = ()
+        self.named: dict[str, Any] = {}
         self.answers = torch.empty(0)
 
-    def forward(self, *inputs: Any) -> Any:
-        self.inputs, self.answers = inputs, self.network(*inputs)
+    def forward(self, *inputs: Any, **named: Any) -> Any:
+        self.inputs, self.named = inputs, named
+        self.answers = self.network(*inputs, **named)
         return self.answers
 
 
@@ -111,7 +113,10 @@ def _inputs(layers: tuple[nn.Module, ...]) -> Iterator[list[Tensor]]:
     """Yield a list that gets the first input of each layer as it runs."""
     seen: list[Tensor] = []
     hooks = [
-        layer.register_forward_pre_hook(lambda _, given: seen.append(given[0])) for layer in layers
+        layer.register_forward_pre_hook(
+            lambda _, given, named: seen.append([*given, *named.values()][0]), with_kwargs=True
+        )
+        for layer in layers
     ]
     try:
         yield seen

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from lwdna.architecture import Architecture, ModelSource, traced
 from lwdna.channels import ChannelGraph, Edits, resize, widened_widths
 from lwdna.errors import DataError, ModelError
+from lwdna.inputs import Inputs, call, device_of, plain, size_of, types_of
 from lwdna.methods.budget import Budget
 from lwdna.methods.criteria import CRITERIA, Loss, Problem, Scores
 from lwdna.methods.keep.table import Kept, chosen
@@ -95,7 +96,7 @@ class Search:
 
 def search(
     model: nn.Module,
-    example_inputs: Tensor,
+    example_inputs: Inputs,
     batches: Iterable[Any],
     loss: Loss,
     settings: ShrinkSettings,
@@ -111,7 +112,8 @@ def search(
 
     Args:
         model: the baseline; it is not changed.
-        example_inputs: one input, (1, C, H, W).
+        example_inputs: those of one example as the network takes them: one tensor, (1, C, H, W)
+            for an image, a tuple of tensors or a dict of tensors by name.
         batches: mini-batches for ``loss``; all of them are used.
         loss: maps a network and a batch to the training loss.
         settings: widening, criterion, floors, budget.
@@ -129,24 +131,26 @@ def search(
         BudgetError: no widths meet the budget.
         DataError: there are no batches.
         TrainingError: the loss is not finite.
+        InputError: the inputs are not tensors.
     """
     batches = list(batches)
     if not batches:
         raise DataError("the search needs at least one batch of training data, got none")
     check(settings, trained, trial_setup)
+    example_inputs = plain(example_inputs)
     graph = traced(model, example_inputs, edits, source)
     problem = _posed(model, graph, example_inputs, batches, loss, settings, seed, trained)
     widened = dict(problem.widths)
     scores, weights = _scored(problem, warmup_run)
     del problem  # trials need the memory
     least = floors(graph, widened, settings.floor, settings.linear_floor)
-    limits = Limits.of(graph, widened, settings.budget, example_inputs.device)
+    limits = Limits.of(graph, widened, settings.budget, device_of(example_inputs))
     settings = settings.model_copy(update={"keep": keep_choice(settings, trained)})
     space = Space(limits, least, widened, settings.multiple)
     kept, trials = _kept(model, scores, space, settings, trial_setup, seed)
     found = _found(settings, limits, kept, len(batches), seed)
-    size = tuple(example_inputs.shape[1:])
-    architecture = Architecture.of(graph, size, source, kept.widths, found)
+    size, types = size_of(example_inputs), types_of(example_inputs)
+    architecture = Architecture.of(graph, size, source, kept.widths, found, types)
     units = best_units(scores, kept.widths)
     network = weights and resize(weights, graph.at(widened), units, init="slice", inexact="allow")
     return Search(
@@ -157,7 +161,7 @@ def search(
 def _posed(
     model: nn.Module,
     graph: ChannelGraph,
-    example_inputs: Tensor,
+    example_inputs: Inputs,
     batches: Sequence[Any],
     loss: Loss,
     settings: ShrinkSettings,
@@ -215,8 +219,8 @@ def _comparable(scores: Scores, settings: ShrinkSettings) -> Scores:
 
 def shrink(
     model_or_name: nn.Module | str,
-    example_inputs: Tensor,
-    batches: Iterable[tuple[Tensor, Any]],
+    example_inputs: Inputs,
+    batches: Iterable[tuple[Inputs, Any]],
     loss_fn: Any,
     budget: Budget | None = None,
     *,
@@ -230,8 +234,10 @@ def shrink(
 
     Args:
         model_or_name: a network, or a name such as ``"timm:resnet50"``.
-        example_inputs: one input, (1, C, H, W).
-        batches: pairs ``(inputs, targets)``; two mini-batches are enough.
+        example_inputs: those of one example as the network takes them: one tensor, (1, C, H, W)
+            for an image, a tuple of tensors or a dict of tensors by name.
+        batches: pairs ``(inputs, targets)`` with inputs of the same form; two mini-batches are
+            enough.
         loss_fn: ``loss_fn(outputs, targets)``, for example ``torch.nn.CrossEntropyLoss()``.
         budget: default 0.92 of the baseline's MACs and no more than its parameters.
         seed: everything random follows from it.
@@ -243,6 +249,7 @@ def shrink(
     Raises:
         BudgetError: no widths meet the budget.
         ModelError: there is no network of that name, or transforms cannot be applied or recorded.
+        InputError: the inputs are not tensors.
 
     Example:
         >>> arch = lwdna.shrink(model, images[:1], [(images, labels)], nn.CrossEntropyLoss())
@@ -253,13 +260,14 @@ def shrink(
     settings = ShrinkSettings(**options)
     model, source = _made(model_or_name, model_args, transforms, seed)
 
-    def loss(network: nn.Module, batch: tuple[Tensor, Any]) -> Tensor:
+    def loss(network: nn.Module, batch: tuple[Inputs, Any]) -> Tensor:
         inputs, targets = batch
-        result: Tensor = loss_fn(network(inputs), targets)
+        result: Tensor = loss_fn(call(network, inputs), targets)
         return result
 
+    given = [(plain(inputs), targets) for inputs, targets in batches]
     found = search(
-        model, example_inputs, batches, loss, settings, seed=seed, source=source, edits=edits
+        model, example_inputs, given, loss, settings, seed=seed, source=source, edits=edits
     )
     return found.architecture
 

@@ -25,6 +25,7 @@ from torch.utils._pytree import tree_leaves, tree_map_only
 from lwdna.engine import Task, TrainSettings, train
 from lwdna.engine.order import steps_per_epoch
 from lwdna.hypernet import Latents
+from lwdna.inputs import examples
 from lwdna.methods.criteria import Loss
 from lwdna.methods.objective import with_loss
 from lwdna.methods.settings import WarmupSettings
@@ -109,7 +110,7 @@ class _InMemory:
     def __init__(self, batches: Sequence[Any], loss: Loss) -> None:
         self.loss = loss
         self._places = [
-            (number, row) for number, batch in enumerate(batches) for row in range(_rows(batch))
+            (number, row) for number, batch in enumerate(batches) for row in range(examples(batch))
         ]
         self._batches = batches
         self.train_size = len(self._places)
@@ -127,7 +128,3 @@ class _InMemory:
         ]
         columns = iter([torch.stack(column).to(device) for column in zip(*rows, strict=True)])
         return tree_map_only(Tensor, lambda _: next(columns), self._batches[places[0][0]])
-
-
-def _rows(batch: Any) -> int:
-    return next(len(leaf) for leaf in tree_leaves(batch) if isinstance(leaf, Tensor))

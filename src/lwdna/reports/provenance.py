@@ -9,6 +9,7 @@ from typing import Any
 import yaml
 
 from lwdna.errors import FileError
+from lwdna.input_size import describe
 from lwdna.reports.formats import format_score, format_seconds, format_trials
 from lwdna.reports.run_files import RunFiles, TrainingRun
 from lwdna.run_folder import ARCHITECTURE, BASELINE, FOUND, RECIPE, SEARCH
@@ -28,7 +29,7 @@ def facts(run: RunFiles) -> list[tuple[str, str]]:
             title = f"transform {transform.get('name')}"
             pairs.update(_flat({k: v for k, v in transform.items() if k != "name"}, title))
     if run.input_size:
-        pairs["input size"] = " × ".join(str(size) for size in run.input_size)
+        pairs["input size"] = describe(run.input_size, times=" × ")
     if search is not None:
         if search.criterion:
             pairs["criterion"] = search.criterion

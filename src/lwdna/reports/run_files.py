@@ -102,7 +102,7 @@ class ArchitectureRecord(Record):
     """The part of ``architecture.lwdna.json`` that a report shows; any version will do."""
 
     model: ModelRecord | None = None
-    input_size: tuple[Any, ...] | None = None
+    input_size: tuple[Any, ...] | dict[str, Any] | None = None
     widths: dict[str, int] = {}
     baseline: RecordedCost | None = None
     cost: RecordedCost | None = None
@@ -193,8 +193,8 @@ class RunFiles:
         return self._any_architecture.model if self._any_architecture is not None else None
 
     @property
-    def input_size(self) -> tuple[Any, ...] | None:
-        """Size of the network's input."""
+    def input_size(self) -> tuple[Any, ...] | dict[str, Any] | None:
+        """Sizes of the network's inputs."""
         return self._any_architecture.input_size if self._any_architecture is not None else None
 
     @property

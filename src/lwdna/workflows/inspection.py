@@ -11,6 +11,8 @@ from lwdna.architecture import Architecture
 from lwdna.channels import ChannelGraph, Edits, trace
 from lwdna.engine import LatencyModel
 from lwdna.errors import EditError, GraphError, ModelError
+from lwdna.input_size import InputSize, check_size, describe, only
+from lwdna.inputs import zeros
 from lwdna.models import create_model
 from lwdna.run_options import RunOptions
 
@@ -24,8 +26,8 @@ def trace_network(
     channels: int | None = None,
     edits: Edits | None = None,
     options: RunOptions = RunOptions(),
-) -> tuple[ChannelGraph, tuple[int, ...]]:
-    """Return the channel graph of a network and the input shape (C, H, W) it is for.
+) -> tuple[ChannelGraph, InputSize]:
+    """Return the channel graph of a network and the input size it is for, (C, H, W) for images.
 
     Args:
         model: a network's name, or an architecture (``.json``) or weights (``.safetensors``) file.
@@ -35,14 +37,16 @@ def trace_network(
         options: trust.
 
     Raises:
-        ModelError: there is no such network.
+        ModelError: there is no such network, or size or channels are given for one that does not
+            take one image.
         ArchitectureError: the file cannot be read.
         GraphError: the network does not run on such images.
         EditError: an edit names nothing or cannot hold.
     """
     if model.endswith((".json", ".safetensors")):
         architecture = Architecture.load(Path(model))
-        network, usual = architecture.build(trust_code=options.trust_code), architecture.input_size
+        network = architecture.build(trust_code=options.trust_code)
+        usual, types = architecture.input_size, architecture.input_types
         edits = edits or architecture.edits
     else:
         if Path(model).exists():
@@ -51,14 +55,30 @@ def trace_network(
                 "(*.safetensors) or a network's name"
             )
         network = create_model(model, trust_code=options.trust_code)
-        usual = _made_for(network)
-    shape = (channels or usual[0], size or usual[1], size or usual[2])
+        usual, types = _made_for(network), None
+    chosen = _at(usual, size, channels, model)
     try:
-        return trace(network, torch.zeros(1, *shape), edits), shape
+        return trace(network, zeros(chosen, types), edits), chosen
     except EditError:
         raise
     except GraphError as error:
-        raise GraphError(f"{error}; set --size and --channels to what {model} takes") from error
+        raise GraphError(
+            f"{error}; set --size and --channels to what {model} takes; for several inputs use "
+            "lwdna.trace or an architecture file"
+        ) from error
+
+
+def _at(usual: InputSize, size: int | None, channels: int | None, model: str) -> InputSize:
+    """Return the size of a network's inputs with the sides and channels that are asked for."""
+    if size is None and channels is None:
+        return usual
+    image = only(usual)
+    if image is None or len(image) != 3:
+        raise ModelError(
+            f"--size and --channels are for networks that take one image, {model} takes "
+            f"{describe(usual)}; leave them out"
+        )
+    return (channels or image[0], size or image[1], size or image[2])
 
 
 def added_latency(graph: ChannelGraph) -> float:
@@ -67,7 +87,8 @@ def added_latency(graph: ChannelGraph) -> float:
     return float(LatencyModel(graph, torch.get_default_device())([widths])[0])
 
 
-def _made_for(network: nn.Module) -> tuple[int, ...]:
+def _made_for(network: nn.Module) -> InputSize:
     """Return the input size that timm notes on a network, or the usual one."""
     noted = getattr(network, "default_cfg", None)
-    return tuple(noted.get("input_size") or _USUAL) if isinstance(noted, dict) else _USUAL
+    found = noted.get("input_size") if isinstance(noted, dict) else None
+    return check_size(found) if found else _USUAL

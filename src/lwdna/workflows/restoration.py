@@ -7,6 +7,8 @@ from pathlib import Path
 
 from lwdna.architecture import load
 from lwdna.engine.device import make_accelerator
+from lwdna.errors import ModelError
+from lwdna.input_size import describe, only
 from lwdna.run_options import RunOptions
 from lwdna.tasks.restoration.restore_files import plan_outputs, restore_files
 
@@ -41,10 +43,16 @@ def restore_images(
     """
     planned = plan_outputs(images, out)
     model, architecture = load(weights, trust_code=options.trust_code)
+    size = only(architecture.input_size)
+    if size is None:
+        raise ModelError(
+            f"the network in {weights} takes {describe(architecture.input_size)}, but only a "
+            "network that makes images out of single images can restore them"
+        )
     written = []
     for path in restore_files(
         model,
-        architecture.input_size[0],
+        size[0],
         planned,
         device=make_accelerator("no").device,
         tile=tile,

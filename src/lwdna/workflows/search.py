@@ -13,6 +13,7 @@ from lwdna.engine.device import make_accelerator
 from lwdna.engine.order import train_batches
 from lwdna.errors import CheckpointError, FileError
 from lwdna.files import write_json, write_text
+from lwdna.inputs import move
 from lwdna.methods import Search, Trained, TrialSetup, WarmupRun, search
 from lwdna.recipe import Recipe
 from lwdna.run_folder import ARCHITECTURE, RECIPE, SEARCH_RECORD, TRIALS, WARMUP, WEIGHTS
@@ -71,7 +72,7 @@ def run_search(
     start = time.perf_counter()
     found = search(
         model,
-        task.example_inputs().to(accelerator.device),
+        move(task.example_inputs(), accelerator.device),
         task.train_batches(indices, seed=recipe.seed, epoch=0, device=accelerator.device),
         task.loss,
         settings,

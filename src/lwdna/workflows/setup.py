@@ -12,6 +12,8 @@ from torch import nn
 from lwdna.architecture import Architecture, ModelSource, load
 from lwdna.engine import Task
 from lwdna.errors import ArchitectureError, RecipeError
+from lwdna.input_size import describe
+from lwdna.inputs import size_of, types_of
 from lwdna.models import resolve_name
 from lwdna.recipe import Recipe
 from lwdna.run_folder import find_weights
@@ -51,8 +53,10 @@ def make_baseline(
 
 def baseline_architecture(recipe: Recipe, task: Task, trust_code: bool) -> Architecture:
     """Return the architecture of the recipe's unchanged baseline."""
-    size = tuple(task.example_inputs().shape[1:])
-    return Architecture.of_baseline(make_source(recipe, task), size, trust_code, recipe.edits)
+    inputs = task.example_inputs()
+    return Architecture.of_baseline(
+        make_source(recipe, task), size_of(inputs), trust_code, recipe.edits, types_of(inputs)
+    )
 
 
 def check_for_recipe(architecture: Architecture, recipe: Recipe, task: Task) -> None:
@@ -85,11 +89,13 @@ def check_for_recipe(architecture: Architecture, recipe: Recipe, task: Task) -> 
             f"{_listed(wanted)}; use the recipe of the search (model.transforms), or search with "
             "this one"
         )
-    size = tuple(task.example_inputs().shape[1:])
-    if architecture.input_size != size:
+    inputs = task.example_inputs()
+    size, types = size_of(inputs), types_of(inputs)
+    if (architecture.input_size, architecture.input_types) != (size, types):
         raise ArchitectureError(
-            f"the architecture was made for inputs of {_times(architecture.input_size)}, the "
-            f"recipe gives {_times(size)}; use the recipe of the search, or search with this one"
+            "the architecture was made for inputs of "
+            f"{describe(architecture.input_size, architecture.input_types)}, the recipe gives "
+            f"{describe(size, types)}; use the recipe of the search, or search with this one"
         )
 
 
@@ -107,10 +113,6 @@ def check_fits_data(architecture: Architecture, task: Task, what: str) -> None:
 
 def _listed(source: ModelSource) -> str:
     return ", ".join(map(str, source.transforms)) or "nothing"
-
-
-def _times(size: tuple[int, ...]) -> str:
-    return "x".join(map(str, size))
 
 
 def make_teacher(name: str, task: Task, baseline: Path | None, trust_code: bool) -> nn.Module:

@@ -9,11 +9,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
-from torch.utils._pytree import tree_leaves
 
 from lwdna.channels import ChannelGraph
 from lwdna.errors import TrainingError
 from lwdna.hypernet import Latents
+from lwdna.inputs import Inputs, examples
 from lwdna.methods.settings import ShrinkSettings
 
 Loss = Callable[[nn.Module, Any], Tensor]
@@ -32,8 +32,8 @@ class Problem:
     """The channel graph of the baseline."""
     widths: Mapping[str, int]
     """The widths of ``wide``."""
-    example_inputs: Tensor
-    """One input, (1, C, H, W)."""
+    example_inputs: Inputs
+    """Those of one example."""
     batches: Sequence[Any]
     loss: Loss
     settings: ShrinkSettings
@@ -47,7 +47,7 @@ class Problem:
     @property
     def sizes(self) -> list[int]:
         """How many examples each batch holds."""
-        return [_examples(batch) for batch in self.batches]
+        return [examples(batch) for batch in self.batches]
 
     def backward(self) -> None:
         """Leave the gradients of the mean loss over all examples of all batches in ``wide``.
@@ -93,8 +93,3 @@ def reset_norms(network: nn.Module) -> None:
     for name, parameter in network.named_parameters():
         if parameter.ndim <= 1 and not name.endswith("bias") and not parameter.any():
             nn.init.ones_(parameter)
-
-
-def _examples(batch: Any) -> int:
-    """Return how many examples a batch holds: the length of its first tensor."""
-    return next(len(leaf) for leaf in tree_leaves(batch) if isinstance(leaf, Tensor))

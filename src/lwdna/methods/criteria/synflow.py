@@ -16,10 +16,11 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map_only
 
 from lwdna.errors import TrainingError
 from lwdna.hypernet import generated_weights
+from lwdna.inputs import Inputs, call
 from lwdna.methods.criteria.gates import GateGradients, gate, sites, transformed
 from lwdna.methods.criteria.problem import Problem, Scores
 from lwdna.methods.criteria.table import register_criterion
@@ -113,7 +114,7 @@ class _Flow:
             self._gates.watching(),
             transformed(where, lambda x, site: gate(x, site, vectors)),
         ):
-            leaves = tree_leaves(self.network(self._inputs))
+            leaves = tree_leaves(call(self.network, self._inputs))
             total = sum(leaf.sum() for leaf in leaves if isinstance(leaf, Tensor))
             assert isinstance(total, Tensor)
             if not bool(torch.isfinite(total)):
@@ -137,8 +138,14 @@ def _best(found: Scores, alive: Scores, least: dict[str, int], target: int) -> S
     return {name: (values >= threshold).double() * alive[name] for name, values in ranked.items()}
 
 
-def _ones(inputs: Tensor) -> Tensor:
-    return torch.ones_like(inputs, dtype=torch.float64)
+def _ones(inputs: Inputs) -> Inputs:
+    """Return ones in place of numbers; what is no number (a position in a table) stays."""
+    made: Inputs = tree_map_only(
+        Tensor,
+        lambda x: torch.ones_like(x, dtype=torch.float64) if x.is_floating_point() else x,
+        inputs,
+    )
+    return made
 
 
 def _scale(x: Tensor, weight: Tensor | None, dim: int) -> Tensor:

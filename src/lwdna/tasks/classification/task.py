@@ -22,6 +22,7 @@ from lwdna.data.reader import ImageReader
 from lwdna.data.settings import ResolvedData, resolve
 from lwdna.data.sources import open_source
 from lwdna.engine.task import Metric
+from lwdna.input_size import InputSize, describe, only
 from lwdna.tasks.classification.settings import ClassificationSettings
 
 Batch = tuple[Tensor, Tensor]
@@ -76,7 +77,7 @@ class ClassificationTask:
             args["in_chans"] = self.in_chans
         return args
 
-    def misfit(self, args: Mapping[str, Any], input_size: tuple[int, ...]) -> str | None:
+    def misfit(self, args: Mapping[str, Any], input_size: InputSize) -> str | None:
         """Say why a network is not for these classes or images, or return None if it is."""
         classes = args.get("num_classes")
         if classes not in (None, self.num_classes):
@@ -84,10 +85,16 @@ class ClassificationTask:
                 f"tells {classes} classes apart, the data set has {self.num_classes}; use the "
                 "recipe (and data) it was made with, or search with this one"
             )
-        if input_size[0] != self.in_chans:
+        size = only(input_size)
+        if size is None:
             return (
-                f"takes images of {input_size[0]} channels, the recipe gives {self.in_chans}; "
-                f"set data.in_chans={input_size[0]}"
+                f"takes inputs of {describe(input_size)}, the recipe gives one image at a time; "
+                "use the recipe it was made with"
+            )
+        if size[0] != self.in_chans:
+            return (
+                f"takes images of {size[0]} channels, the recipe gives {self.in_chans}; "
+                f"set data.in_chans={size[0]}"
             )
         return None
 

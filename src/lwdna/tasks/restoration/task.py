@@ -16,6 +16,7 @@ from lwdna.data.draws import Stream, uniforms
 from lwdna.data.image_files import Pixels
 from lwdna.engine.task import Metric
 from lwdna.errors import ModelError
+from lwdna.input_size import InputSize, describe, only
 from lwdna.tasks.restoration.degrade import gaussian_noise, resize_bicubic
 from lwdna.tasks.restoration.inference import Restorer, apply_symmetry
 from lwdna.tasks.restoration.layouts import find_pairs
@@ -85,7 +86,7 @@ class RestorationTask:
         args: dict[str, Any] = {"in_chans": self.data.in_chans}
         return args if self.data.scale is None else {"scale": self.data.scale, **args}
 
-    def misfit(self, args: Mapping[str, Any], input_size: tuple[int, ...]) -> str | None:
+    def misfit(self, args: Mapping[str, Any], input_size: InputSize) -> str | None:
         """Say why a network is not for this scale or these images, or return None if it is."""
         scale = args.get("scale")
         if scale is not None and scale != self.data.factor:
@@ -93,10 +94,16 @@ class RestorationTask:
                 f"enlarges {scale} times, the recipe asks for "
                 f"{self.data.scale or 'the same size'}; use the recipe it was made with"
             )
-        if input_size[0] != self.data.in_chans:
+        size = only(input_size)
+        if size is None:
             return (
-                f"takes images of {input_size[0]} channels, the recipe gives "
-                f"{self.data.in_chans}; set data.in_chans={input_size[0]}"
+                f"takes inputs of {describe(input_size)}, the recipe gives one image at a time; "
+                "use the recipe it was made with"
+            )
+        if size[0] != self.data.in_chans:
+            return (
+                f"takes images of {size[0]} channels, the recipe gives "
+                f"{self.data.in_chans}; set data.in_chans={size[0]}"
             )
         return None
 
