@@ -112,8 +112,7 @@ def search(
 
     Args:
         model: the baseline; it is not changed.
-        example_inputs: those of one example as the network takes them: one tensor, (1, C, H, W)
-            for an image, a tuple of tensors or a dict of tensors by name.
+        example_inputs: of one example: a tensor, (1, C, H, W) for an image, or a tuple or dict.
         batches: mini-batches for ``loss``; all of them are used.
         loss: maps a network and a batch to the training loss.
         settings: widening, criterion, floors, budget.
@@ -143,19 +142,25 @@ def search(
     widened = dict(problem.widths)
     scores, weights = _scored(problem, warmup_run)
     del problem  # trials need the memory
-    least = floors(graph, widened, settings.floor, settings.linear_floor)
-    limits = Limits.of(graph, widened, settings.budget, device_of(example_inputs))
+    space = _space(graph, widened, settings, device_of(example_inputs))
     settings = settings.model_copy(update={"keep": keep_choice(settings, trained)})
-    space = Space(limits, least, widened, settings.multiple)
     kept, trials = _kept(model, scores, space, settings, trial_setup, seed)
-    found = _found(settings, limits, kept, len(batches), seed)
+    found = _found(settings, space.limits, kept, len(batches), seed)
     size, types = size_of(example_inputs), types_of(example_inputs)
     architecture = Architecture.of(graph, size, source, kept.widths, found, types)
     units = best_units(scores, kept.widths)
     network = weights and resize(weights, graph.at(widened), units, init="slice", inexact="allow")
-    return Search(
-        architecture, graph, widened, least, scores, units, kept.threshold, trials, network
-    )
+    why = widened, dict(space.least), scores, units, kept.threshold
+    return Search(architecture, graph, *why, trials, network)
+
+
+def _space(
+    graph: ChannelGraph, widened: Mapping[str, int], settings: ShrinkSettings, device: torch.device
+) -> Space:
+    """Return the widths between floors and ``widened`` that the budget allows."""
+    least = floors(graph, widened, settings.floor, settings.linear_floor)
+    limits = Limits.of(graph, widened, settings.budget, device)
+    return Space(limits, least, widened, settings.multiple)
 
 
 def _posed(
