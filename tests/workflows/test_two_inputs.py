@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 import yaml
 from PIL import Image
 from typer.testing import CliRunner
@@ -17,6 +18,7 @@ from lwdna.errors import ArchitectureError, ModelError
 from lwdna.recipe import Recipe, load_recipe
 from lwdna.tasks import TASKS, TaskKind
 from lwdna.workflows import evaluate_run, restore_images, run_job, run_search, run_training
+from lwdna.workflows.setup import baseline_architecture
 from two_inputs import SEARCH, TEMPLATE, PairSettings, PairTask
 
 
@@ -80,6 +82,18 @@ def test_an_architecture_for_another_form_of_inputs_is_refused(tmp_path: Path) -
             architecture=found.architecture,
             trust_code=True,
         )
+
+
+def test_a_recipes_baseline_keeps_the_types_of_its_inputs(tmp_path: Path) -> None:
+    class WordTask(PairTask):
+        def example_inputs(self) -> Any:
+            return {"image": torch.zeros(1, 3, 7, 7), "word": torch.zeros(1, dtype=torch.int64)}
+
+    recipe = _recipe(tmp_path)
+    named = recipe.model.model_copy(update={"name": "python:two_inputs:Described"})
+    task = WordTask(PairSettings())
+    arch = baseline_architecture(recipe.model_copy(update={"model": named}), task, trust_code=True)
+    assert arch.input_types == {"image": "float32", "word": "int64"}
 
 
 def test_such_a_network_restores_no_images(tmp_path: Path) -> None:
