@@ -22,6 +22,7 @@ from lwdna.interop.onnx import export_onnx
 from lwdna.methods import distilled
 from lwdna.methods.criteria import CRITERIA
 from lwdna.methods.distill import DistillSettings
+from lwdna.run_options import RunOptions
 from lwdna.workflows import trace_network
 from networks import Chain
 from two_inputs import (
@@ -217,6 +218,8 @@ def test_float64_is_not_the_usual_type():
     assert (made.shape, made.dtype) == (x.shape, x.dtype)
 
 
+TRUSTED = RunOptions(trust_code=True)
+
 HOSTILE = [
     [],
     {},
@@ -371,8 +374,8 @@ def test_an_architecture_file_is_inspected_at_its_inputs(tmp_path):
     arch = Architecture.of_baseline(source, size_of(make_inputs()), trust_code=True)
     file = tmp_path / "a.lwdna.json"
     arch.save(file)
-    graph, size = trace_network(str(file), trust_code=True)
+    graph, size = trace_network(str(file), options=TRUSTED)
     assert size == {"template": TEMPLATE, "search": SEARCH}
     assert graph.widths == arch.widths
     with pytest.raises(ModelError, match=r"take one image, .*template 3x5x5, search 3x9x11; leave"):
-        trace_network(str(file), size=32, trust_code=True)
+        trace_network(str(file), size=32, options=TRUSTED)

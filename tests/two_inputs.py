@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy
 
+from lwdna.engine import Metric
 from lwdna.inputs import call
 from lwdna.settings import Settings
 
@@ -105,8 +106,8 @@ class PairSettings(Settings):
 class PairTask:
     """By how many channels the bright one of the search is ahead of that of the template."""
 
-    metric = "top1"
-    unit = "%"
+    metric = Metric("top1", "top-1 accuracy", "%")
+    other_metrics: tuple[Metric, ...] = ()
 
     def __init__(self, settings: PairSettings) -> None:
         self.settings = settings

@@ -15,8 +15,10 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
 
 import lwdna
+from lwdna.engine import Metric
 from lwdna.errors import RecipeError
 from lwdna.recipe import load_recipe
+from lwdna.reports import write_report
 from lwdna.settings import Settings
 from lwdna.tasks import TASKS
 from lwdna.workflows import run_search, run_training
@@ -35,8 +37,8 @@ class BrightnessSettings(Settings):
 class BrightnessTask:
     """How bright is an image, and how much does it vary? Two numbers per image."""
 
-    metric = "closeness"
-    unit = "%"
+    metric = Metric("closeness", "nearness to the truth", "%", digits=3)
+    other_metrics: tuple[Metric, ...] = ()
 
     def __init__(self, settings: BrightnessSettings) -> None:
         self.train_size, self.eval_size = settings.examples, 7
@@ -118,6 +120,9 @@ def test_a_recipe_searches_and_trains_for_it(path: Path, tmp_path: Path) -> None
     assert found.architecture.input_size == (1, 11, 11)
     results = run_training(recipe, tmp_path / "run", architecture=found.architecture)
     assert results["metric"] == "closeness"
+    page = write_report(tmp_path / "run").read_text(encoding="utf-8")
+    assert "nearness to the truth" in page
+    assert f"{results['closeness']:.3f} %" in page
     network, _ = lwdna.load(tmp_path / "run" / "model.safetensors")
     task = BrightnessTask(recipe.data)
     with torch.no_grad():

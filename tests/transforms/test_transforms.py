@@ -62,7 +62,8 @@ def test_a_budget_of_latency_counts_both_halves_of_a_pair(monkeypatch, tmp_path)
         operator_times,
         "measure",
         lambda jobs, device: [
-            1e-3 * math.prod(job.shapes[1]) if "convolution" in job.call.op else 0.0 for job in jobs
+            1e-3 * math.prod(job.shapes[1]) if "convolution" in job.operator.op else 0.0
+            for job in jobs
         ],
     )
     found = _shrink(lwdna.Budget(latency=0.5))

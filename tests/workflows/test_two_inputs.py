@@ -12,19 +12,18 @@ import yaml
 from PIL import Image
 from typer.testing import CliRunner
 
+import lwdna
 from lwdna.architecture import Architecture, ModelSource, save
 from lwdna.cli.app import app
 from lwdna.errors import ArchitectureError, ModelError
 from lwdna.recipe import Recipe, load_recipe
-from lwdna.tasks import TASKS, TaskKind
+from lwdna.run_options import RunOptions
 from lwdna.workflows import evaluate_run, restore_images, run_job, run_search, run_training
 from lwdna.workflows.setup import baseline_architecture
 from two_inputs import SEARCH, TEMPLATE, PairSettings, PairTask
 
-
-@pytest.fixture(autouse=True)
-def _known(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(TASKS, "pairs", TaskKind(PairSettings, PairTask))
+lwdna.register_task("pairs", settings=PairSettings)(PairTask)
+TRUSTED = RunOptions(trust_code=True)
 
 
 def _recipe(folder: Path, **data: Any) -> Recipe:
@@ -42,7 +41,7 @@ def _recipe(folder: Path, **data: Any) -> Recipe:
 
 def test_the_whole_job(tmp_path: Path) -> None:
     recipe = _recipe(tmp_path)
-    report = run_job(recipe, tmp_path / "job", trust_code=True)
+    report = run_job(recipe, tmp_path / "job", options=TRUSTED)
     text = report.read_text(encoding="utf-8")
     assert "template 3 × 5 × 5, search 3 × 9 × 11" in text
     results = json.loads((tmp_path / "job" / "results.json").read_text(encoding="utf-8"))
@@ -51,7 +50,7 @@ def test_the_whole_job(tmp_path: Path) -> None:
     found = Architecture.load(tmp_path / "job" / "search" / "architecture.lwdna.json")
     assert found.input_size == {"template": TEMPLATE, "search": SEARCH}
     metrics = evaluate_run(
-        tmp_path / "job" / "lwdna" / "model.safetensors", recipe, trust_code=True
+        tmp_path / "job" / "lwdna" / "model.safetensors", recipe, options=TRUSTED
     )
     assert metrics["top1"] == results["lwdna"]["top1"]
 
@@ -66,21 +65,21 @@ def test_a_warm_up_and_trials_take_the_tasks_inputs(tmp_path: Path) -> None:
         }
     )
     found = run_search(
-        recipe.model_copy(update={"shrink": shrink}), tmp_path / "search", trust_code=True
+        recipe.model_copy(update={"shrink": shrink}), tmp_path / "search", options=TRUSTED
     )
     assert len(found.trials) == 3
     assert found.architecture.input_size == (TEMPLATE, SEARCH)
 
 
 def test_an_architecture_for_another_form_of_inputs_is_refused(tmp_path: Path) -> None:
-    found = run_search(_recipe(tmp_path), tmp_path / "search", trust_code=True)
+    found = run_search(_recipe(tmp_path), tmp_path / "search", options=TRUSTED)
     sizes = "of template 3x5x5, search 3x9x11, the recipe gives 3x5x5 and 3x9x11;"
     with pytest.raises(ArchitectureError, match=sizes):
         run_training(
             _recipe(tmp_path, form="tuple"),
             tmp_path / "training",
             architecture=found.architecture,
-            trust_code=True,
+            options=TRUSTED,
         )
 
 
@@ -107,12 +106,12 @@ def test_such_a_network_restores_no_images(tmp_path: Path) -> None:
             tmp_path / "model.safetensors",
             [tmp_path / "image.png"],
             tmp_path / "out",
-            trust_code=True,
+            options=TRUSTED,
         )
 
 
 def test_the_command_shows_all_inputs(tmp_path: Path) -> None:
-    found = run_search(_recipe(tmp_path), tmp_path / "search", trust_code=True)
+    found = run_search(_recipe(tmp_path), tmp_path / "search", options=TRUSTED)
     file = str(tmp_path / "search" / "architecture.lwdna.json")
     page = tmp_path / "graph.html"
     shown = CliRunner().invoke(app, ["inspect", file, "--trust-code", "--html", str(page)])
@@ -128,7 +127,7 @@ def test_the_command_shows_all_inputs(tmp_path: Path) -> None:
 
 
 def test_a_network_with_two_inputs_is_not_for_the_classification_of_images(tmp_path: Path) -> None:
-    found = run_search(_recipe(tmp_path), tmp_path / "search", trust_code=True)
+    found = run_search(_recipe(tmp_path), tmp_path / "search", options=TRUSTED)
     with pytest.raises(ArchitectureError, match="takes inputs of template 3x5x5, search 3x9x11"):
         run_training(
             load_recipe("digits"),
@@ -136,5 +135,5 @@ def test_a_network_with_two_inputs_is_not_for_the_classification_of_images(tmp_p
             architecture=found.architecture.model_copy(
                 update={"model": found.architecture.model.model_copy(update={"args": {}})}
             ),
-            trust_code=True,
+            options=TRUSTED,
         )
