@@ -50,6 +50,10 @@ def test_help_and_version() -> None:
         ("models", "timm:resnet18"),
         ("recipes", "imagenet/resnet50"),
         ("criteria", "latent-gradient"),
+        ("keep-rules", "knapsack-full"),
+        ("tasks", "restoration"),
+        ("formats", "tiny-imagenet"),
+        ("transforms", "factorize"),
         ("ops", "convolution  lwdna.channels.rules.conv.convolution"),
     ],
 )

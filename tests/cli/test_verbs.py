@@ -155,7 +155,7 @@ def test_list() -> None:
     assert "arXiv 2006.05467" in done("list", "criteria", "synflow")
     assert "neither MACs nor parameters" in done("list", "keep-rules", "*full")
     assert "lwdna.channels.rules" in done("list", "ops", "*convolution*")
-    assert "models, recipes, criteria, keep-rules or ops" in fault("list", "networks")
+    assert "models, recipes, criteria, keep-rules, tasks" in fault("list", "networks")
     assert "lwdna list models" in fault("list", "models", "nothing*")
 
 

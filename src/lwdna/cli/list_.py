@@ -2,63 +2,64 @@
 
 from __future__ import annotations
 
+from fnmatch import fnmatch
+from importlib import import_module
 from typing import Annotated
 
 import typer
 
-from lwdna.errors import RecipeError
+from lwdna.errors import RecipeError, nearest
+
+TABLES = {
+    "criteria": ("lwdna.methods.criteria.table", "CRITERIA"),
+    "keep-rules": ("lwdna.methods.keep.table", "KEEP_RULES"),
+    "tasks": ("lwdna.tasks.table", "TASKS"),
+    "formats": ("lwdna.data.data_format", "FORMATS"),
+    "transforms": ("lwdna.transforms.table", "TRANSFORMS"),
+}
+"""Where the tables are that a decorator adds to."""
+WHAT = ("models", "recipes", *TABLES, "ops")
+_ALL = f"{', '.join(WHAT[:-1])} or {WHAT[-1]}"
 
 
 def list_(
-    what: Annotated[
-        str, typer.Argument(help="models, recipes, criteria, keep-rules or ops.")
-    ] = "models",
+    what: Annotated[str, typer.Argument(help=f"{_ALL}.")] = "models",
     pattern: Annotated[str, typer.Argument(help="Shell pattern, quoted.")] = "*",
 ) -> None:
-    """List networks, recipes, criteria, keep rules, or operators with a rule.
+    """List networks, recipes, what recipes can name, or operators with a rule.
 
     Examples:
 
       lwdna list models '*resnet50*'
 
-      lwdna list recipes
+      lwdna list criteria
     """
-    from fnmatch import fnmatch
+    if what not in WHAT:
+        raise RecipeError(f"cannot list {what!r}{nearest(what, WHAT)}; use {_ALL}")
+    lines = _lines(what, pattern)
+    if not lines:
+        raise RecipeError(f"no {what} match {pattern!r}; see all with: lwdna list {what}")
+    typer.echo("\n".join(lines))
 
+
+def _lines(what: str, pattern: str) -> list[str]:
     if what == "models":
         from lwdna.models import list_models
 
-        names = list_models(pattern)
-    elif what == "recipes":
+        return list_models(pattern)
+    if what == "recipes":
         from lwdna.shipped import list_recipes
 
-        names = [name for name in list_recipes() if fnmatch(name, pattern)]
-    elif what == "criteria":
-        from lwdna.methods.criteria import CRITERIA
-
-        names = [
-            f"{name:20} {known.summary.rstrip('.')} ({known.arguments['paper']})"
-            for name, known in sorted(CRITERIA.declarations.items())
-            if fnmatch(name, pattern)
-        ]
-    elif what == "keep-rules":
-        from lwdna.methods.keep import KEEP_RULES
-
-        names = [
-            f"{name:20} {known.summary.rstrip('.')}"
-            for name, known in sorted(KEEP_RULES.declarations.items())
-            if fnmatch(name, pattern)
-        ]
-    elif what == "ops":
+        return [name for name in list_recipes() if fnmatch(name, pattern)]
+    if what == "ops":
         from lwdna.registry import declared
 
-        names = [
-            f"{name}  {rule.module}.{rule.function}"
-            for name, rule in sorted(declared("lwdna.channels.rules", "register_rule").items())
-            if fnmatch(name, pattern)
-        ]
-    else:
-        raise RecipeError(f"cannot list {what!r}; use models, recipes, criteria, keep-rules or ops")
-    if not names:
-        raise RecipeError(f"no {what} match {pattern!r}; see all with: lwdna list {what}")
-    typer.echo("\n".join(names))
+        known = sorted(declared("lwdna.channels.rules", "register_rule").items())
+        return [f"{name}  {o.module}.{o.function}" for name, o in known if fnmatch(name, pattern)]
+    module, table = TABLES[what]
+    lines = []
+    for name, known in sorted(getattr(import_module(module), table).declarations.items()):
+        source = f" ({known.arguments['paper']})" if "paper" in known.arguments else ""
+        if fnmatch(name, pattern):
+            lines.append(f"{name:20} {known.summary.rstrip('.')}{source}")
+    return lines
