@@ -1,7 +1,7 @@
 """Change the code of a package in small ways, one at a time, and see whether a test fails.
 
     python benchmarks/mutants.py channels --sample 200
-    python benchmarks/mutants.py methods --sample 100
+    python benchmarks/mutants.py methods --minutes 20
 
 A mutant (another comparison, a number off by one, a condition negated) that no test notices is
 behaviour that no test describes. All mutants of a package would take days; a sample drawn by a
@@ -17,6 +17,7 @@ import random
 import subprocess
 import sys
 import tempfile
+import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
     parser.add_argument("package", choices=TESTS)
     parser.add_argument("--sample", type=int, default=200, help="how many mutants")
+    parser.add_argument("--minutes", type=float, default=60.0, help="no new mutant after these")
     parser.add_argument("--seed", type=int, default=0)
     arguments = parser.parse_args()
     with tempfile.TemporaryDirectory() as folder:
@@ -53,15 +55,14 @@ def main() -> None:
         os.environ |= {"PYTHONPATH": str(clone / "src"), "PYTHONDONTWRITEBYTECODE": "1"}
         every = mutants(Path("src/lwdna") / arguments.package)
         chosen = random.Random(arguments.seed).sample(every, min(arguments.sample, len(every)))
-        outcomes, survivors = judge(chosen, TESTS[arguments.package])
-    for diff in survivors:
-        print(diff, end="\n\n")
-    noticed = len(chosen) - len(survivors)
-    print(f"{arguments.package}: {noticed} of {len(chosen)} noticed ({noticed / len(chosen):.0%})")
+        outcomes, survivors = judge(chosen, TESTS[arguments.package], arguments.minutes)
+    judged = sum(outcomes.values())
+    noticed = judged - len(survivors)
+    print(f"{arguments.package}: {noticed} of {judged} noticed ({noticed / max(judged, 1):.0%})")
     record: dict[str, Any] = {
         "package": arguments.package,
         "mutants": len(every),
-        "sample": len(chosen),
+        "sample": judged,
         "seed": arguments.seed,
         "outcomes": outcomes,
         "survivors": survivors,
@@ -81,20 +82,29 @@ def mutants(package: Path) -> list[MutationSpec]:
     return sorted(specs, key=lambda s: (str(s.module_path), s.operator_name, s.occurrence))
 
 
-def judge(chosen: list[MutationSpec], tests: str) -> tuple[dict[str, int], list[str]]:
-    """Return how often each outcome came, and the diffs of the mutants that no test noticed."""
+def judge(
+    chosen: list[MutationSpec], tests: str, minutes: float
+) -> tuple[dict[str, int], list[str]]:
+    """Return how often each outcome came, and the diffs of the mutants that no test noticed.
+
+    Their order is random, so that those before the time is over are a sample, too.
+    """
     command = f"{sys.executable} -m pytest -x -q -p no:cacheprovider -m 'not slow' {tests}"
     clean = subprocess.run(command, shell=True, capture_output=True, text=True, check=False)
     if clean.returncode:
         sys.exit(f"the tests fail without any change:\n{clean.stdout[-3000:]}")
     outcomes: Counter[str] = Counter()
     survivors: list[str] = []
+    start = time.monotonic()
     for spec in track(chosen, description="mutants"):
+        if time.monotonic() - start > 60 * minutes:
+            break
         result = mutate_and_test([spec], command, TIMEOUT)
         outcome = result.test_outcome.value if result.test_outcome else result.worker_outcome.value
         outcomes[outcome] += 1
         if outcome == "survived":
             survivors.append(result.diff or str(spec))
+            print(survivors[-1], end="\n\n", flush=True)
     return dict(outcomes), survivors
 
 
