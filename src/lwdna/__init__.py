@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     )
     from lwdna.models import create_model, list_models, register_model
     from lwdna.tasks import register_task
-    from lwdna.transforms import factorize
+    from lwdna.transforms import factorize, register_transform
     from lwdna.version import __version__ as __version__
 
 __all__ = [
@@ -45,6 +45,7 @@ __all__ = [
     "register_model",
     "register_rule",
     "register_task",
+    "register_transform",
     "resize",
     "save",
     "shrink",
@@ -69,6 +70,6 @@ export_lazily(
         "lwdna.models": ("create_model", "list_models", "register_model"),
         "lwdna.tasks": ("register_task",),
         "lwdna.version": ("__version__",),
-        "lwdna.transforms": ("factorize",),
+        "lwdna.transforms": ("factorize", "register_transform"),
     },
 )

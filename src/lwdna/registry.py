@@ -112,6 +112,9 @@ def declared(package: str, decorator: str) -> dict[str, Declaration]:
     """Read from the source of a package what is defined under a decorator, by name.
 
     ``@decorator("one", "two")`` declares the names given, ``@decorator`` that of the function.
+
+    Raises:
+        ValueError: two of them have one name.
     """
     found: dict[str, Declaration] = {}
     for module, path in _sources(package):
@@ -121,8 +124,13 @@ def declared(package: str, decorator: str) -> dict[str, Declaration]:
         for node in ast.parse(text).body:
             if isinstance(node, ast.FunctionDef | ast.ClassDef):
                 for mark in node.decorator_list:
-                    names = _names(mark, decorator, node.name)
-                    found.update(dict.fromkeys(names, _declaration(module, node, mark)))
+                    for name in _names(mark, decorator, node.name):
+                        if name in found:
+                            raise ValueError(
+                                f"{name!r} stands under @{decorator} in {found[name].module} and "
+                                f"in {module}; choose another name for one of them"
+                            )
+                        found[name] = _declaration(module, node, mark)
     return found
 
 

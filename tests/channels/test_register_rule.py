@@ -10,6 +10,7 @@ from torch import Tensor, nn
 
 from lwdna.channels import register_rule, rules, trace
 from lwdna.channels.algebra.layout import divide_inner
+from lwdna.registry import declared
 
 from .proof import assert_holds
 
@@ -69,3 +70,11 @@ def test_activations_have_a_rule_whatever_their_tags(name):
 def test_a_name_is_taken_only_once():
     with pytest.raises(ValueError, match="operator convolution already has the rule convolution"):
         register_rule("convolution")(lambda call: ())
+
+
+def test_every_rule_that_a_file_declares_is_in_the_table():
+    found = declared("lwdna.channels.rules", "register_rule")
+    assert len(found) > 100
+    assert {name: rules.RULES[name].layouts.__module__ for name in found} == {
+        name: declaration.module for name, declaration in found.items()
+    }

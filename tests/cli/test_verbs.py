@@ -11,11 +11,10 @@ from pathlib import Path
 import pytest
 
 from lwdna.architecture import Architecture, load
+from lwdna.cli.app import VERBS
 from lwdna.recipe import load_recipe
 
 from .command import DIGITS, PHOTOS, done, fault, image_folder, lwdna
-
-VERBS = ("quickstart", "shrink", "train", "evaluate", "inspect", "report", "list")
 
 
 def test_quickstart_leaves_everything_worth_keeping(job: Path) -> None:

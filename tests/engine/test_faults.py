@@ -12,7 +12,7 @@ import torch
 from safetensors.torch import load_file
 from torch import Tensor, nn
 
-from lwdna.engine import TrainSettings, train
+from lwdna.engine import Metric, TrainSettings, evaluate, train
 from lwdna.errors import DataError, FileError, TrainingError
 from lwdna.run_folder import last_checkpoint
 
@@ -106,3 +106,13 @@ def test_empty_sets(tmp_path: Path) -> None:
         train(conv_net(), ToyTask(train_size=0), SETTINGS, tmp_path, seed=0)
     with pytest.raises(DataError, match="validation set is empty"):
         train(conv_net(), ToyTask(eval_size=0), SETTINGS, tmp_path, seed=0)
+
+
+def test_a_metric_that_is_declared_but_not_computed_is_found_before_training(tmp_path: Path):
+    task = ToyTask()
+    task.other_metrics = (Metric("top3", "top-3 accuracy", "%"),)
+    with pytest.raises(TrainingError, match=r"declares top3, but its metrics\(\) are .*top1"):
+        train(conv_net(), task, SETTINGS, tmp_path / "run", seed=0)
+    assert not (tmp_path / "run").exists()
+    with pytest.raises(TrainingError, match="declares top3"):
+        evaluate(conv_net(), task, 16)

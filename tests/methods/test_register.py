@@ -14,7 +14,7 @@ from pydantic import Field
 from torch import Tensor
 
 import lwdna
-from lwdna.errors import RecipeError
+from lwdna.errors import RecipeError, TrainingError
 from lwdna.methods import Budget, ShrinkSettings
 from lwdna.methods.criteria import CRITERIA, Problem
 from lwdna.methods.keep import KEEP_RULES, Kept
@@ -204,7 +204,7 @@ def test_options_on_the_command_line_go_with_whatever_the_recipe_says() -> None:
         ),
         ("shrink.keep.prior=1.5", "shrink.keep.prior=1.5: input should be less than or equal to 1"),
         ("shrink.keep={}", "say which rule"),
-        ("shrink.keep=3", "write the name of a keep rule (knapsack, knapsack-full, "),
+        ("shrink.keep=3", "write the name of a keep rule (knapsack, "),
         ("shrink.curvature=0", "shrink.curvature is no known key; did you mean shrink.keep.curva"),
         ("shrink.prior=0", "shrink.prior is no known key; did you mean shrink.keep.prior"),
         ("shrink.criterion=synflo", "no criterion 'synflo'; did you mean synflow"),
@@ -248,3 +248,82 @@ def test_settings_need_no_torch(module: str) -> None:
         "assert 'torch' not in sys.modules"
     )
     subprocess.run([sys.executable, "-c", code], check=True)
+
+
+def _shrink(**options: object) -> lwdna.Architecture:
+    images = torch.randn(4, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    batches = [(images, torch.arange(4))]
+    model = lwdna.create_model("lwdna:resnet20_cifar", num_classes=5, width_mult=0.25)
+    budget = Budget(macs=0.5)
+    loss = torch.nn.CrossEntropyLoss()
+    return lwdna.shrink(model, images[:1], batches, loss, budget, **options)
+
+
+@pytest.mark.parametrize(
+    ("answer", "error", "message"),
+    [
+        (lambda s: torch.full_like(s, torch.nan), TrainingError, "scores that are not finite"),
+        (lambda s: s[:-1], RecipeError, r"gives \[7\] for the group 'stem.0'; .* shape \[8\]"),
+        (lambda s: s.tolist(), RecipeError, "gives list for the group 'stem.0'"),
+        (lambda s: None, RecipeError, "gives NoneType for the group 'stem.0'"),
+    ],
+)
+def test_scores_that_no_search_can_use_are_refused(answer, error, message) -> None:  # type: ignore[no-untyped-def]
+    @lwdna.register_criterion("odd", paper="control")
+    def odd(problem: Problem) -> dict[str, Tensor]:
+        """Odd scores of one group."""
+        scores = {name: torch.ones(width) for name, width in problem.widths.items()}
+        return {name: answer(s) if name == "stem.0" else s for name, s in scores.items()}
+
+    with pytest.raises(error, match=rf"the criterion odd {message}|odd .*{message}"):
+        _shrink(criterion="odd")
+
+
+@pytest.mark.parametrize(
+    ("answer", "message"),
+    [
+        (lambda least, most: most, "exceed the budget of"),
+        (lambda least, most: {**least, "stem.0": least["stem.0"] - 1}, "'stem.0' the width 1"),
+        (
+            lambda least, most: {**least, "stem.0": most["stem.0"] + 1},
+            "'stem.0' the width 9; .* 2 to 8",
+        ),
+        (lambda least, most: {n: w for n, w in least.items() if n != "stem.0"}, "the width None"),
+    ],
+)
+def test_widths_beyond_floors_or_budget_are_refused(answer, message: str) -> None:  # type: ignore[no-untyped-def]
+    @lwdna.register_keep_rule("odd")
+    def odd(graph, scores, least, limits, multiple=1) -> Kept:  # type: ignore[no-untyped-def]
+        """Odd widths."""
+        return Kept(answer(dict(least), {name: len(s) for name, s in scores.items()}), None)
+
+    with pytest.raises(RecipeError, match=f"the keep rule odd gives .*{message}"):
+        _shrink(keep="odd")
+
+
+@pytest.mark.parametrize("multiple", [1, 3])
+@pytest.mark.parametrize("rule", ["threshold", "knapsack", "knapsack-full", "proportional"])
+def test_every_keep_rule_keeps_floors_and_budget(rule: str, multiple: int) -> None:
+    images = torch.zeros(1, 3, 16, 16)
+    model = lwdna.create_model("lwdna:resnet20_cifar", num_classes=5, width_mult=0.25)
+    batches = [(torch.randn(4, 3, 16, 16), torch.arange(4))]
+    budget = Budget(macs=0.7, params=0.8)
+    loss = torch.nn.CrossEntropyLoss()
+    arch = lwdna.shrink(model, images, batches, loss, budget, keep=rule, multiple=multiple)
+    assert arch.cost.macs <= 0.7 * arch.baseline.macs
+    assert arch.cost.params <= 0.8 * arch.baseline.params
+    graph = lwdna.trace(model, images)
+    assert all(arch.widths[name] >= (2 * width + 3) // 4 for name, width in graph.widths.items())
+
+
+def test_a_name_stands_under_a_decorator_once(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    package = tmp_path / "two_of_a_name"
+    package.mkdir()
+    (package / "__init__.py").write_text("")
+    for file in ("one", "two"):
+        (package / f"{file}.py").write_text("@enter('name')\ndef function(): ...\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(ValueError, match=r"'name' stands under @enter in two_of_a_name.one and"):
+        declared("two_of_a_name", "enter")

@@ -86,7 +86,7 @@ def test_errors_tell_of_it(arrays: Path, tmp_path: Path, folder: Path) -> None:
     (tmp_path / "empty").mkdir()
     with pytest.raises(DataError, match=r"expected train/<class>.*train\.npy, train-classes\.npy"):
         ClassificationTask(ClassificationSettings(root=tmp_path / "empty"))
-    with pytest.raises(RecipeError, match=r"no data format 'npyy'; did you mean npy\?"):
+    with pytest.raises(RecipeError, match=r"no data format 'npyy'; did you mean npy"):
         load_recipe("digits", ["data.kind=npyy"])
     (arrays / "train").mkdir()
     with pytest.raises(DataError, match=r"several data sets \(folder, npy\)"):

@@ -164,7 +164,7 @@ def smooth():
 
 def test_a_transform_from_outside_is_used_from_a_recipe(smooth, tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
-    assert list(TRANSFORMS) == ["factorize", "smooth"]
+    assert {"factorize", "smooth"} <= set(TRANSFORMS)
     assert TRANSFORMS.declarations["smooth"].summary == "Rectifiers leak."
     own = "model.transforms=[{name: smooth, slope: 0.25}, factorize]"
     recipe = load_recipe("digits", [own])

@@ -59,7 +59,8 @@ def _lines(what: str, pattern: str) -> list[str]:
     module, table = TABLES[what]
     lines = []
     for name, known in sorted(getattr(import_module(module), table).declarations.items()):
-        source = f" ({known.arguments['paper']})" if "paper" in known.arguments else ""
+        paper = known.arguments.get("paper")
         if fnmatch(name, pattern):
+            source = f" ({paper})" if paper else ""
             lines.append(f"{name:20} {known.summary.rstrip('.')}{source}")
     return lines

@@ -16,7 +16,7 @@ from lwdna.engine.device import as_channels_last, make_accelerator, prepared, sh
 from lwdna.engine.settings import Precision
 from lwdna.engine.signals import Stop
 from lwdna.engine.task import Task
-from lwdna.errors import DataError
+from lwdna.errors import DataError, TrainingError
 
 
 class EvaluationStopped(Exception):
@@ -62,6 +62,7 @@ def evaluate(
     Raises:
         DataError: the validation set is empty.
     """
+    check_metrics(task)
     accelerator = make_accelerator(mixed_precision)
     if channels_last:
         model.to(memory_format=torch.channels_last)
@@ -69,6 +70,22 @@ def evaluate(
         return run_evaluation(
             accelerator, ready, task, batch_size, channels_last=channels_last, outputs=outputs
         ).metrics
+
+
+def check_metrics(task: Task) -> None:
+    """Make sure that a task computes what it declares, and its loss.
+
+    Raises:
+        TrainingError: it does not.
+    """
+    computed = [str(name) for name in task.metrics()]
+    declared = [metric.name for metric in (task.metric, *task.other_metrics)]
+    missing = [name for name in (*declared, "loss") if name not in computed]
+    if missing:
+        raise TrainingError(
+            f"the task declares {', '.join(missing)}, but its metrics() are {', '.join(computed)}; "
+            "add what is missing there and in update()"
+        )
 
 
 @torch.no_grad()

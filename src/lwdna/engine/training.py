@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from lwdna.engine import order
 from lwdna.engine.device import as_channels_last
 from lwdna.engine.display import Display, display
-from lwdna.engine.evaluation import EvaluationStopped, run_evaluation
+from lwdna.engine.evaluation import EvaluationStopped, check_metrics, run_evaluation
 from lwdna.engine.log import RunLog, open_log
 from lwdna.engine.settings import TrainSettings
 from lwdna.engine.signals import Stop, TrainingInterrupted, stop_on_signal
@@ -82,12 +82,15 @@ def train(
 
     Raises:
         TrainingInterrupted: a signal asked to stop; the checkpoint is saved.
-        TrainingError: loss or weights are not finite; the last good checkpoint is kept.
+        TrainingError: loss or weights are not finite; the last good checkpoint is kept. Or the task
+            does not compute the metrics that it declares.
         CheckpointError: the checkpoint is missing, damaged or belongs to another run.
         FileError: the disk is full; the checkpoint before is kept.
         DataError: no training or no validation images.
     """
     run_dir = Path(run_dir)
+    if evaluate:
+        check_metrics(task)
     with open_run(model, task, settings, run_dir, seed=seed, resume=resume) as run:
         run.last_step, run.evaluating, run.after_step = steps, evaluate, after_step
         run.step_graph = _step_graph(run)

@@ -19,9 +19,10 @@ from lwdna.architecture import Architecture, ModelSource, traced
 from lwdna.channels import ChannelGraph, Edits, resize, widened_widths
 from lwdna.errors import DataError, ModelError
 from lwdna.inputs import Inputs, call, device_of, plain, size_of, types_of
+from lwdna.methods.answers import check_scores, check_widths
 from lwdna.methods.budget import Budget
 from lwdna.methods.criteria import CRITERIA, Loss, Problem, Scores
-from lwdna.methods.keep.table import Kept, chosen
+from lwdna.methods.keep.table import Kept, chosen, name_of
 from lwdna.methods.keep.units import best_units, floors
 from lwdna.methods.limits import Limits
 from lwdna.methods.prepare import Trained, check, fresh, keep_choice, warmed
@@ -189,10 +190,11 @@ def _scored(problem: Problem, run: WarmupRun | None) -> tuple[Scores, nn.Module 
     if settings.warmup:
         problem, whole = warmed(problem, settings.warmup, run)
     weights = deepcopy(problem.wide) if settings.inherit and whole is None else None
-    scores = _comparable(CRITERIA[settings.criterion].score(problem), settings)
+    scores = CRITERIA[settings.criterion].score(problem)
+    check_scores(scores, problem.widths, settings.criterion)
     if settings.inherit and whole:
         weights = whole.bake()
-    return scores, weights
+    return _comparable(scores, settings), weights
 
 
 def _kept(
@@ -208,6 +210,7 @@ def _kept(
     rule, options = chosen(settings.keep)
     given = (space.limits.graph, scores, space.least, space.limits, space.multiple)
     kept = rule.keep(*given, **options)
+    check_widths(kept.widths, space, name_of(settings.keep))
     if not (settings.trials and setup):
         return kept, []
     widths, trials = try_widths(model, space, kept.widths, setup, settings.trials, seed)

@@ -5,41 +5,21 @@
 
 from __future__ import annotations
 
+from importlib import import_module
 from typing import Any
 
 import torch
 
-from lwdna.channels.rules import (
-    concat,
-    conv,
-    elementwise,
-    index,
-    linear,
-    norm,
-    pool,
-    reduce,
-    shape,
-)
+from lwdna.channels.rules.elementwise import pointwise
 from lwdna.channels.rules.table import RULES, Rule, register_rule
+from lwdna.registry import declared
 
-__all__ = [
-    "RULES",
-    "Rule",
-    "concat",
-    "conv",
-    "elementwise",
-    "index",
-    "linear",
-    "norm",
-    "pool",
-    "reduce",
-    "register_rule",
-    "rule_of",
-    "shape",
-]
+__all__ = ["RULES", "Rule", "register_rule", "rule_of"]
 
+for _rule in declared(__name__, "register_rule").values():
+    import_module(_rule.module)  # enters its rules into the table
 
-POINTWISE = Rule(elementwise.pointwise)
+POINTWISE = Rule(pointwise)
 
 
 def rule_of(operator: Any) -> Rule | None:

@@ -131,6 +131,16 @@ def chosen(choice: Choice) -> tuple[KeepRule, dict[str, Any]]:
     return rule, dict(rule.options.model_validate(values))
 
 
+def name_of(choice: Choice) -> str:
+    """Return the name of the rule that is chosen.
+
+    Raises:
+        ValueError: as :func:`in_full`.
+    """
+    full = in_full(choice)
+    return full if isinstance(full, str) else str(full[RULE])
+
+
 def keys() -> list[str]:
     """Return what the mapping of a choice may hold: ``rule`` and the options of all rules."""
     options = (name for rule in KEEP_RULES.values() for name in rule.options.model_fields)
