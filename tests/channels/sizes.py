@@ -152,6 +152,32 @@ class SlicedByPlainNumber(nn.Module):
         return self.d(y) + self.e(self.c(x) + z[:, :count]) + self.f(z[:, count:])
 
 
+class _Seen(nn.Module):
+    """A convolution whose result is seen as so many channels as the module was told of."""
+
+    def __init__(self, inputs: int, outputs: int) -> None:
+        super().__init__()
+        self.conv, self.count = nn.Conv2d(inputs, outputs, 1), outputs
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.conv(x).view(x.shape[0], int(self.count), *x.shape[2:])
+
+
+class _SeenToo(_Seen):
+    """Another class, so that what helps the one is not tried on the other."""
+
+
+class PlainNumbersInARow(nn.Module):
+    """Two modules whose numbers ``int`` has made plain: each has to be found by itself."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.c = _Seen(3, 5), _SeenToo(5, 7), nn.Conv2d(7, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.c(self.b(self.a(x)))
+
+
 class UnequalChunks(nn.Module):
     """11 channels in chunks of 4, 4 and 3."""
 

@@ -53,6 +53,10 @@ EXPECTED: dict[str, dict[str, tuple[int, str]]] = {
         "b": (7, "b.weight.0 b.bias.0 d.weight.1"),
     },
     "SlicedByPlainNumber": {"b": (7, "b.weight.0 b.bias.0 f.weight.1")},
+    "PlainNumbersInARow": {
+        "a.conv": (5, "a.conv.weight.0 a.conv.bias.0 b.conv.weight.1"),
+        "b.conv": (7, "b.conv.weight.0 b.conv.bias.0 c.weight.1"),
+    },
     "UnequalChunks": {},
     "Windows": {"a": (5, "a.weight.0 a.bias.0 b.weight.1")},
     "Positions": {"a": (5, "a.weight.0 a.bias.0 b.weight.1")},
