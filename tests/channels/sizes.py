@@ -178,6 +178,14 @@ class PlainNumbersInARow(nn.Module):
         return self.c(self.b(self.a(x)))
 
 
+class PlainNumbersAlike(PlainNumbersInARow):
+    """The same with three modules of one class: what helps the first is tried on all at once."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Sequential(_Seen(3, 5), _Seen(5, 11)), _Seen(11, 7)
+
+
 class UnequalChunks(nn.Module):
     """11 channels in chunks of 4, 4 and 3."""
 

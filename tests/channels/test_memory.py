@@ -109,3 +109,31 @@ def test_more_channels_never_need_less():
     widths = np.array(list(graph.widths.values()))
     peaks = graph.peak_memory(np.vstack([widths, widths + np.eye(len(widths), dtype=int)]))
     assert (peaks[1:] >= peaks[0]).all()
+
+
+@torch.library.custom_op("lwdna_tests::part_of_more", mutates_args=())
+def part_of_more(x: torch.Tensor) -> torch.Tensor:
+    """Return a copy that lies in memory of three times its size."""
+    return torch.cat([x.flatten()] * 3)[: x.numel()].view_as(x)
+
+
+@part_of_more.register_fake
+def _(x):
+    return x.new_empty(3 * x.numel())[: x.numel()].view_as(x)
+
+
+class InMoreMemory(torch.nn.Module):
+    """Nothing is held but an image and the memory that its copy is a part of."""
+
+    def __init__(self):
+        super().__init__()
+        self.scale = torch.nn.Parameter(torch.ones(1))
+
+    def forward(self, x):
+        return part_of_more(x)
+
+
+def test_a_tensor_that_is_a_part_of_its_memory_counts_as_all_of_it():
+    image = torch.zeros(1, 2, 3, 5)
+    graph = lwdna.trace(InMoreMemory(), image)
+    assert graph.cost().memory == (30 + 3 * 30) * 4

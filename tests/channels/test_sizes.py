@@ -57,6 +57,11 @@ EXPECTED: dict[str, dict[str, tuple[int, str]]] = {
         "a.conv": (5, "a.conv.weight.0 a.conv.bias.0 b.conv.weight.1"),
         "b.conv": (7, "b.conv.weight.0 b.conv.bias.0 c.weight.1"),
     },
+    "PlainNumbersAlike": {
+        "a.0.conv": (5, "a.0.conv.weight.0 a.0.conv.bias.0 a.1.conv.weight.1"),
+        "a.1.conv": (11, "a.1.conv.weight.0 a.1.conv.bias.0 b.conv.weight.1"),
+        "b.conv": (7, "b.conv.weight.0 b.conv.bias.0 c.weight.1"),
+    },
     "UnequalChunks": {},
     "Windows": {"a": (5, "a.weight.0 a.bias.0 b.weight.1")},
     "Positions": {"a": (5, "a.weight.0 a.bias.0 b.weight.1")},
@@ -117,6 +122,15 @@ def test_what_is_known_needs_no_search(name, replays, monkeypatch):
     monkeypatch.setattr(verification, "replay", lambda *a: done.append(a) or replay(*a))
     trace(*network(name))
     assert len(done) == replays
+
+
+def test_what_helps_one_module_is_tried_on_all_of_its_class(monkeypatch):
+    """One run fails, one tells that the first module's number follows, one that all do."""
+    done = []
+    replay = verification.replay
+    monkeypatch.setattr(verification, "replay", lambda *a: done.append(a) or replay(*a))
+    trace(*network("PlainNumbersAlike"))
+    assert len(done) == 3
 
 
 def test_a_search_for_what_cannot_move_halves_the_suspects(monkeypatch):

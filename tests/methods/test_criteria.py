@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import sys
+from dataclasses import replace
 
 import pytest
 import torch
@@ -72,6 +73,28 @@ BY_HAND = {
 def test_scores_worked_out_by_hand(criterion):
     (scores,) = CRITERIA[criterion].score(_problem()).values()
     assert scores.tolist() == pytest.approx(BY_HAND[criterion], rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("norm", "scores"),
+    [
+        (nn.BatchNorm2d(2, affine=False), [4 + 10 / 21, 9 + 1]),  # flows 10 and 21, as without it
+        (nn.BatchNorm2d(2), [9 + 1, 4 + 21 / 110]),  # 2 * 11 * 5 and 3 * 1 * 7
+        (nn.GroupNorm(1, 2), [9 + 1, 4 + 21 / 110]),
+    ],
+    ids=["plain", "batch", "group"],
+)
+def test_synaptic_flow_passes_the_scales_of_normalisation(norm, scores):
+    problem = _problem()
+    network = problem.wide
+    network.one = nn.Sequential(network.one, norm)
+    if norm.weight is not None:
+        with torch.no_grad():
+            norm.weight.copy_(torch.tensor([11.0, 1.0]))
+    graph = lwdna.trace(network, problem.example_inputs)
+    problem = replace(problem, graph=graph, widths=graph.widths)
+    (found,) = CRITERIA["synflow"].score(problem).values()
+    assert found.tolist() == pytest.approx(scores, rel=1e-6)
 
 
 @pytest.mark.parametrize("criterion", ["taylor", "snip", "fisher", "synflow"])
