@@ -238,6 +238,9 @@ def test_an_arm_replaces_the_keep_rule_whole_or_one_option() -> None:
         "lwdna.methods.keep.threshold",
         "lwdna.methods.budget",
         "lwdna.methods.settings",
+        "lwdna.engine.task",
+        "lwdna.recipe",
+        "lwdna.reports.run_files",
     ],
 )
 def test_settings_need_no_torch(module: str) -> None:

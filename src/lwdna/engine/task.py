@@ -14,8 +14,9 @@ if TYPE_CHECKING:
     from torch import Tensor, nn
     from torchmetrics import MetricCollection
 
+    from lwdna.inputs import Inputs
+
 from lwdna.input_size import InputSize
-from lwdna.inputs import Inputs
 
 Batch = Any
 """What a task hands to its own loss: for classification ``(images, targets)``."""
