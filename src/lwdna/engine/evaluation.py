@@ -61,6 +61,7 @@ def evaluate(
 
     Raises:
         DataError: the validation set is empty.
+        TrainingError: the task does not compute the metrics that it declares.
     """
     check_metrics(task)
     accelerator = make_accelerator(mixed_precision)

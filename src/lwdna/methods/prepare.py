@@ -72,7 +72,7 @@ def check(settings: ShrinkSettings, trained: Trained | None, setup: TrialSetup |
         )
     if settings.trials and setup:
         shortened(setup.protocol, settings.trials.epochs)  # before the criterion takes its time
-    rule, _ = chosen(keep_choice(settings, trained))
+    _, rule, _ = chosen(keep_choice(settings, trained))
     if rule.requires:
         rule.requires(settings.budget)
 

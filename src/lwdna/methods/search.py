@@ -22,7 +22,7 @@ from lwdna.inputs import Inputs, call, device_of, plain, size_of, types_of
 from lwdna.methods.answers import check_scores, check_widths
 from lwdna.methods.budget import Budget
 from lwdna.methods.criteria import CRITERIA, Loss, Problem, Scores
-from lwdna.methods.keep.table import Kept, chosen, name_of
+from lwdna.methods.keep.table import Kept, chosen
 from lwdna.methods.keep.units import best_units, floors
 from lwdna.methods.limits import Limits
 from lwdna.methods.prepare import Trained, check, fresh, keep_choice, warmed
@@ -207,10 +207,10 @@ def _kept(
 ) -> tuple[Kept, list[Trial]]:
     """Return the widths that the keep rule makes of scores, or those that trials then choose."""
     assert settings.keep
-    rule, options = chosen(settings.keep)
+    name, rule, options = chosen(settings.keep)
     given = (space.limits.graph, scores, space.least, space.limits, space.multiple)
     kept = rule.keep(*given, **options)
-    check_widths(kept.widths, space, name_of(settings.keep))
+    check_widths(kept.widths, space, name)
     if not (settings.trials and setup):
         return kept, []
     widths, trials = try_widths(model, space, kept.widths, setup, settings.trials, seed)

@@ -119,26 +119,17 @@ def in_full(given: object) -> Choice:
     return {RULE: name, **options} if options else name
 
 
-def chosen(choice: Choice) -> tuple[KeepRule, dict[str, Any]]:
-    """Return a rule and the options that its function is called with.
+def chosen(choice: Choice) -> tuple[str, KeepRule, dict[str, Any]]:
+    """Return a rule's name, the rule, and the options that its function is called with.
 
     Raises:
         ValueError: as :func:`in_full`.
     """
     full = in_full(choice)
     values: dict[str, JsonValue] = {RULE: full} if isinstance(full, str) else dict(full)
-    rule = KEEP_RULES[str(values.pop(RULE))]
-    return rule, dict(rule.options.model_validate(values))
-
-
-def name_of(choice: Choice) -> str:
-    """Return the name of the rule that is chosen.
-
-    Raises:
-        ValueError: as :func:`in_full`.
-    """
-    full = in_full(choice)
-    return full if isinstance(full, str) else str(full[RULE])
+    name = str(values.pop(RULE))
+    rule = KEEP_RULES[name]
+    return name, rule, dict(rule.options.model_validate(values))
 
 
 def keys() -> list[str]:
