@@ -31,7 +31,7 @@ from lwdna.channels.tracing.cuts import Cuts
 from lwdna.channels.tracing.integers import lengths_in_place, restored
 from lwdna.channels.tracing.record import Recording, parameter_axes
 from lwdna.channels.tracing.session import Session
-from lwdna.errors import GraphError
+from lwdna.channels.tracing.stuck import Stuck, real_outcomes
 from lwdna.inputs import arguments
 
 OUTPUT = Reason("network output")
@@ -57,24 +57,43 @@ def trace(model: nn.Module, example_inputs: Any, edits: Edits | None = None) -> 
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     args, kwargs = arguments(example_inputs)
     skeleton = copy_with(model, lambda _, tensor: fake_like(fake, tensor, tuple(tensor.shape)))
-    args, kwargs = tree_map(
+    given = tree_map(
         lambda value: (
             fake_like(fake, value, tuple(value.shape)) if isinstance(value, Tensor) else value
         ),
         (args, kwargs),
     )
     with _failures_are_answers():
-        session = Session(fake, skeleton, args, kwargs, frozen=frozen_parameters(model))
+        session = Session(fake, skeleton, *given, frozen=frozen_parameters(model))
+        session.buffers = _buffers(skeleton, model)
         session.stack.follow(skeleton)
-        draft = _proven(session)
+        try:
+            draft = _proven(session)
+        except Stuck as stuck:
+            session = replace(session, outcomes=real_outcomes(model, args, kwargs, stuck))
+            try:
+                draft = _proven(session)
+            except Stuck as again:
+                raise again.explained(model) from again.error
         if edits:
             session, draft = _edited(session, draft, edits)
         return replace(draft.graph, metadata=metadata(session, draft), edits=edits or Edits())
 
 
+def _buffers(skeleton: nn.Module, model: nn.Module) -> list[tuple[Tensor, Tensor]]:
+    """Return the skeleton's buffers, each with that of the model, which has values."""
+    values = dict(named_tensors(model))
+    return [
+        (tensor, values[name])
+        for name, tensor in named_tensors(skeleton)
+        if not isinstance(values[name], nn.Parameter)
+    ]
+
+
 def _proven(session: Session) -> Draft:
     """Run the skeleton, and again to prove what was seen."""
     tensors = dict(named_tensors(session.skeleton))
+    session.results, session.touched, session.unknown = {}, set(), {}
     session.axes = {name: parameter_axes(tensor) for name, tensor in tensors.items()}
     with restored(session.skeleton):
         attributes = lengths_in_place(session.skeleton)
@@ -99,7 +118,8 @@ def _edited(session: Session, draft: Draft, edits: Edits) -> tuple[Session, Draf
         before = draft.graph
         old = session
         session = Session(
-            old.fake, old.skeleton, old.args, old.kwargs, old.stack, old.frozen, Cuts(edits.cut)
+            *(old.fake, old.skeleton, old.args, old.kwargs, old.stack, old.frozen),
+            *(Cuts(edits.cut), old.buffers, old.outcomes),
         )
         draft = _proven(session)
         session.cuts.check()
@@ -124,7 +144,7 @@ def _failures_are_answers() -> Iterator[None]:
 def _record(session: Session, tensors: dict[str, Tensor], training: bool) -> None:
     """Run the skeleton once and keep what was recorded under its mode."""
     session.skeleton.train(training)
-    recording = Recording(session.stack, session.fake, session.cuts)
+    recording = Recording(session.stack, session.constants(), session.cuts)
     session.stack.restart(recording.module_returned)
     names = {}
     for name, tensor in tensors.items():
@@ -144,18 +164,14 @@ def _record(session: Session, tensors: dict[str, Tensor], training: bool) -> Non
             session.fake,
             plain_attention(),
             recording.watch,
+            recording.constants.reads,
             recording,
         ):
             result = session.skeleton(*session.args, **session.kwargs)
     except Exception as error:
         if training:  # a batch of one may be too small for batch statistics
             return
-        given = tree_flatten((session.args, session.kwargs))[0]
-        shapes = [tuple(value.shape) for value in given if isinstance(value, Tensor)]
-        raise GraphError(
-            f"the network does not run on inputs of shape {shapes}: {_first_line(error)} "
-            f"(in module {session.stack.current!r})"
-        ) from error
+        raise Stuck(error, session, recording) from error
     for value in tree_flatten(result)[0]:
         if isinstance(value, Tensor):
             for layout in recording.lookup(value):
@@ -176,7 +192,3 @@ def _input_axes(tensor: Tensor) -> Axes:
         axes[1] = free(tensor.shape[1])
         pin(axes[1], INPUT)
     return tuple(axes)
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"

@@ -51,7 +51,7 @@ def copy_with(model: nn.Module, replace: Callable[[str, Tensor], Tensor]) -> nn.
     for module in modules:
         for value in vars(module).values():
             if isinstance(value, Tensor):  # neither parameter nor buffer, perhaps not a leaf
-                memo[id(value)] = value.detach()
+                memo[id(value)] = value.detach().clone()
     for name, tensor in named_tensors(model):
         new = replace(name, tensor)
         if isinstance(tensor, nn.Parameter) and not isinstance(new, FakeTensor):

@@ -12,20 +12,20 @@ from dataclasses import replace
 from typing import Any
 
 import torch
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lwdna.channels.algebra.layout import Reason
-from lwdna.channels.algebra.source import line_of
-from lwdna.channels.copies.fake_shapes import run
+from lwdna.channels.algebra.source import line_of, user_line
+from lwdna.channels.copies.constants import Shapes
 from lwdna.channels.copies.resize import reshaped
 from lwdna.channels.graph.operators import Operator
+from lwdna.channels.proof import values
 from lwdna.channels.proof.freeze import Draft, freeze
 from lwdna.channels.proof.repair import Failure, Repairs
 from lwdna.channels.rules.call import tensors_of
 from lwdna.channels.tracing.attention import plain_attention
 from lwdna.channels.tracing.integers import Follower
-from lwdna.channels.tracing.record import SILENT
+from lwdna.channels.tracing.record import SILENT, by_name
 from lwdna.channels.tracing.session import Session
 
 MAX_REPLAYS = 64
@@ -40,16 +40,20 @@ class _Replay(TorchDispatchMode):  # type: ignore[misc]
     """Compares operators and their results' shapes with those of the first run."""
 
     def __init__(
-        self, fake: FakeTensorMode, operators: Sequence[Operator], widths: Sequence[int]
+        self, session: Session, mode: bool, operators: Sequence[Operator], widths: Sequence[int]
     ) -> None:
         super().__init__()
-        self.fake, self.operators, self.widths = fake, operators, widths
+        self.constants = session.constants(self._predicted)
+        self.records, self.operators = session.passes[mode], operators
+        self.widths = widths
         self.position = 0
+        self.changed: dict[int, Reason] = {}
+        """Operators, by position, into which numbers enter that were others in the first run."""
 
     def __torch_dispatch__(
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
-        result = run(self.fake, func, args, kwargs or {})
+        result = self.constants.run(func, args, kwargs or {})
         outputs = tensors_of((result,))
         name = func._schema.name.partition("::")[2]
         if not outputs or name in SILENT or not tensors_of((*args, *(kwargs or {}).values())):
@@ -59,18 +63,31 @@ class _Replay(TorchDispatchMode):  # type: ignore[misc]
         before = self.operators[self.position]
         if name != before.op or len(outputs) != len(before.outputs):
             raise _Differs
-        for output, axes in zip(outputs, before.outputs, strict=True):
-            predicted = [axis.length(self.widths) for axis in axes]
-            if list(output.shape) != predicted:
-                raise _Differs
+        if [list(output.shape) for output in outputs] != self._predicted():
+            raise _Differs
+        arguments = by_name(func, args, kwargs or {})
+        constants = self.constants.entering(tensors_of(arguments.values()), outputs)
+        if constants and values.values_differ(
+            func, arguments, constants, self.records[self.position]
+        ):
+            self.changed[self.position] = Reason(
+                "a value is computed from this width", before.op, before.module, user_line()
+            )
         self.position += 1
         return result
+
+    def _predicted(self) -> Shapes | None:
+        if self.position >= len(self.operators):
+            return None
+        outputs = self.operators[self.position].outputs
+        return [[axis.length(self.widths) for axis in axes] for axes in outputs]
 
 
 def verified(session: Session, known: Sequence[Follower] = ()) -> Draft:
     """Return a draft at which every group was seen to move, others pinned with the reason.
 
-    ``known`` are attributes that were found to follow before.
+    Groups whose widths change values are marked as inexact. ``known`` are attributes that were
+    found to follow before.
     """
     following = list(known)
     modules = dict(session.skeleton.named_modules())
@@ -78,20 +95,32 @@ def verified(session: Session, known: Sequence[Follower] = ()) -> Draft:
     steady = False
     while True:
         draft = freeze(session, following)
-        failure = replay(session, draft)
+        failure, changed = _run_again(session, draft)
         while failure is not None:
             found = repairs.attempt(draft, failure)
             if found is None:
                 break
             draft, failure = found
+            changed = {} if failure else _run_again(session, draft)[1]
         if failure is None:
-            return draft
+            return _with_exactness(session, draft, changed)
         if not steady and replay(session, draft, []) is not None:
             return _frozen(session, draft, failure)
         steady = True
         following = followers(draft)
         for group in _culprits(session, draft, failure):
             draft.units[group].pinned = reason(failure)
+
+
+def _with_exactness(session: Session, draft: Draft, changed: values.Changed) -> Draft:
+    """Return the draft, groups whose widths change values marked as inexact."""
+
+    def changes(moving: Sequence[int]) -> values.Changed:
+        return _run_again(session, draft, moving)[1]
+
+    if values.mark_inexact(draft, changed, changes):
+        return freeze(session, followers(draft))
+    return draft
 
 
 def followers(draft: Draft) -> list[Follower]:
@@ -117,29 +146,41 @@ def _frozen(session: Session, draft: Draft, failure: Failure) -> Draft:
 
 def replay(session: Session, draft: Draft, moving: Iterable[int] | None = None) -> Failure | None:
     """Run the skeleton with groups (default: all) at other widths; return the first difference."""
+    return _run_again(session, draft, moving)[0]
+
+
+def _run_again(
+    session: Session, draft: Draft, moving: Iterable[int] | None = None
+) -> tuple[Failure | None, values.Changed]:
+    """Return the first difference in path or shapes, and until there those in values."""
     widths = dict(draft.graph.widths)
     for group in range(len(draft.units)) if moving is None else moving:
         name = draft.graph.groups[group].name
         widths[name] = _other_width(widths[name], group)
     model = reshaped(session.skeleton, draft.graph, widths, session.fake)
     ordered = draft.graph.in_order(widths)
+    changed: dict[int, Reason] = {}
     for mode, operators in draft.operators.items():
         model.train(mode)
         session.stack.restart()
-        rerun = _Replay(session.fake, operators, ordered)
+        rerun = _Replay(session, mode, operators, ordered)
         try:
             with (
                 torch.no_grad(),
                 session.fake,
                 plain_attention(),
+                rerun.constants.reads,
                 rerun,
             ):
                 model(*session.args, **session.kwargs)
         except Exception as error:  # whatever the network raises: these widths do not run
-            return Failure(mode, rerun.position, operators, session.stack.current, line_of(error))
+            where = session.stack.current, line_of(error)
+            return Failure(mode, rerun.position, operators, *where), changed
         if rerun.position != len(operators):
-            return Failure(mode, rerun.position, operators, session.stack.current)
-    return None
+            return Failure(mode, rerun.position, operators, session.stack.current), changed
+        if not mode:  # slices are exact in evaluation
+            changed = rerun.changed
+    return None, changed
 
 
 def _other_width(width: int, group: int) -> int:

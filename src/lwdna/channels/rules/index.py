@@ -14,13 +14,15 @@ from lwdna.channels.rules.table import register_rule
 def index(call: Call) -> Axes:
     """Axes picked from by index keep their length; the others pass."""
     axes = call.axes(call["self"])
-    indices: list[Tensor | None] = list(call["indices"])
+    indices: list[Tensor | None] = []
+    for item in call["indices"]:  # a mask stands for one index tensor per axis of its own
+        mask = item is not None and item.dtype in (torch.bool, torch.uint8)
+        indices += [item] * (item.ndim if mask else 1)
+        if mask:
+            for axis in call.axes(item):
+                call.pin(axis, "entries are picked by a mask")
     indices += [None] * (len(axes) - len(indices))
     taken = [d for d, item in enumerate(indices) if item is not None]
-    if any(item is not None and item.dtype in (torch.bool, torch.uint8) for item in indices):
-        for axis in axes:
-            call.pin(axis, "entries are picked by a mask")
-        return call.plain()[0]
     for d in taken:
         call.pin(axes[d], "channels are picked by index")
     rank = len(call.shape) - (len(axes) - len(taken))

@@ -8,12 +8,11 @@ from typing import Any
 from weakref import ref
 
 from torch import Tensor, nn
-from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
 from lwdna.channels.algebra.layout import Layout, fixed, free, is_fixed
-from lwdna.channels.copies.fake_shapes import run
+from lwdna.channels.copies.constants import Constants
 from lwdna.channels.graph.operators import memory_order, slots
 from lwdna.channels.rules import rule_of
 from lwdna.channels.rules.call import Axes, Call, Term, tensors_of
@@ -40,6 +39,9 @@ class Record:
     """With slots in place of tensors."""
     memory: list[tuple[str, tuple[int, ...] | None, bool]]
     """Type, order of axes and whether it is a constant, of each tensor among the arguments."""
+    constants: list[Tensor | None]
+    """Of the tensors among the arguments, the values of those that the network's code made as
+    constants; empty where the result is a constant too."""
 
 
 class ModuleStack:
@@ -80,7 +82,7 @@ class Recording(TorchDispatchMode):  # type: ignore[misc]
     """Attaches layouts to tensors as operators run, without keeping the tensors alive."""
 
     stack: ModuleStack
-    fake: FakeTensorMode
+    constants: Constants
     cuts: Cuts = field(default_factory=Cuts)
     records: list[Record] = field(default_factory=list)
     unknown: dict[str, None] = field(default_factory=dict)
@@ -94,6 +96,8 @@ class Recording(TorchDispatchMode):  # type: ignore[misc]
         """By identity, which a later tensor may share: only the tensor referred to counts."""
         self.lifetimes = Lifetimes()
         self.watch = Watch(self._axes_of, self.scaled_by_width)
+        self.running = ""
+        """The operator that runs now."""
 
     def attach(self, tensor: Tensor, axes: Axes) -> None:
         """Give a tensor its layouts."""
@@ -132,11 +136,12 @@ class Recording(TorchDispatchMode):  # type: ignore[misc]
         self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         self.lifetimes.next_operator()
-        result = run(self.fake, func, args, kwargs or {})
+        self.running = str(func)
+        result = self.constants.run(func, args, kwargs or {})
         outputs = tensors_of((result,))
         if not outputs:
             return result
-        arguments = _by_name(func, args, kwargs or {})
+        arguments = by_name(func, args, kwargs or {})
         name = func._schema.name.partition("::")[2]
         call = Call(name, self.stack.current, arguments, outputs, self.lookup, self.watch.asked)
         inputs = [self.lookup(tensor) for tensor in call.tensors]
@@ -147,10 +152,11 @@ class Recording(TorchDispatchMode):  # type: ignore[misc]
         if inputs and name not in SILENT:
             memory = [self._memory(tensor) for tensor in call.tensors]
             plain = slots(tuple(arguments.values()))
+            constants = self.constants.entering(call.tensors, outputs)
             self.records.append(
                 Record(
                     *(str(func), name, call.module, inputs, axes, call.terms, call.produced),
-                    *(plain, memory),
+                    *(plain, memory, constants),
                 )
             )
         return result
@@ -181,7 +187,7 @@ class Recording(TorchDispatchMode):  # type: ignore[misc]
         return call.plain()
 
 
-def _by_name(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
+def by_name(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str, Any]:
     """Return the arguments by their names in the operator's schema, defaults included."""
     named = {}
     for position, argument in enumerate(func._schema.arguments):

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lwdna.channels.algebra.layout import Unit
+from lwdna.channels.copies.constants import Constants, Shapes
+from lwdna.channels.copies.outcomes import Outcomes
 from lwdna.channels.rules.call import Axes
 from lwdna.channels.tracing.cuts import Cuts
 from lwdna.channels.tracing.lifetimes import Stored
@@ -27,6 +30,10 @@ class Session:
     frozen: set[str] = field(default_factory=set)
     """Parameters that are constants of the network."""
     cuts: Cuts = field(default_factory=Cuts)
+    buffers: Sequence[tuple[Tensor, Tensor]] = ()
+    """Buffers of the skeleton, and those of the network with their values."""
+    outcomes: Outcomes | None = None
+    """What a real run gave, for networks that depend on values."""
     axes: dict[str, Axes] = field(default_factory=dict)
     passes: dict[bool, list[Record]] = field(default_factory=dict)
     """Records by mode: False for evaluation, True for training where that runs more modules."""
@@ -42,3 +49,7 @@ class Session:
     """Names that units keep, whatever happens to others: those before edits by hand."""
     remade: list[str] = field(default_factory=list)
     """Buffers that the network makes anew while it runs."""
+
+    def constants(self, predicted: Callable[[], Shapes | None] = lambda: None) -> Constants:
+        """Return what follows the constants of one run of the skeleton, or of a copy of it."""
+        return Constants(self.fake, self.buffers, self.outcomes, predicted)

@@ -1,0 +1,75 @@
+"""A network that does not run without values: run it for real, or say where it stopped and why."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten
+
+from lwdna.channels.algebra.source import line_of
+from lwdna.channels.copies.outcomes import Outcomes, observe
+from lwdna.channels.tracing.record import Recording
+from lwdna.channels.tracing.session import Session
+from lwdna.errors import GraphError
+
+
+class Stuck(Exception):
+    """A run on fake tensors that ended in an error of the network's or of an operator's."""
+
+    def __init__(self, error: Exception, session: Session, recording: Recording) -> None:
+        super().__init__(str(error))
+        self.error, self.module = error, session.stack.current
+        self.operator = recording.running
+        self.finished = [path for path, _ in recording.results]
+
+    def explained(self, model: nn.Module) -> GraphError:
+        """Return the error of a network that runs but cannot be traced, with the way out."""
+        where = f"operator {self.operator}, in module {self.module!r}"
+        line = line_of(self.error)
+        part = self._largest_part(model)
+        way_out = f"trace a part of it, such as model.{part}" if part else "trace a part of it"
+        return GraphError(
+            f"the network runs but cannot be traced: {_first_line(self.error)} "
+            f"({where}{f', at {line}' if line else ''}); {way_out}"
+        )
+
+    def _largest_part(self, model: nn.Module) -> str:
+        """Return the path of the module with most parameters that ran to its end."""
+        modules = dict(model.named_modules())
+        sizes = {
+            path: sum(parameter.numel() for parameter in modules[path].parameters())
+            for path in self.finished
+            if path in modules
+        }
+        return max(sizes, key=lambda path: sizes[path], default="")
+
+
+def real_outcomes(
+    model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], stuck: Stuck
+) -> Outcomes:
+    """Run the network for real; return what its operators gave.
+
+    Raises:
+        GraphError: the network does not run for real either, or its tensors have no values.
+    """
+    if any(tensor.is_meta for tensor in model.parameters()):
+        raise GraphError(
+            f"the network depends on values ({_first_line(stuck.error)}, in module "
+            f"{stuck.module!r}), and its parameters are on the meta device, which has none; build "
+            "it on the CPU"
+        ) from stuck.error
+    try:
+        return observe(model, args, kwargs)
+    except Exception as error:
+        given = tree_flatten((args, kwargs))[0]
+        shapes = [tuple(value.shape) for value in given if isinstance(value, Tensor)]
+        raise GraphError(
+            f"the network does not run on inputs of shape {shapes}: {_first_line(error)} "
+            f"(in module {stuck.module!r})"
+        ) from error
+
+
+def _first_line(error: Exception) -> str:
+    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
