@@ -64,7 +64,7 @@ def trace(model: nn.Module, example_inputs: Any, edits: Edits | None = None) -> 
         (args, kwargs),
     )
     with _failures_are_answers():
-        session = Session(fake, skeleton, *given, frozen=frozen_parameters(model))
+        session = Session(fake, skeleton, given[0], given[1], frozen=frozen_parameters(model))
         session.buffers = _buffers(skeleton, model)
         session.stack.follow(skeleton)
         try:

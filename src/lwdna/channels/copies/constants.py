@@ -92,8 +92,11 @@ class Constants:
         return list(map(self._computed, arguments))
 
     def _computed(self, tensor: Tensor) -> Tensor | None:
+        given = id(tensor) in self._given
+        if given and id(tensor) not in self._values:  # never written to
+            return None
         value = self.value(tensor)
-        if value is None or (id(tensor) in self._given and _memory(value) not in self._written):
+        if value is None or (given and _memory(value) not in self._written):
             return None
         with unset_fake_temporarily():
             return value.clone()

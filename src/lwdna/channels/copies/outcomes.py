@@ -20,7 +20,6 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
-from lwdna.channels.copies.fake_shapes import fake_like
 from lwdna.channels.copies.skeleton import copy_with
 
 READS = frozenset({Tensor.numpy, Tensor.tolist, Tensor.__array__})
@@ -41,7 +40,9 @@ class Outcome:
         def faked(leaf: Any) -> Any:
             if not isinstance(leaf, _Form):
                 return leaf
-            return fake_like(fake, leaf, tuple(next(shapes, leaf.shape)))
+            shape = tuple(next(shapes, leaf.shape))
+            with fake:
+                return torch.empty(shape, dtype=leaf.dtype, device=leaf.device)
 
         return tree_unflatten([faked(leaf) for leaf in leaves], spec)
 

@@ -91,17 +91,17 @@ def verified(session: Session, known: Sequence[Follower] = ()) -> Draft:
     """
     following = list(known)
     modules = dict(session.skeleton.named_modules())
-    repairs = Repairs(modules, lambda draft: replay(session, draft))
+    changed: dict[int, Reason] = {}
+    repairs = Repairs(modules, lambda draft: replay(session, draft, None, changed))
     steady = False
     while True:
         draft = freeze(session, following)
-        failure, changed = _run_again(session, draft)
+        failure = replay(session, draft, None, changed)
         while failure is not None:
             found = repairs.attempt(draft, failure)
             if found is None:
                 break
             draft, failure = found
-            changed = {} if failure else _run_again(session, draft)[1]
         if failure is None:
             return _with_exactness(session, draft, changed)
         if not steady and replay(session, draft, []) is not None:
@@ -116,7 +116,9 @@ def _with_exactness(session: Session, draft: Draft, changed: values.Changed) -> 
     """Return the draft, groups whose widths change values marked as inexact."""
 
     def changes(moving: Sequence[int]) -> values.Changed:
-        return _run_again(session, draft, moving)[1]
+        found: dict[int, Reason] = {}
+        replay(session, draft, moving, found)
+        return found
 
     if values.mark_inexact(draft, changed, changes):
         return freeze(session, followers(draft))
@@ -144,22 +146,25 @@ def _frozen(session: Session, draft: Draft, failure: Failure) -> Draft:
     return freeze(session, [])
 
 
-def replay(session: Session, draft: Draft, moving: Iterable[int] | None = None) -> Failure | None:
-    """Run the skeleton with groups (default: all) at other widths; return the first difference."""
-    return _run_again(session, draft, moving)[0]
+def replay(
+    session: Session,
+    draft: Draft,
+    moving: Iterable[int] | None = None,
+    changed: dict[int, Reason] | None = None,
+) -> Failure | None:
+    """Run the skeleton with groups (default: all) at other widths; return the first difference.
 
-
-def _run_again(
-    session: Session, draft: Draft, moving: Iterable[int] | None = None
-) -> tuple[Failure | None, values.Changed]:
-    """Return the first difference in path or shapes, and until there those in values."""
+    ``changed`` is filled with the operators into which other numbers enter than in the first run,
+    in evaluation mode, in which slices are exact.
+    """
+    changed = {} if changed is None else changed
+    changed.clear()
     widths = dict(draft.graph.widths)
     for group in range(len(draft.units)) if moving is None else moving:
         name = draft.graph.groups[group].name
         widths[name] = _other_width(widths[name], group)
     model = reshaped(session.skeleton, draft.graph, widths, session.fake)
     ordered = draft.graph.in_order(widths)
-    changed: dict[int, Reason] = {}
     for mode, operators in draft.operators.items():
         model.train(mode)
         session.stack.restart()
@@ -174,13 +179,12 @@ def _run_again(
             ):
                 model(*session.args, **session.kwargs)
         except Exception as error:  # whatever the network raises: these widths do not run
-            where = session.stack.current, line_of(error)
-            return Failure(mode, rerun.position, operators, *where), changed
+            return Failure(mode, rerun.position, operators, session.stack.current, line_of(error))
         if rerun.position != len(operators):
-            return Failure(mode, rerun.position, operators, session.stack.current), changed
-        if not mode:  # slices are exact in evaluation
-            changed = rerun.changed
-    return None, changed
+            return Failure(mode, rerun.position, operators, session.stack.current)
+        if not mode:
+            changed.update(rerun.changed)
+    return None
 
 
 def _other_width(width: int, group: int) -> int:
