@@ -151,6 +151,8 @@ def _record(session: Session, tensors: dict[str, Tensor], training: bool) -> Non
         recording.attach(tensor, session.axes[name])
         recording.lifetimes.own(tensor)
         names[id(tensor)] = name
+    for parameter in session.skeleton.parameters():
+        recording.silence.add(parameter)
     for value in tree_flatten((session.args, session.kwargs))[0]:
         if isinstance(value, Tensor):
             axes = _input_axes(value)

@@ -18,6 +18,7 @@ from lwdna.channels.rules import rule_of
 from lwdna.channels.rules.call import Axes, Call, Term, tensors_of
 from lwdna.channels.tracing.cuts import Cuts
 from lwdna.channels.tracing.lifetimes import Lifetimes
+from lwdna.channels.tracing.silence import Silence
 from lwdna.channels.tracing.watch import Watch
 
 SILENT = frozenset({"alias", "detach", "lift_fresh"})
@@ -94,6 +95,7 @@ class Recording(TorchDispatchMode):  # type: ignore[misc]
         super().__init__()
         self._axes: dict[int, tuple[ref[Tensor], Axes]] = {}
         """By identity, which a later tensor may share: only the tensor referred to counts."""
+        self.silence = Silence()
         self.lifetimes = Lifetimes()
         self.watch = Watch(self._axes_of, self.scaled_by_width)
         self.running = ""
@@ -146,6 +148,7 @@ class Recording(TorchDispatchMode):  # type: ignore[misc]
         call = Call(name, self.stack.current, arguments, outputs, self.lookup, self.watch.asked)
         inputs = [self.lookup(tensor) for tensor in call.tensors]
         axes = self._apply(func, name, call, inputs)
+        self.silence.follow(func, call, axes)
         for output, layouts in zip(outputs, axes, strict=True):
             self.attach(output, layouts)
             self.lifetimes.see(output, layouts)
