@@ -18,19 +18,16 @@ from typing import Any
 from lwdna.channels.algebra.layout import (
     Blame,
     Layout,
-    Reason,
     Segment,
     Unit,
     bind,
     fixed,
-    mark_inexact,
     pin,
     reasons_of,
     resolve,
     size_of,
     units_of,
 )
-from lwdna.channels.algebra.source import user_line
 
 
 class Setting(Unit):
@@ -78,7 +75,7 @@ class Length(int):
 
     def __mul__(self, other: Any) -> Any:
         if not isinstance(other, int):
-            return self.enters_arithmetic() * other
+            return int(self) * other
         value = int(self) * int(other)
         if not isinstance(other, Length):
             other = Length.of(fixed(int(other))) if other > 0 else Length._new(other, None)
@@ -114,24 +111,6 @@ class Length(int):
     def __rsub__(self, other: Any) -> Any:
         value = other - int(self)
         return Length._new(value, None) if isinstance(other, int) else value
-
-    def enters_arithmetic(self) -> int:
-        """Note that values, not only sizes, follow from this width; return the plain number."""
-        for factor in self.factors or ():
-            mark_inexact(factor, Reason("a factor is computed from this width", line=user_line()))
-        return int(self)
-
-    def __float__(self) -> float:
-        return float(self.enters_arithmetic())
-
-    def __truediv__(self, other: Any) -> Any:
-        return self.enters_arithmetic() / other
-
-    def __rtruediv__(self, other: Any) -> Any:
-        return other / self.enters_arithmetic()
-
-    def __pow__(self, other: Any, modulus: Any = None) -> Any:
-        return pow(self.enters_arithmetic(), other, modulus)
 
     def __deepcopy__(self, memo: Any) -> int:
         return int(self)

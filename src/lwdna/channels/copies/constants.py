@@ -58,6 +58,8 @@ class Constants:
         self.playback = Playback(outcomes) if outcomes is not None else None
         self.reads = _Reads(self)
         """A mode in which a network may read constants as arrays and lists."""
+        self.on_read: Callable[[Tensor], None] = lambda tensor: None
+        """Told of every tensor that is no constant and is read like that."""
         self._given = {id(tensor): (tensor, value) for tensor, value in given}
         self._values: dict[int, tuple[ref[Tensor], Tensor]] = {}
         self._written: set[int] = set()
@@ -193,6 +195,7 @@ class _Reads(TorchFunctionMode):
         if value is not None:
             with unset_fake_temporarily():
                 return func(value, *args[1:], **kwargs)
+        self.constants.on_read(args[0])
         if outcome is not None:
             return outcome.plain
         return func(*args, **kwargs)

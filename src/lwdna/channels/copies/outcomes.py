@@ -22,7 +22,7 @@ from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
 from lwdna.channels.copies.skeleton import copy_with
 
-READS = frozenset({Tensor.numpy, Tensor.tolist, Tensor.__array__})
+READS: tuple[Any, ...] = (Tensor.numpy, Tensor.__array__)
 """How a network reads values without an operator."""
 
 
@@ -112,6 +112,9 @@ class _Reads(TorchFunctionMode):
         result = func(*args, **(kwargs or {}))
         if func in READS:
             self.outcomes.note(func, result)
+        elif func is Tensor.tolist:  # fake tensors read each entry on its own
+            for number in tree_flatten(result)[0]:
+                self.outcomes.note(torch.ops.aten._local_scalar_dense.default, number)
         return result
 
 

@@ -59,3 +59,9 @@ def same_axes(call: Call) -> list[Axes]:
 def uniform(call: Call) -> list[Axes]:
     """All entries are alike, so the axes fit whatever they meet; the second run checks it."""
     return [tuple(free(size) for size in output.shape) for output in call.outputs]
+
+
+@register_rule("arange", "linspace", "logspace")
+def positions(call: Call) -> Axes:
+    """Numbered entries have any length; the second run sees where their values enter channels."""
+    return (free(call.shape[0]),)

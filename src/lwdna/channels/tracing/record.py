@@ -98,6 +98,7 @@ class Recording(TorchDispatchMode):  # type: ignore[misc]
         self.silence = Silence()
         self.lifetimes = Lifetimes()
         self.watch = Watch(self._axes_of, self.scaled_by_width)
+        self.constants.on_read = self.read_as_numbers
         self.running = ""
         """The operator that runs now."""
 
@@ -127,6 +128,12 @@ class Recording(TorchDispatchMode):  # type: ignore[misc]
 
     def _axes_of(self, tensor: Tensor) -> Axes:
         return self._known(tensor) or tuple(fixed(size) for size in tensor.shape)
+
+    def read_as_numbers(self, tensor: Tensor) -> None:
+        """Note that the network's code reads a tensor's values, and may make others of them."""
+        call = Call("read", self.stack.current, {}, [], self.lookup)
+        for axis in self.lookup(tensor):
+            call.pin(axis, "its values are read by the network's code")
 
     def scaled_by_width(self, query: Tensor) -> None:
         """Note that the last axis of an attention's query sets the scale of its products."""

@@ -22,12 +22,6 @@ _TAKES_SIZES = frozenset(
         *(F.conv1d, F.conv2d, F.conv3d, torch.conv1d, torch.conv2d, torch.conv3d),
     }
 )
-_SCALES = frozenset(
-    {
-        *(Tensor.mul, Tensor.div, torch.mul, torch.div, Tensor.mul_, Tensor.div_),
-        *(Tensor.__mul__, Tensor.__rmul__, Tensor.__truediv__),
-    }
-)
 
 
 class Watch(TorchFunctionMode):
@@ -47,8 +41,6 @@ class Watch(TorchFunctionMode):
         if func is F.scaled_dot_product_attention and kwargs.get("scale") is None:
             self.scaled(args[0] if args else kwargs["query"])
         if func not in _TAKES_SIZES:
-            if func in _SCALES and isinstance(args[1], Length):
-                args[1].enters_arithmetic()
             return func(*args, **kwargs)
         self.asked = tuple(_integers((args, *kwargs.values())))
         try:
