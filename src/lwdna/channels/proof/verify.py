@@ -36,13 +36,23 @@ class _Differs(Exception):
     """The second run left the path of the first."""
 
 
+class _Answered(BaseException):
+    """The second run need not go on: it has shown whether values change."""
+
+
 class _Replay(TorchDispatchMode):  # type: ignore[misc]
     """Compares operators and their results' shapes with those of the first run."""
 
     def __init__(
-        self, session: Session, mode: bool, operators: Sequence[Operator], widths: Sequence[int]
+        self,
+        session: Session,
+        mode: bool,
+        operators: Sequence[Operator],
+        widths: Sequence[int],
+        last: int | None,
     ) -> None:
         super().__init__()
+        self.last = last
         self.constants = session.constants(self._predicted)
         self.records, self.operators = session.passes[mode], operators
         self.widths = widths
@@ -73,6 +83,8 @@ class _Replay(TorchDispatchMode):  # type: ignore[misc]
             self.changed[self.position] = Reason(
                 "a value is computed from this width", before.op, before.module, user_line()
             )
+        if self.last is not None and (self.changed or self.position >= self.last):
+            raise _Answered
         self.position += 1
         return result
 
@@ -117,7 +129,7 @@ def _with_exactness(session: Session, draft: Draft, changed: values.Changed) -> 
 
     def changes(moving: Sequence[int]) -> values.Changed:
         found: dict[int, Reason] = {}
-        replay(session, draft, moving, found)
+        replay(session, draft, moving, found, last=max(changed))
         return found
 
     if values.mark_inexact(draft, changed, changes):
@@ -151,11 +163,13 @@ def replay(
     draft: Draft,
     moving: Iterable[int] | None = None,
     changed: dict[int, Reason] | None = None,
+    last: int | None = None,
 ) -> Failure | None:
     """Run the skeleton with groups (default: all) at other widths; return the first difference.
 
     ``changed`` is filled with the operators into which other numbers enter than in the first run,
-    in evaluation mode, in which slices are exact.
+    in evaluation mode, in which slices are exact. With ``last``, the run ends at the first of them
+    or at the operator of that number.
     """
     changed = {} if changed is None else changed
     changed.clear()
@@ -168,7 +182,7 @@ def replay(
     for mode, operators in draft.operators.items():
         model.train(mode)
         session.stack.restart()
-        rerun = _Replay(session, mode, operators, ordered)
+        rerun = _Replay(session, mode, operators, ordered, last)
         try:
             with (
                 torch.no_grad(),
@@ -178,6 +192,9 @@ def replay(
                 rerun,
             ):
                 model(*session.args, **session.kwargs)
+        except _Answered:
+            changed.update(rerun.changed)
+            return None
         except Exception as error:  # whatever the network raises: these widths do not run
             return Failure(mode, rerun.position, operators, session.stack.current, line_of(error))
         if rerun.position != len(operators):
@@ -188,8 +205,11 @@ def replay(
 
 
 def _other_width(width: int, group: int) -> int:
-    """Return a larger width: sums of several groups cannot cancel, and equal groups come apart."""
-    return width + 1 + 5 * group % 11
+    """Return a larger width: sums of several groups cannot cancel, and equal groups come apart.
+
+    It is more than twice as large, so that numbers rounded from a width change with it.
+    """
+    return 2 * width + 1 + 5 * group % 11
 
 
 def _culprits(session: Session, draft: Draft, failure: Failure) -> list[int]:
