@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import math
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
@@ -33,12 +35,29 @@ def _first_axis_flops(x: Any, weight: Any, *_: Any, out_shape: Any = None, **__:
     return 2 * math.prod(out_shape[:2]) * math.prod(weight)
 
 
+def _summed_flops(added: Any, left: Any, right: Any, **_: Any) -> int:
+    """(B, n, k) and (B, k, m), and a matrix to which the products are added."""
+    return 2 * math.prod(left) * right[2]
+
+
 UNCOUNTED = {
+    torch.ops.aten.addbmm: _summed_flops,
     torch.ops.aten._trilinear: _bilinear_flops,
     torch.ops.aten.conv_tbc: _first_axis_flops,
     torch.ops.torchvision.deform_conv2d: _deformable_flops,
 }
 """Floating point operations of what torch does not count."""
+
+
+@contextmanager
+def without_mkldnn() -> Iterator[None]:
+    """Inside the block, recurrent layers are the matrix products they are made of."""
+    before = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(before)
 
 
 def outputs_of(model: nn.Module, inputs: Any) -> list[Tensor]:
@@ -153,7 +172,7 @@ def assert_resizes(model: nn.Module, inputs: Any, graph: ChannelGraph, rounds: i
         with (
             FlopCounterMode(display=False, custom_mapping=UNCOUNTED) as counter,
             sdpa_kernel(SDPBackend.MATH),
-            torch.backends.mkldnn.flags(enabled=False),
+            without_mkldnn(),
         ):
             found = [output.shape for output in outputs_of(other, inputs)]
         assert found == expected

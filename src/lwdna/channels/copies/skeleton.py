@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from types import FunctionType, NoneType
@@ -129,11 +130,22 @@ def sync_layer_sizes(model: nn.Module) -> None:
             module.num_parameters = module.weight.numel()
         elif isinstance(module, nn.RNNBase | nn.RNNCellBase):
             _sync_recurrence(module)
-        elif isinstance(module, nn.Embedding):
+        elif isinstance(module, nn.Bilinear):
+            sizes = module.weight.shape
+            module.out_features, module.in1_features, module.in2_features = sizes
+        elif _is_deformable(module):
+            _sync_convolution(module)
+        elif isinstance(module, nn.Embedding | nn.EmbeddingBag):
             module.embedding_dim = module.weight.shape[1]
 
 
-def _sync_convolution(module: _ConvNd) -> None:
+def _is_deformable(module: nn.Module) -> bool:
+    """Tell whether this is torchvision's layer, which nobody can have without importing it."""
+    found = sys.modules.get("torchvision.ops")
+    return found is not None and isinstance(module, found.DeformConv2d)
+
+
+def _sync_convolution(module: Any) -> None:
     weight = module.weight
     first, second = (1, 0) if isinstance(module, _ConvTransposeNd) else (0, 1)
     if 1 < module.groups == module.in_channels:  # depthwise: the groups follow the channels

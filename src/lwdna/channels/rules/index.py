@@ -198,8 +198,6 @@ def as_strided(call: Call) -> Axes:
 
 @register_rule("set_")
 def set_to(call: Call) -> Axes:
-    """A tensor becomes another view of a source; without one, what it becomes is not known."""
+    """A tensor becomes another one; of a piece of memory nobody knows what it holds."""
     source = call.get("source")
-    if isinstance(source, Tensor) and source.shape == call.outputs[0].shape:
-        return call.axes(source)
-    return call.plain()[0]
+    return call.axes(source) if isinstance(source, Tensor) else call.plain()[0]
