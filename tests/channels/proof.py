@@ -3,17 +3,61 @@
 from __future__ import annotations
 
 import copy
+import math
 import random
+from collections.abc import Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import numpy as np
 import torch
+import torchvision  # noqa: F401  its operators exist once it is imported
 from torch import Tensor, nn
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_flatten
 from torch.utils.flop_counter import FlopCounterMode
 
 from lwdna.channels import ChannelGraph, resize
+
+
+def _bilinear_flops(*shapes: Any, out_shape: Any = None, **_: Any) -> int:
+    """(B, 1, n, 1), (1, m, n, k) and (B, 1, 1, k): each entry of a weight, for each of a batch."""
+    return 2 * shapes[0][0] * math.prod(shapes[1])
+
+
+def _deformable_flops(x: Any, weight: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
+    """Each entry of a weight once per place of the result, for each image."""
+    return 2 * out_shape[0] * math.prod(weight) * math.prod(out_shape[2:])
+
+
+def _first_axis_flops(x: Any, weight: Any, *_: Any, out_shape: Any = None, **__: Any) -> int:
+    """(T, B, C): each entry of a weight (k, C_in, C_out) once per step and sequence."""
+    return 2 * math.prod(out_shape[:2]) * math.prod(weight)
+
+
+def _summed_flops(added: Any, left: Any, right: Any, **_: Any) -> int:
+    """(B, n, k) and (B, k, m), and a matrix to which the products are added."""
+    return 2 * math.prod(left) * right[2]
+
+
+UNCOUNTED = {
+    torch.ops.aten.addbmm: _summed_flops,
+    torch.ops.aten._trilinear: _bilinear_flops,
+    torch.ops.aten.conv_tbc: _first_axis_flops,
+    torch.ops.torchvision.deform_conv2d: _deformable_flops,
+}
+"""Floating point operations of what torch does not count."""
+
+
+@contextmanager
+def without_mkldnn() -> Iterator[None]:
+    """Inside the block, recurrent layers are the matrix products they are made of."""
+    before = torch._C._get_mkldnn_enabled()
+    torch._C._set_mkldnn_enabled(False)
+    try:
+        yield
+    finally:
+        torch._C._set_mkldnn_enabled(before)
 
 
 def outputs_of(model: nn.Module, inputs: Any) -> list[Tensor]:
@@ -124,8 +168,12 @@ def assert_resizes(model: nn.Module, inputs: Any, graph: ChannelGraph, rounds: i
     for seed, widths in enumerate(candidates):
         other = resize(model, graph, widths, init="fresh", seed=seed)
         assert type(other) is type(model)
-        # torch up to 2.11 does not count the fused attention of CPUs
-        with FlopCounterMode(display=False) as counter, sdpa_kernel(SDPBackend.MATH):
+        # torch does not count recurrent kernels of CPUs, nor up to 2.11 their fused attention
+        with (
+            FlopCounterMode(display=False, custom_mapping=UNCOUNTED) as counter,
+            sdpa_kernel(SDPBackend.MATH),
+            without_mkldnn(),
+        ):
             found = [output.shape for output in outputs_of(other, inputs)]
         assert found == expected
         cost = graph.cost(widths)

@@ -159,6 +159,62 @@ def test_convolution(data, rank):
     agree(aten.convolution.default, x, weight, bias, *settings)
 
 
+LAYERS = {aten.gru: 3, aten.lstm: 4, aten.rnn_relu: 1, aten.rnn_tanh: 1}
+
+
+def recurrent(data: Any, layer: Any, order: Any) -> tuple[Any, ...]:
+    """Draw channels, states, weights and how a layer is built; the weights may not fit."""
+    small = st.integers(1, 3)
+    inputs, hidden, batch, layers = (data.draw(small) for _ in range(4))
+    both, biases = data.draw(st.booleans()), data.draw(st.booleans())
+    narrow = hidden + 1 if layer is aten.lstm and data.draw(st.booleans()) else hidden
+    rows, directions = LAYERS[layer] * hidden, 2 if both else 1
+    weights = []
+    for index in range(layers):
+        width = inputs if index == 0 else directions * narrow
+        shapes = [(rows, width), (rows, narrow), *[(rows,)] * (2 * biases)]
+        shapes += [(narrow, hidden)] * (narrow != hidden)
+        weights += [tensor(shape, data.draw(order)) for shape in shapes * directions]
+    if data.draw(st.sampled_from([0, 0, 0, 1])):
+        weights = weights[:-1]
+    states = [tensor((layers * directions, batch, size), "contiguous") for size in (narrow, hidden)]
+    given = states if layer is aten.lstm else states[0]
+    return inputs, batch, given, weights, (biases, layers, 0.0, False, both)
+
+
+@given(st.data(), st.sampled_from(list(LAYERS)))
+def test_recurrent_layers(data, layer):
+    order = st.sampled_from(["contiguous", "contiguous", "transposed"])
+    inputs, batch, states, weights, built = recurrent(data, layer, order)
+    first, off = data.draw(st.booleans()), data.draw(st.sampled_from([0, 0, 0, 1]))
+    time = data.draw(st.integers(1, 3))
+    shape = (batch, time, inputs + off) if first else (time, batch, inputs + off)
+    x = tensor(shape, data.draw(order))
+    agree(layer.input, x, states, weights, *built, first)
+
+
+@given(st.data(), st.sampled_from(list(LAYERS)))
+def test_packed_sequences(data, layer):
+    """On fake tensors torch cannot pack; so real ones are compared with."""
+    inputs, batch, states, weights, built = recurrent(data, layer, st.just("contiguous"))
+    sizes = [batch, *[1] * data.draw(st.integers(0, 2))]
+    x = tensor((sum(sizes), inputs), "contiguous")
+
+    def real(value: Any) -> Any:
+        if isinstance(value, Tensor):
+            return torch.zeros(value.shape)
+        return [real(one) for one in value]
+
+    found = shapes.SHORTCUTS[layer.data](FAKE, x, None, states, weights, *built)
+    try:
+        with torch.no_grad():
+            expected = layer.data(real(x), torch.tensor(sizes), real(states), real(weights), *built)
+    except RuntimeError:
+        assert found is None
+    else:
+        assert [one.shape for one in found] == [one.shape for one in expected]
+
+
 VIEWS = [
     (aten.alias.default, ()),
     (aten.expand.default, ([5, -1, -1, -1],)),
@@ -203,4 +259,5 @@ def test_every_shortcut_is_compared():
     compared = {*named(UNARY), *named(BINARY, "Tensor"), *(view for view, _ in VIEWS)}
     compared |= {aten.cat.default, aten.mean.dim, aten.native_batch_norm.default}
     compared |= {aten.addmm.default, aten.convolution.default, aten.empty.memory_format}
+    compared |= {overload for layer in LAYERS for overload in (layer.input, layer.data)}
     assert compared | {torch.ops.prim.device.default} == set(shapes.SHORTCUTS)

@@ -289,3 +289,59 @@ VIEWS = (
     aten.view.default,
 )
 SHORTCUTS.update({view: partial(_view, view) for view in VIEWS})
+
+
+def _sequences(
+    gates: int, fake: FakeTensorMode, x: Any, states: Any, weights: Any, *built: Any
+) -> tuple[Tensor, ...] | None:
+    """(T, B, C), or (B, T, C), through recurrent layers: torch would take step by step."""
+    *_, bidirectional, batch_first = built
+    states = [states] if isinstance(states, Tensor) else list(states)
+    if x.ndim != 3 or not _recurs(gates, x, states, weights, built):
+        return None
+    time, batch = (x.shape[1], x.shape[0]) if batch_first else x.shape[:2]
+    if states[0].shape[1] != batch:
+        return None
+    result = _new(fake, x, (time, batch, states[0].shape[2] * (1 + bidirectional)))
+    if batch_first:
+        result = _view(aten.transpose.int, fake, result, 0, 1)
+    return result, *(_new(fake, state, state.shape) for state in states)
+
+
+def _packed(
+    gates: int, fake: FakeTensorMode, x: Any, sizes: Any, states: Any, weights: Any, *built: Any
+) -> tuple[Tensor, ...] | None:
+    """(steps, C) of sequences of several lengths, ``sizes`` of which go on at each step."""
+    states = [states] if isinstance(states, Tensor) else list(states)
+    if x.ndim != 2 or not _recurs(gates, x, states, weights, built):
+        return None
+    result = _new(fake, x, (x.shape[0], states[0].shape[2] * (1 + built[4])))
+    return result, *(_new(fake, state, state.shape) for state in states)
+
+
+def _recurs(gates: int, x: Any, states: Any, weights: Any, built: Sequence[Any]) -> bool:
+    """Tell whether what comes in, states and weights fit together.
+
+    ``built`` begins with: are there biases, layers, dropout, is it training, both directions.
+    """
+    biases, layers, _, _, bidirectional, *_ = built
+    if not _plain(*states, *weights) or x.dtype is not states[0].dtype or 0 in x.shape:
+        return False
+    directions = 2 if bidirectional else 1
+    narrow, hidden = states[0].shape[-1], states[-1].shape[-1]
+    rows = gates * hidden
+    shapes: list[Shape] = []
+    for layer in range(layers):
+        width = x.shape[-1] if layer == 0 else directions * narrow
+        own: list[Shape] = [(rows, width), (rows, narrow), *[(rows,)] * (2 * biases)]
+        shapes += [*own, *[(narrow, hidden)] * (narrow != hidden)] * directions
+    count, batch = layers * directions, states[0].shape[1:2]
+    return [tuple(weight.shape) for weight in weights] == shapes and all(
+        state.ndim == 3 and state.shape[0] == count and state.shape[1:2] == batch
+        for state in states
+    )
+
+
+for _layer, _gates in ((aten.gru, 3), (aten.lstm, 4), (aten.rnn_relu, 1), (aten.rnn_tanh, 1)):
+    SHORTCUTS[_layer.input] = partial(_sequences, _gates)
+    SHORTCUTS[_layer.data] = partial(_packed, _gates)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sys
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
 from types import FunctionType, NoneType
@@ -20,6 +21,8 @@ LAYER_SIZES: dict[type, tuple[str, ...]] = {
     nn.Conv2d: _CONV,
     nn.Conv3d: _CONV,
     nn.Linear: ("in_features", "out_features"),
+    **dict.fromkeys((nn.LSTM, nn.GRU, nn.RNN), ("input_size", "hidden_size", "proj_size")),
+    **dict.fromkeys((nn.LSTMCell, nn.GRUCell, nn.RNNCell), ("input_size", "hidden_size")),
 }
 """Integer attributes of torch's own layers that :func:`sync_layer_sizes` or nobody may change."""
 
@@ -125,11 +128,24 @@ def sync_layer_sizes(model: nn.Module) -> None:
                 module.normalized_shape = tuple(module.weight.shape)
         elif isinstance(module, nn.PReLU):
             module.num_parameters = module.weight.numel()
-        elif isinstance(module, nn.Embedding):
+        elif isinstance(module, nn.RNNBase | nn.RNNCellBase):
+            _sync_recurrence(module)
+        elif isinstance(module, nn.Bilinear):
+            sizes = module.weight.shape
+            module.out_features, module.in1_features, module.in2_features = sizes
+        elif _is_deformable(module):
+            _sync_convolution(module)
+        elif isinstance(module, nn.Embedding | nn.EmbeddingBag):
             module.embedding_dim = module.weight.shape[1]
 
 
-def _sync_convolution(module: _ConvNd) -> None:
+def _is_deformable(module: nn.Module) -> bool:
+    """Tell whether this is torchvision's layer, which nobody can have without importing it."""
+    found = sys.modules.get("torchvision.ops")
+    return found is not None and isinstance(module, found.DeformConv2d)
+
+
+def _sync_convolution(module: Any) -> None:
     weight = module.weight
     first, second = (1, 0) if isinstance(module, _ConvTransposeNd) else (0, 1)
     if 1 < module.groups == module.in_channels:  # depthwise: the groups follow the channels
@@ -140,6 +156,19 @@ def _sync_convolution(module: _ConvNd) -> None:
     # Of the two channel axes the second counts the channels of one group.
     channels = [weight.shape[0], weight.shape[1] * module.groups]
     module.out_channels, module.in_channels = channels[first], channels[second]
+
+
+def _sync_recurrence(module: Any) -> None:
+    """All layers and directions of a recurrent layer have the sizes of the first."""
+    suffix = "" if isinstance(module, nn.RNNCellBase) else "_l0"
+    inputs, states, narrowing = (
+        getattr(module, f"weight_{kind}{suffix}", None) for kind in ("ih", "hh", "hr")
+    )
+    if inputs is None or states is None:
+        return
+    module.input_size, module.hidden_size = inputs.shape[1], states.shape[1]
+    if narrowing is not None:
+        module.proj_size, module.hidden_size = narrowing.shape
 
 
 def empty_like(tensor: Tensor, shape: tuple[int, ...]) -> Tensor:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from importlib import import_module
 from typing import Any
 
 import torch
@@ -87,6 +88,8 @@ class Operator:
     def overload(self) -> Any:
         """What torch calls: the operator itself."""
         namespace, name, overload = self.full_name.split(".")
+        if namespace == "torchvision":  # its operators exist once it is imported
+            import_module(namespace)
         return getattr(getattr(getattr(torch.ops, namespace), name), overload)
 
     @property

@@ -26,6 +26,7 @@ from lwdna.channels.rules.call import tensors_of
 from lwdna.channels.tracing.attention import plain_attention
 from lwdna.channels.tracing.integers import Follower
 from lwdna.channels.tracing.record import SILENT, by_name
+from lwdna.channels.tracing.recurrence import WholeRecurrence
 from lwdna.channels.tracing.session import Session
 
 MAX_REPLAYS = 64
@@ -189,6 +190,7 @@ def replay(
                 session.fake,
                 plain_attention(),
                 rerun.constants.reads,
+                WholeRecurrence(),
                 rerun,
             ):
                 model(*session.args, **session.kwargs)

@@ -30,4 +30,16 @@ def rule_of(operator: Any) -> Rule | None:
     for known in (full, f"{name}.{overload}", name, name.removesuffix("_")):
         if known in RULES:
             return RULES[known]
-    return POINTWISE if torch.Tag.pointwise in operator.tags else None
+    return POINTWISE if _is_pointwise(operator, full, overload) else None
+
+
+def _is_pointwise(operator: Any, full: str, overload: str) -> bool:
+    """Tell whether torch tags an operator, or its namesake that is not in place, as pointwise."""
+    if torch.Tag.pointwise in operator.tags:
+        return True
+    namespace, _, name = full.partition("::")
+    if not name.endswith("_"):
+        return False
+    namesake = getattr(getattr(torch.ops, namespace), name[:-1], None)
+    other = getattr(namesake, overload, None)
+    return other is not None and torch.Tag.pointwise in other.tags

@@ -46,7 +46,15 @@ def stack(call: Call) -> Axes:
     return tuple(axes)
 
 
-@register_rule("split.Tensor", "split_with_sizes", "chunk", "split", "unsafe_split", "unsafe_chunk")
+@register_rule(
+    "chunk",
+    "split",
+    "split.Tensor",
+    "split_with_sizes",
+    "unsafe_chunk",
+    "unsafe_split",
+    "unsafe_split_with_sizes",
+)
 def split(call: Call) -> list[Axes]:
     """Equal parts stay equal; parts asked for by their sizes are independent."""
     axes = call.axes(call["self"])
@@ -102,11 +110,35 @@ def select(call: Call) -> list[Axes]:
 
 @register_rule("flip", "roll")
 def reorder(call: Call) -> Axes:
-    """Reordering space is harmless, reordering channels fixes them."""
-    axes = call.axes(call["self"])
-    for d in call["dims"]:
-        call.pin(axes[call.dim(d, len(axes))], "channels are reordered")
-    return axes
+    """Reordering space is harmless; reordered channels are as many, but others."""
+    axes = list(call.axes(call["self"]))
+    dims = call["dims"] or range(len(axes))  # rolled without axes: as if all were one
+    for d in {call.dim(d, len(axes)) for d in dims}:
+        call.mark_inexact(axes[d], "channels are reordered")
+        if call.op == "flip":
+            axes[d] = tuple(reversed(axes[d]))
+    return tuple(axes)
+
+
+@register_rule("rot90")
+def rot90(call: Call) -> Axes:
+    """A quarter turn exchanges two axes and reverses one of them."""
+    axes = list(call.axes(call["self"]))
+    one, two = (call.dim(d, len(axes)) for d in call["dims"])
+    for d in (one, two):
+        call.mark_inexact(axes[d], "channels are reordered")
+    if call["k"] % 2:
+        axes[one], axes[two] = axes[two], axes[one]
+    return tuple(axes)
+
+
+@register_rule("glu")
+def glu(call: Call) -> Axes:
+    """The first half of an axis times a gate of the second."""
+    axes = list(call.axes(call["self"]))
+    dim = call.dim(call["dim"], len(axes))
+    axes[dim] = cut_equal(axes[dim], 2, call.blame)
+    return tuple(axes)
 
 
 @register_rule("repeat")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from math import prod
 
+from torch import Tensor
+
 from lwdna.channels.algebra.layout import Layout, Segment, cut_equal, fixed, is_fixed, resolve
 from lwdna.channels.rules.call import Axes, Call
 from lwdna.channels.rules.table import Arguments, Shapes, register_rule
@@ -21,12 +23,23 @@ def _groups_follow(arguments: Arguments, shapes: Shapes) -> Arguments:
 
 @register_rule("convolution", "_convolution", adapt=_groups_follow)
 def convolution(call: Call) -> Axes:
-    """Unify input channels, weight and bias; kernel and spatial axes are fixed.
+    """Unify input channels, weight and bias; kernel and spatial axes are fixed."""
+    transposed = call["transposed"]
+    return convolve(call, call["input"], call["weight"], call["bias"], call["groups"], transposed)
+
+
+def convolve(
+    call: Call,
+    x: Tensor,
+    weight: Tensor,
+    bias: Tensor | None,
+    groups: int,
+    transposed: bool = False,
+) -> Axes:
+    """Return the axes of a convolution's result and declare what it costs.
 
     Weight (C_out, C_in / g, *kernel), or (C_in, C_out / g, *kernel) when transposed.
     """
-    x, weight, bias, groups = call["input"], call["weight"], call["bias"], call["groups"]
-    transposed = call["transposed"]
     batch, channels, *space = call.axes(x)
     first, second, *kernel = call.axes(weight)
     for axis in kernel:
@@ -58,6 +71,21 @@ def convolution(call: Call) -> Axes:
     result = (batch, given, *_space(call, space))
     positions = space if transposed else result[2:]
     call.macs(prod(weight.shape[2:]), batch, first, second, *positions)
+    return result
+
+
+@register_rule("conv_tbc")
+def conv_tbc(call: Call) -> Axes:
+    """(T, B, C_in) with weight (k, C_in, C_out): a convolution along the first axis."""
+    time, batch, channels = call.axes(call["self"])
+    kernel, taken, given = call.axes(call["weight"])
+    call.pin(kernel, "kernel")
+    call.pin(time, "convolved as if it were space")
+    call.unify(channels, taken)
+    call.unify(given, call.axes(call["bias"])[0])
+    call.produces(given)
+    result = (fixed(call.shape[0]), batch, given)
+    call.macs(call["weight"].shape[0], *result, taken)
     return result
 
 

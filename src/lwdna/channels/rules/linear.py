@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 from torch import Tensor
 
-from lwdna.channels.algebra.layout import Layout
+from lwdna.channels.algebra.layout import Layout, size_of
 from lwdna.channels.rules.call import Axes, Call
 from lwdna.channels.rules.table import register_rule
 
@@ -18,16 +20,19 @@ def _multiply(call: Call, left: Tensor, right: Tensor, bias: Tensor | None) -> A
         call.unify(one, two)
     result: list[Layout] = [*batch, rows, columns]
     if bias is not None:
-        for axis, size, layout in zip(
-            reversed(result), reversed(bias.shape), reversed(call.axes(bias)), strict=False
-        ):
-            if size == sum(part.size for part in axis):
-                call.unify(axis, layout)
-            else:
-                call.pin(layout, "a single channel is broadcast")
+        plus(call, result, bias)
     call.macs(1, *batch, rows, inner, columns)
     call.produces(columns)
     return tuple(result)
+
+
+def plus(call: Call, result: Sequence[Layout], added: Tensor) -> None:
+    """Let what is added agree with a result as broadcasting aligns them."""
+    for axis, other in zip(reversed(result), reversed(call.axes(added)), strict=False):
+        if size_of(axis) == size_of(other):
+            call.unify(axis, other)
+        else:
+            call.pin(other, "a single channel is broadcast")
 
 
 @register_rule("mm", "bmm")
@@ -46,6 +51,14 @@ def addmm(call: Call) -> Axes:
 def baddbmm(call: Call) -> Axes:
     """Bias plus a batched product."""
     return _multiply(call, call["batch1"], call["batch2"], call["self"])
+
+
+@register_rule("addbmm")
+def addbmm(call: Call) -> Axes:
+    """The sum of a batch of products, plus a matrix."""
+    _, *result = _multiply(call, call["batch1"], call["batch2"], None)
+    plus(call, result, call["self"])
+    return tuple(result)
 
 
 @register_rule("linear")
@@ -68,3 +81,14 @@ def embedding(call: Call) -> Axes:
     call.pin(rows, "entries of an embedding table")
     call.produces(columns)
     return (*call.axes(call["indices"]), columns)
+
+
+@register_rule("_embedding_bag", "_embedding_bag_forward_only")
+def embedding_bag(call: Call) -> list[Axes]:
+    """Sums, means or maxima of rows of a table; beside them, which rows went where."""
+    rows, columns = call.axes(call["weight"])
+    call.pin(rows, "entries of an embedding table")
+    call.produces(columns)
+    bags, *others = call.plain()
+    maxima = [(axes[0], columns) if len(axes) == 2 else axes for axes in others]
+    return [(bags[0], columns), *maxima]

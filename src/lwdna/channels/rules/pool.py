@@ -13,9 +13,12 @@ from lwdna.channels.algebra.layout import (
     free,
     is_fixed,
     resolve,
+    size_of,
 )
 from lwdna.channels.rules.call import Axes, Call
 from lwdna.channels.rules.table import register_rule
+
+SPACE = "pooled or resampled as if it were space"
 
 
 @register_rule(
@@ -48,17 +51,37 @@ from lwdna.channels.rules.table import register_rule
     "upsample_trilinear3d",
     "_upsample_bilinear2d_aa",
     "_upsample_bicubic2d_aa",
+    "_upsample_lanczos2d_aa",
 )
 def spatial(call: Call) -> list[Axes]:
     """The last 1, 2 or 3 axes are space, the others pass."""
     axes = call.axes(call.tensors[0])
     digits = [letter for letter in call.op if letter in "123"]
     rank = int(digits[0])
-    for axis in axes[-rank:]:
-        call.pin(axis, "pooled or resampled as if it were space")
-    return [
-        (*axes[:-rank], *(fixed(size) for size in output.shape[-rank:])) for output in call.outputs
+    strides = list(call.get("stride") or [0])
+    strides *= rank // len(strides)
+    space = [
+        _along(call, axis, size, stride == 1)
+        for axis, size, stride in zip(axes[-rank:], call.shape[-rank:], strides, strict=True)
     ]
+    return [(*axes[:-rank], *space) for _ in call.outputs]
+
+
+def _along(call: Call, axis: Layout, size: int, one_by_one: bool) -> Layout:
+    """Return what windows that slide along an axis leave of it.
+
+    Channels may be padded and then averaged with their neighbours (local response normalisation):
+    there are as many as before. Windows that move by more than one leave fractions of channels.
+    """
+    lost = size_of(axis) - size
+    if is_fixed(axis) or lost < 0 or not one_by_one:
+        call.pin(axis, SPACE)
+        return fixed(size)
+    head, inside, tail = cut(axis, [(lost + 1) // 2, size, lost // 2], call.blame)
+    for end in (head, tail):
+        call.pin(end, SPACE)
+    call.mark_inexact(inside, "a window slides along the channels")
+    return inside
 
 
 @register_rule("im2col")

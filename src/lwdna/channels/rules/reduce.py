@@ -3,36 +3,43 @@
 from __future__ import annotations
 
 from lwdna.channels.algebra.layout import fixed
-from lwdna.channels.rules.call import Axes, Call
+from lwdna.channels.rules.call import Axes, Call, broadcast
 from lwdna.channels.rules.table import register_rule
 
 
 @register_rule(
-    "all.dim",
-    "all.dims",
+    "all",
     "amax",
     "amin",
-    "any.dim",
-    "any.dims",
+    "aminmax",
+    "any",
     "argmax",
     "argmin",
+    "count_nonzero",
     "linalg_vector_norm",
     "logsumexp",
+    "max.default",
     "max.dim",
     "mean",
-    "mean.dim",
+    "median",
+    "min.default",
     "min.dim",
-    "norm.ScalarOpt_dim",
-    "prod.dim_int",
+    "mode",
+    "nanmedian",
+    "nansum",
+    "norm",
+    "prod",
     "std.correction",
+    "std_mean.correction",
     "sum",
-    "sum.dim_IntList",
     "var.correction",
     "var_mean.correction",
 )
 def reduction(call: Call) -> list[Axes]:
     """Reduced axes vanish; reducing over channels mixes all of them."""
     axes = call.axes(call.tensors[0])
+    if not axes:
+        return [() for _ in call.outputs]
     dims = call.get("dim")
     if dims is None or dims == []:
         dims = list(range(len(axes)))
@@ -48,9 +55,55 @@ def reduction(call: Call) -> list[Axes]:
     return [result for _ in call.outputs]
 
 
-@register_rule("_softmax", "_log_softmax", "cumsum", "cumprod", "logcumsumexp", "_safe_softmax")
-def along(call: Call) -> Axes:
+@register_rule(
+    "_log_softmax",
+    "_safe_softmax",
+    "_softmax",
+    "cummax",
+    "cummin",
+    "cumprod",
+    "cumsum",
+    "logcumsumexp",
+)
+def along(call: Call) -> list[Axes]:
     """Every entry depends on the whole axis, which keeps its length."""
     axes = call.axes(call.tensors[0])
-    call.mark_inexact(axes[call.dim(call["dim"], len(axes))], "normalised along the channels")
+    if axes:
+        call.mark_inexact(axes[call.dim(call["dim"], len(axes))], "normalised along the channels")
+    return [axes for _ in call.outputs]
+
+
+@register_rule("renorm")
+def renorm(call: Call) -> Axes:
+    """Each entry of one axis is normalised over all the others."""
+    axes = call.axes(call["self"])
+    for d, axis in enumerate(axes):
+        if d != call.dim(call["dim"], len(axes)):
+            call.mark_inexact(axis, "normalised over the channels")
     return axes
+
+
+@register_rule("dist")
+def distance(call: Call) -> Axes:
+    """One number for two tensors that agree."""
+    for axis in broadcast(call, call.tensors):
+        call.mark_inexact(axis, "reduced over the channels")
+    return ()
+
+
+@register_rule(
+    "binary_cross_entropy",
+    "binary_cross_entropy_with_logits",
+    "huber_loss",
+    "mse_loss",
+    "smooth_l1_loss",
+    "soft_margin_loss",
+)
+def loss(call: Call) -> Axes:
+    """A number for every entry, or their mean or sum."""
+    axes = broadcast(call, call.tensors)
+    if not call["reduction"]:
+        return axes
+    for axis in axes:
+        call.mark_inexact(axis, "reduced over the channels")
+    return ()

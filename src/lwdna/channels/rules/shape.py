@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lwdna.channels.algebra.layout import (
     Segment,
+    cut_equal,
     divide_inner,
     fixed,
     free,
@@ -43,7 +44,7 @@ def permute(call: Call) -> Axes:
     return tuple(axes[call.dim(d, len(axes))] for d in call["dims"])
 
 
-@register_rule("transpose.int", "t")
+@register_rule("transpose", "t")
 def transpose(call: Call) -> Axes:
     """Two axes change places."""
     axes = list(call.axes(call["self"]))
@@ -92,6 +93,49 @@ def expand(call: Call) -> Axes:
     for axis, size in zip(result, call.asked_for(call.shape), strict=True):
         call.tie(axis, size)
     return tuple(result)
+
+
+@register_rule("tril", "triu")
+def triangle(call: Call) -> Axes:
+    """Half of a matrix is silenced, so entries depend on where they stand."""
+    axes = call.axes(call["self"])
+    for axis in axes[-2:]:
+        call.mark_inexact(axis, "a triangle of channels is silenced")
+    return axes
+
+
+@register_rule("diagonal")
+def diagonal(call: Call) -> Axes:
+    """Two axes vanish, their diagonal is a new last one: as long as they if they agree."""
+    axes = call.axes(call["self"])
+    dims = [call.dim(call[name], len(axes)) for name in ("dim1", "dim2")]
+    one, two = (axes[d] for d in dims)
+    rest = tuple(axis for d, axis in enumerate(axes) if d not in dims)
+    if call["offset"] == 0 and resolve(one) == resolve(two):
+        return (*rest, one)
+    for axis in (one, two):
+        call.pin(axis, "a diagonal is taken")
+    return (*rest, fixed(call.shape[-1]))
+
+
+@register_rule("diag_embed")
+def diag_embed(call: Call) -> Axes:
+    """The last axis becomes the diagonal of two new ones."""
+    *axes, last = call.axes(call["self"])
+    if call["offset"] != 0:
+        call.pin(last, "a diagonal is shifted")
+    for d in sorted(call.dim(call[name], len(axes) + 2) for name in ("dim1", "dim2")):
+        axes.insert(d, last if call["offset"] == 0 else fixed(call.shape[d]))
+    return tuple(axes)
+
+
+@register_rule("channel_shuffle", "native_channel_shuffle")
+def channel_shuffle(call: Call) -> Axes:
+    """(B, g C, ..) seen as (g, C) and transposed: the g groups become the fast part."""
+    batch, channels, *space = call.axes(call["self"])
+    groups = call["groups"]
+    part = cut_equal(channels, groups, call.blame)
+    return (batch, tuple(Segment(o, u, i * groups) for o, u, i in resolve(part)), *space)
 
 
 @register_rule("pixel_shuffle")
