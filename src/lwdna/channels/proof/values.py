@@ -100,17 +100,22 @@ def _same_values(before: Tensor | None, now: Tensor | None) -> bool:
         return True
     if before.ndim != now.ndim:
         return False
-    for axis, (one, two) in enumerate(zip(before.shape, now.shape, strict=True)):
-        if one == two:
-            continue
+    moved = [axis for axis, size in enumerate(before.shape) if size != now.shape[axis]]
+    if len(moved) == 2 and _is_identity(before, moved) and _is_identity(now, moved):
+        return True
+    for axis in moved:
         if not (_uniform(before, axis) and _uniform(now, axis)):
             return False
-        before, now = before.narrow(axis, 0, min(one, 1)), now.narrow(axis, 0, min(two, 1))
-    if before.shape != now.shape:
-        return False
+        before, now = before.narrow(axis, 0, 1), now.narrow(axis, 0, 1)
     return bool(((before == now) | ((before != before) & (now != now))).all())
 
 
+def _is_identity(values: Tensor, axes: Sequence[int]) -> bool:
+    """Tell whether matrices are the identity, which they stay if a channel goes."""
+    matrices = values.movedim(tuple(axes), (-2, -1))
+    rows, columns = matrices.shape[-2:]
+    return rows == columns and bool((matrices == torch.eye(rows).to(values)).all())
+
+
 def _uniform(values: Tensor, axis: int) -> bool:
-    first = values.narrow(axis, 0, min(values.shape[axis], 1))
-    return bool(torch.eq(values, first).all())
+    return values.shape[axis] > 0 and bool((values == values.narrow(axis, 0, 1)).all())
