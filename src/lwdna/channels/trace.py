@@ -19,7 +19,11 @@ from torch.utils._pytree import tree_flatten, tree_map
 
 from lwdna.channels.algebra.layout import Reason, fixed, free, pin
 from lwdna.channels.copies.fake_shapes import fake_like
-from lwdna.channels.copies.skeleton import copy_with, frozen_parameters, named_tensors
+from lwdna.channels.copies.skeleton import (
+    copy_with,
+    frozen_parameters,
+    named_tensors,
+)
 from lwdna.channels.graph.edits import Edits
 from lwdna.channels.graph.graph import ChannelGraph
 from lwdna.channels.proof import apply_edits, verify
@@ -66,7 +70,7 @@ def trace(model: nn.Module, example_inputs: Any, edits: Edits | None = None) -> 
     )
     with _failures_are_answers():
         session = Session(fake, skeleton, given[0], given[1], frozen=frozen_parameters(model))
-        session.buffers = _buffers(skeleton, model)
+        session.buffers = dict(model.named_buffers())
         session.stack.follow(skeleton)
         try:
             draft = _proven(session)
@@ -79,16 +83,6 @@ def trace(model: nn.Module, example_inputs: Any, edits: Edits | None = None) -> 
         if edits:
             session, draft = _edited(session, draft, edits)
         return replace(draft.graph, metadata=metadata(session, draft), edits=edits or Edits())
-
-
-def _buffers(skeleton: nn.Module, model: nn.Module) -> list[tuple[Tensor, Tensor]]:
-    """Return the skeleton's buffers, each with that of the model, which has values."""
-    values = dict(named_tensors(model))
-    return [
-        (tensor, values[name])
-        for name, tensor in named_tensors(skeleton)
-        if not isinstance(values[name], nn.Parameter)
-    ]
 
 
 def _proven(session: Session) -> Draft:
@@ -145,7 +139,7 @@ def _failures_are_answers() -> Iterator[None]:
 def _record(session: Session, tensors: dict[str, Tensor], training: bool) -> None:
     """Run the skeleton once and keep what was recorded under its mode."""
     session.skeleton.train(training)
-    recording = Recording(session.stack, session.constants(), session.cuts)
+    recording = Recording(session.stack, session.constants(session.skeleton), session.cuts)
     session.stack.restart(recording.module_returned)
     names = {}
     for name, tensor in tensors.items():

@@ -12,6 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lwdna.channels.algebra.layout import Reason
@@ -47,6 +48,7 @@ class _Replay(TorchDispatchMode):  # type: ignore[misc]
     def __init__(
         self,
         session: Session,
+        model: nn.Module,
         mode: bool,
         operators: Sequence[Operator],
         widths: Sequence[int],
@@ -54,7 +56,7 @@ class _Replay(TorchDispatchMode):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         self.last = last
-        self.constants = session.constants(self._predicted)
+        self.constants = session.constants(model, self._predicted)
         self.records, self.operators = session.passes[mode], operators
         self.widths = widths
         self.position = 0
@@ -183,7 +185,7 @@ def replay(
     for mode, operators in draft.operators.items():
         model.train(mode)
         session.stack.restart()
-        rerun = _Replay(session, mode, operators, ordered, last)
+        rerun = _Replay(session, model, mode, operators, ordered, last)
         try:
             with (
                 torch.no_grad(),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -12,6 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from lwdna.channels.algebra.layout import Unit
 from lwdna.channels.copies.constants import Constants, Shapes
 from lwdna.channels.copies.outcomes import Outcomes
+from lwdna.channels.copies.skeleton import named_tensors
 from lwdna.channels.rules.call import Axes
 from lwdna.channels.tracing.cuts import Cuts
 from lwdna.channels.tracing.lifetimes import Stored
@@ -30,8 +31,8 @@ class Session:
     frozen: set[str] = field(default_factory=set)
     """Parameters that are constants of the network."""
     cuts: Cuts = field(default_factory=Cuts)
-    buffers: Sequence[tuple[Tensor, Tensor]] = ()
-    """Buffers of the skeleton, and those of the network with their values."""
+    buffers: Mapping[str, Tensor] = field(default_factory=dict)
+    """The network's own buffers by name: they have values."""
     outcomes: Outcomes | None = None
     """What a real run gave, for networks that depend on values."""
     axes: dict[str, Axes] = field(default_factory=dict)
@@ -50,6 +51,13 @@ class Session:
     remade: list[str] = field(default_factory=list)
     """Buffers that the network makes anew while it runs."""
 
-    def constants(self, predicted: Callable[[], Shapes | None] = lambda: None) -> Constants:
+    def constants(
+        self, model: nn.Module, predicted: Callable[[], Shapes | None] = lambda: None
+    ) -> Constants:
         """Return what follows the constants of one run of the skeleton, or of a copy of it."""
-        return Constants(self.fake, self.buffers, self.outcomes, predicted)
+        given = [
+            (tensor, self.buffers[name])
+            for name, tensor in named_tensors(model)
+            if name in self.buffers and tensor.shape == self.buffers[name].shape
+        ]
+        return Constants(self.fake, given, self.outcomes, predicted)
