@@ -21,6 +21,7 @@ from torch._subclasses.fake_tensor import (
     FakeTensorMode,
     in_kernel_invocation_manager,
 )
+from torch.utils._python_dispatch import TorchDispatchMode
 
 aten = torch.ops.aten
 
@@ -39,6 +40,19 @@ def run(fake: FakeTensorMode, func: Any, args: Sequence[Any], kwargs: Mapping[st
         if found is not None:
             return found
     return func(*args, **kwargs)
+
+
+class Shortcuts(TorchDispatchMode):  # type: ignore[misc]
+    """Runs a network's operators as :func:`run` does."""
+
+    def __init__(self, fake: FakeTensorMode) -> None:
+        super().__init__()
+        self.fake = fake
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return run(self.fake, func, args, kwargs or {})
 
 
 def fake_like(fake: FakeTensorMode, tensor: Tensor, shape: Shape) -> Tensor:

@@ -149,8 +149,7 @@ def reshaped(
     """Return a copy of a model on fake tensors, whose tensors have the new shapes."""
 
     def replace(name: str, tensor: Tensor) -> Tensor:
-        shape = graph.shape(name, widths)
-        return tensor if shape == tensor.shape else fake_like(fake, tensor, shape)
+        return fake_like(fake, tensor, graph.shape(name, widths))  # a run may change the tensor
 
     result = copy_with(model, replace)
     _set_attributes(result, graph, widths)

@@ -80,7 +80,7 @@ class _Writer:
 
 def freeze(session: Session, followers: Sequence[Follower]) -> Draft:
     """Name the free units that parameters depend on and express everything through them."""
-    parameters = {name for name, _ in session.skeleton.named_parameters()}
+    parameters = session.parameters
     live = {name for name in session.axes if name in session.touched}
     owned = {
         unit

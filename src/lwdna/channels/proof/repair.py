@@ -76,7 +76,8 @@ class Repairs:
     def attempt(self, draft: Draft, failure: Failure) -> tuple[Draft, Failure | None] | None:
         """Return a draft that gets further, and where that one fails; None if there is none."""
         operator = failure.operator
-        key = (type(self.modules[failure.places[0]]), operator.op if operator else "")
+        innermost = next(place for place in failure.places if place in self.modules)
+        key = (type(self.modules[innermost]), operator.op if operator else "")
         if key in self.hopeless:
             return None
         for trial in islice(self._ordered(draft, failure), MAX_TRIALS):
@@ -126,7 +127,7 @@ def _candidates(
     axes = _moving_axes(failure)
     widths = draft.graph.widths
     known = set(draft.graph.attributes)
-    for place in failure.places:
+    for place in filter(modules.__contains__, failure.places):
         values = list(_integers(modules[place]))
         yield from _sequences(place, values, draft, failure)
         together: list[Attribute] = []

@@ -12,12 +12,13 @@ from dataclasses import replace
 from typing import Any
 
 import torch
+from torch import nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 
 from lwdna.channels.algebra.layout import Reason
 from lwdna.channels.algebra.source import line_of
-from lwdna.channels.copies.fake_shapes import run
+from lwdna.channels.copies.fake_shapes import Shortcuts, run
 from lwdna.channels.copies.resize import reshaped
 from lwdna.channels.graph.operators import Operator
 from lwdna.channels.proof.freeze import Draft, freeze
@@ -125,21 +126,22 @@ def replay(session: Session, draft: Draft, moving: Iterable[int] | None = None) 
     ordered = draft.graph.in_order(widths)
     for mode, operators in draft.operators.items():
         model.train(mode)
-        session.stack.restart()
         rerun = _Replay(session.fake, operators, ordered)
         try:
-            with (
-                torch.no_grad(),
-                session.fake,
-                plain_attention(),
-                rerun,
-            ):
-                model(*session.args, **session.kwargs)
+            if mode in session.settles:
+                _run(session, model, Shortcuts(session.fake))
+            _run(session, model, rerun)
         except Exception as error:  # whatever the network raises: these widths do not run
             return Failure(mode, rerun.position, operators, session.stack.current, line_of(error))
         if rerun.position != len(operators):
             return Failure(mode, rerun.position, operators, session.stack.current)
     return None
+
+
+def _run(session: Session, model: nn.Module, watched: TorchDispatchMode) -> None:
+    session.stack.restart()
+    with torch.no_grad(), session.fake, plain_attention(), watched:
+        model(*session.args, **session.kwargs)
 
 
 def _other_width(width: int, group: int) -> int:

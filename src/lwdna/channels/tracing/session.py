@@ -36,9 +36,15 @@ class Session:
     """Memory of the pass in evaluation mode."""
     last_operator: int = 0
     """The number of that pass' last operator, as memory counts them."""
+    parameters: set[str] = field(default_factory=set)
+    """Names of parameters, also of those that the first run makes."""
+    settles: set[bool] = field(default_factory=set)
+    """Modes in which the first run changes what the network keeps: the second is recorded."""
     touched: set[str] = field(default_factory=set)
+    overwritten: set[str] = field(default_factory=set)
+    """Parameters and buffers whose values the network computes anew in every run."""
     unknown: dict[str, None] = field(default_factory=dict)
     names: dict[Unit, str] = field(default_factory=dict)
     """Names that units keep, whatever happens to others: those before edits by hand."""
     remade: list[str] = field(default_factory=list)
-    """Buffers that the network makes anew while it runs."""
+    """Parameters and buffers in whose place the network puts other tensors while it runs."""

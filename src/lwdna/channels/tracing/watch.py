@@ -22,6 +22,8 @@ _TAKES_SIZES = frozenset(
         *(F.conv1d, F.conv2d, F.conv3d, torch.conv1d, torch.conv2d, torch.conv3d),
     }
 )
+PUTS_DATA = Tensor.data.__set__  # type: ignore[attr-defined]
+_PUTS = frozenset({PUTS_DATA, Tensor.copy_, Tensor.set_, Tensor.__setitem__})
 _SCALES = frozenset(
     {
         *(Tensor.mul, Tensor.div, torch.mul, torch.div, Tensor.mul_, Tensor.div_),
@@ -33,9 +35,14 @@ _SCALES = frozenset(
 class Watch(TorchFunctionMode):
     """Answers questions for shapes with lengths; keeps the sizes that the running call asks for."""
 
-    def __init__(self, axes_of: Callable[[Tensor], Axes], scaled: Callable[[Tensor], None]) -> None:
+    def __init__(
+        self,
+        axes_of: Callable[[Tensor], Axes],
+        scaled: Callable[[Tensor], None],
+        put: Callable[[Any, Tensor, Any], None],
+    ) -> None:
         super().__init__()
-        self.axes_of, self.scaled = axes_of, scaled
+        self.axes_of, self.scaled, self.put = axes_of, scaled, put
         self.asked: tuple[int, ...] = ()
 
     def __torch_function__(
@@ -46,6 +53,8 @@ class Watch(TorchFunctionMode):
             return self._shape(args[0], func(*args, **kwargs), *args[1:], **kwargs)
         if func is F.scaled_dot_product_attention and kwargs.get("scale") is None:
             self.scaled(args[0] if args else kwargs["query"])
+        if func in _PUTS:
+            self.put(func, args[0], args[-1])
         if func not in _TAKES_SIZES:
             if func in _SCALES and isinstance(args[1], Length):
                 args[1].enters_arithmetic()
