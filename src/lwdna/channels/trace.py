@@ -18,6 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_flatten, tree_map
 
 from lwdna.channels.algebra.layout import Reason, fixed, free, pin, unify
+from lwdna.channels.copies.computed import kernels
 from lwdna.channels.copies.fake_shapes import fake_like
 from lwdna.channels.copies.skeleton import copy_with, frozen_parameters, named_tensors
 from lwdna.channels.graph.edits import Edits
@@ -39,6 +40,7 @@ OUTPUT = Reason("network output")
 INPUT = Reason("network input")
 REMADE = Reason("made anew while the network runs")
 FROZEN = Reason("frozen parameter")
+KERNEL = Reason("kernel")
 
 
 def trace(model: nn.Module, example_inputs: Any, edits: Edits | None = None) -> ChannelGraph:
@@ -80,6 +82,9 @@ def _proven(session: Session) -> Draft:
     )
     tensors = dict(named_tensors(copied))
     session.axes = {name: parameter_axes(tensor) for name, tensor in tensors.items()}
+    for name in kernels(copied):
+        for layout in session.axes.get(name, ())[2:]:  # a shared one has another name
+            pin(layout, KERNEL)
     attributes = lengths_in_place(copied)
     _record(session, copied, training=False)
     if session.parameters - session.touched:  # some may run in training only

@@ -7,13 +7,16 @@ call of the module. Copies at other widths need both brought in step.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Collection, Iterator
+from contextlib import contextmanager
 from dataclasses import dataclass
+from functools import partial
 from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
+from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils import parametrizations, parametrize
 from torch.nn.utils.spectral_norm import SpectralNorm
 from torch.nn.utils.weight_norm import WeightNorm
@@ -39,7 +42,7 @@ def magnitudes(model: nn.Module) -> Iterator[Magnitude]:
             if isinstance(hook, WeightNorm):
                 name = prefix + hook.name
                 yield Magnitude(f"{name}_g", f"{name}_v", hook.dim)
-        for name, steps in _parametrizations(module):
+        for name, steps in parametrized(module):
             if isinstance(steps[0], parametrizations._WeightNorm):
                 own = f"{prefix}parametrizations.{name}.original"
                 yield Magnitude(f"{own}0", f"{own}1", steps[0].dim)
@@ -50,7 +53,7 @@ def renew_magnitudes(source: nn.Module, target: nn.Module, skip: Collection[str]
 
     So torch itself begins: a weight under a new weight norm is the weight as it was.
     """
-    old, new = dict(source.named_parameters()), dict(target.named_parameters())
+    old, new = (dict(net.named_parameters(remove_duplicate=False)) for net in (source, target))
     with torch.no_grad():
         for one in magnitudes(source):
             if {one.g, one.v} & set(skip):
@@ -63,22 +66,129 @@ def _lengths(v: Tensor, dim: int) -> Tensor:
     return torch.norm_except_dim(v, 2, dim)
 
 
-def renew_singular_vectors(source: nn.Module, target: nn.Module) -> None:
-    """Bring the estimates of spectral norms in step with new weights, where shapes have changed."""
+def renew_singular_vectors(
+    source: nn.Module, target: nn.Module, fresh: bool, skip: Collection[str] = ()
+) -> None:
+    """Bring the estimates of spectral norms in step with new weights.
+
+    Where weights are not ``fresh``, only estimates of other lengths are renewed.
+    """
+    old = dict(source.named_buffers())
+    new = dict(target.named_buffers())
+    with torch.no_grad(), at_rest(target):
+        for one in _estimates(target):
+            changed = any(old[name].shape != new[name].shape for name in (one.u, one.v))
+            if (fresh or changed) and not set(one.weights) & set(skip):
+                u, v = new[one.u], new[one.v]
+                matrix = one.matrix()
+                for _ in range(POWER_ITERATIONS):
+                    u.copy_(F.normalize(matrix @ v, dim=0, eps=one.eps))
+                    v.copy_(F.normalize(matrix.T @ u, dim=0, eps=one.eps))
+
+
+@dataclass(frozen=True)
+class _Estimate:
+    """The singular vectors of a spectral norm, by name, and the matrix they belong to."""
+
+    u: str
+    v: str
+    weights: tuple[str, ...]
+    matrix: Callable[[], Tensor]
+    eps: float
+
+
+def _estimates(model: nn.Module) -> Iterator[_Estimate]:
+    for path, module in model.named_modules():
+        prefix = path and f"{path}."
+        for hook in module._forward_pre_hooks.values():
+            if isinstance(hook, SpectralNorm):
+                original = getattr(module, f"{hook.name}_orig")
+                name = prefix + hook.name
+                yield _Estimate(
+                    *(f"{name}_u", f"{name}_v", (f"{name}_orig",)),
+                    *(partial(hook.reshape_weight_to_matrix, original), hook.eps),
+                )
+        for name, steps in parametrized(module):
+            own = f"{prefix}parametrizations.{name}"
+            weights = tuple(f"{own}.{name}" for name, _ in steps.named_parameters(recurse=False))
+            for position, step in enumerate(steps):
+                if isinstance(step, parametrizations._SpectralNorm) and hasattr(step, "_u"):
+                    yield _Estimate(
+                        *(f"{own}.{position}._u", f"{own}.{position}._v", weights),
+                        *(partial(_matrix, steps, position), step.eps),
+                    )
+
+
+def _matrix(steps: Any, position: int) -> Tensor:
+    """Return what the spectral norm at a position of a chain of parametrizations is taken of."""
+    first = [steps.original] if steps.is_tensor else []
+    value: list[Tensor] = first or [getattr(steps, f"original{i}") for i in range(steps.ntensors)]
+    for step in list(steps)[:position]:
+        value = [step(*value)]
+    matrix: Tensor = steps[position]._reshape_weight_to_matrix(value[0])
+    return matrix
+
+
+def kernels(model: nn.Module) -> Iterator[str]:
+    """Yield the names of convolutions' weights, or of what these are computed from.
+
+    Their first two axes are channels, the others space.
+    """
+    for path, module in model.named_modules():
+        if isinstance(module, _ConvNd):
+            prefix = path and f"{path}."
+            names = [name for name, _ in module.named_parameters(recurse=False)]
+            for name, steps in parametrized(module):
+                parts = (own for own, _ in steps.named_parameters(recurse=False))
+                names += [f"parametrizations.{name}.{own}" for own in parts]
+            yield from (prefix + name for name in names)
+
+
+def parametrized(module: nn.Module) -> Iterator[tuple[str, Any]]:
+    """Yield the parametrizations of a module's tensors by their names."""
+    if parametrize.is_parametrized(module):
+        yield from module.parametrizations.items()  # type: ignore[operator,union-attr]
+
+
+@contextmanager
+def at_rest(model: nn.Module) -> Iterator[None]:
+    """Inside the block, parametrizations evaluate: each weight once, and no buffer changes."""
+    training = [
+        step
+        for module in model.modules()
+        for _, steps in parametrized(module)
+        for step in steps.modules()
+        if step.training
+    ]
+    for step in training:
+        step.training = False
+    try:
+        with torch.no_grad(), parametrize.cached():
+            yield
+    finally:
+        for step in training:
+            step.training = True
+
+
+def compute_weights(model: nn.Module) -> None:
+    """Put weights in place that older norms compute before a module is called."""
     with torch.no_grad():
-        for before, after in zip(source.modules(), target.modules(), strict=True):
-            for hook in before._forward_pre_hooks.values():
-                if isinstance(hook, SpectralNorm) and _differ(before, after, f"{hook.name}_orig"):
-                    matrix = hook.reshape_weight_to_matrix(getattr(after, f"{hook.name}_orig"))
-                    u, v = (getattr(after, f"{hook.name}_{side}") for side in "uv")
-                    _iterate(matrix, u, v, hook.eps)
-            for name, steps in _parametrizations(after):
-                weight = _originals(steps)
-                for step, old in zip(steps, _parametrizations_of(before, name), strict=True):
-                    if isinstance(step, parametrizations._SpectralNorm) and hasattr(step, "_u"):
-                        if (step._u.shape, step._v.shape) != (old._u.shape, old._v.shape):
-                            matrix = step._reshape_weight_to_matrix(weight[0])
-                            _iterate(matrix, step._u, step._v, step.eps)
-                    weight = [step(*weight)]
+        for module in model.modules():
+            for hook in module._forward_pre_hooks.values():
+                if isinstance(hook, WeightNorm):
+                    setattr(module, hook.name, hook.compute_weight(module))
+                elif isinstance(hook, SpectralNorm):
+                    weight = hook.compute_weight(module, do_power_iteration=False)
+                    setattr(module, hook.name, weight)
 
 
+def give_own_classes(model: nn.Module) -> None:
+    """Let parametrized modules not share their classes with those they were copied from.
+
+    ``remove_parametrizations`` takes the property from the class, for all copies at once.
+    """
+    for module in model.modules():
+        if parametrize.is_parametrized(module):
+            cls = type(module)
+            parts = {k: v for k, v in vars(cls).items() if k not in ("__dict__", "__weakref__")}
+            module.__class__ = type(cls.__name__, cls.__bases__, parts)

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from lwdna.channels.copies import computed
 from lwdna.channels.copies.fake_shapes import fake_like
 from lwdna.channels.copies.redraw import redraw
 from lwdna.channels.copies.skeleton import (
@@ -74,6 +75,8 @@ def resize(
         result = copy_with(model, replace)
     else:
         result = _fresh(model, graph, widths, replace, seed, undefined)
+    computed.give_own_classes(result)
+    computed.renew_singular_vectors(model, result, init == "fresh", undefined)
     _set_attributes(result, graph, widths)
     write_metadata(result, graph.metadata, graph, widths)
     return result
@@ -102,6 +105,7 @@ def _fresh(
 
     result = copy_with(model, new)
     redraw(model, result, seed, skip={*undefined, *frozen})
+    computed.renew_magnitudes(model, result, skip={*undefined, *frozen})
     return result
 
 
@@ -238,6 +242,7 @@ def write_metadata(
 
 
 def _set_attributes(model: nn.Module, graph: ChannelGraph, widths: Mapping[str, int]) -> None:
+    computed.compute_weights(model)
     sync_layer_sizes(model)
     for attribute in graph.attributes:
         module, size = model.get_submodule(attribute.module), graph.length(attribute.axis, widths)

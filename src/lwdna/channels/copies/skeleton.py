@@ -13,6 +13,9 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.utils import parametrize
+
+from lwdna.channels.copies.computed import at_rest
 
 _CONV = ("in_channels", "out_channels", "groups", "kernel_size", "stride", "padding", "dilation")
 LAYER_SIZES: dict[type, tuple[str, ...]] = {
@@ -108,25 +111,34 @@ def _copied(value: Any, memo: dict[int, Any]) -> Any:
 
 def sync_layer_sizes(model: nn.Module) -> None:
     """Make the size attributes of torch's own layers agree with their tensors."""
-    for module in model.modules():
-        if isinstance(module, _ConvNd):
-            _sync_convolution(module)
-        elif isinstance(module, nn.Linear):
-            module.out_features, module.in_features = module.weight.shape
-        elif isinstance(module, _NormBase):
-            tensor = module.weight if module.weight is not None else module.running_mean
-            if tensor is not None:
-                module.num_features = tensor.shape[0]
-        elif isinstance(module, nn.GroupNorm):
-            if module.weight is not None:
-                module.num_channels = module.weight.shape[0]
-        elif isinstance(module, nn.LayerNorm | nn.RMSNorm):
-            if module.weight is not None:
-                module.normalized_shape = tuple(module.weight.shape)
-        elif isinstance(module, nn.PReLU):
-            module.num_parameters = module.weight.numel()
-        elif isinstance(module, nn.Embedding):
-            module.embedding_dim = module.weight.shape[1]
+    with at_rest(model):
+        for module in model.modules():
+            try:
+                _sync(module)
+            except Exception:  # whatever a user's parametrization raises: a run will show why
+                if not parametrize.is_parametrized(module):
+                    raise
+
+
+def _sync(module: nn.Module) -> None:
+    if isinstance(module, _ConvNd):
+        _sync_convolution(module)
+    elif isinstance(module, nn.Linear):
+        module.out_features, module.in_features = module.weight.shape
+    elif isinstance(module, _NormBase):
+        tensor = module.weight if module.weight is not None else module.running_mean
+        if tensor is not None:
+            module.num_features = tensor.shape[0]
+    elif isinstance(module, nn.GroupNorm):
+        if module.weight is not None:
+            module.num_channels = module.weight.shape[0]
+    elif isinstance(module, nn.LayerNorm | nn.RMSNorm):
+        if module.weight is not None:
+            module.normalized_shape = tuple(module.weight.shape)
+    elif isinstance(module, nn.PReLU):
+        module.num_parameters = module.weight.numel()
+    elif isinstance(module, nn.Embedding):
+        module.embedding_dim = module.weight.shape[1]
 
 
 def _sync_convolution(module: _ConvNd) -> None:

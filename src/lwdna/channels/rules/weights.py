@@ -72,4 +72,4 @@ def put_in_place(call: Call, axes: Axes, source: Axes) -> None:
         if sizes == new:
             call.unify(axis, source[position])
         else:
-            call.pin(axis, "weights of another shape are put in its place")
+            call.pin(axis, "a tensor of another shape is put in its place")
