@@ -140,11 +140,15 @@ def _record(session: Session, model: nn.Module, training: bool) -> None:
         results.clear()
         session.settles.add(training)
         session.stack.follow(model, memory.modules)
-        recording.begin_again()
+        recording.begin_again(session.inputs)
+        known, session.axes = session.axes, {}
         for name, tensor in named_tensors(model):
-            if name not in session.axes:
-                session.axes[name] = recording.known(tensor) or parameter_axes(tensor)
+            session.axes[name] = known.get(name) or parameter_axes(tensor, recording.known(tensor))
+            if name not in known:
                 recording.own(name, tensor, session.axes[name])
+        session.axes.update(
+            (name, axes) for name, axes in known.items() if name not in session.axes
+        )
         results = _run(session, model, recording, training)
     if not results:
         return
@@ -172,11 +176,10 @@ def _run(session: Session, model: nn.Module, recording: Recording, training: boo
         GraphError: it does not run.
     """
     session.stack.restart(recording.module_returned)
-    for value in tree_flatten((session.args, session.kwargs))[0]:
-        if isinstance(value, Tensor):
-            axes = _input_axes(value)
-            recording.attach(value, axes)
-            recording.lifetimes.see(value, axes)
+    for value in session.inputs:
+        axes = _input_axes(value)
+        recording.attach(value, axes)
+        recording.lifetimes.see(value, axes)
     try:
         with (
             watched_features(model, recording.module_returned),
@@ -190,8 +193,7 @@ def _run(session: Session, model: nn.Module, recording: Recording, training: boo
     except Exception as error:
         if training:  # a batch of one may be too small for batch statistics
             return []
-        given = tree_flatten((session.args, session.kwargs))[0]
-        shapes = [tuple(value.shape) for value in given if isinstance(value, Tensor)]
+        shapes = [tuple(value.shape) for value in session.inputs]
         raise GraphError(
             f"the network does not run on inputs of shape {shapes}: {_first_line(error)} "
             f"(in module {session.stack.current!r})"

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from types import FunctionType, NoneType
 from typing import Any
 
@@ -52,9 +52,8 @@ def copy_with(model: nn.Module, replace: Callable[[str, Tensor], Tensor]) -> nn.
     memo: dict[int, Any] = {}
     modules = list(model.modules())
     for module in modules:
-        for value in vars(module).values():
-            if isinstance(value, Tensor):  # neither parameter nor buffer, perhaps not a leaf
-                memo[id(value)] = value.detach()
+        for value in held_tensors(vars(module)):  # neither parameters nor buffers, perhaps no leaf
+            memo[id(value)] = value.detach()
     for name, tensor in named_tensors(model):
         new = replace(name, tensor)
         if isinstance(tensor, nn.Parameter) and not isinstance(new, FakeTensor):
@@ -71,6 +70,20 @@ def copy_with(model: nn.Module, replace: Callable[[str, Tensor], Tensor]) -> nn.
         }
         memo[id(module)].__setstate__(state)
     return copy.deepcopy(model, memo)
+
+
+def held_tensors(attributes: Mapping[str, Any]) -> Iterator[Tensor]:
+    """Yield tensors among a module's attributes, and in containers that these are."""
+    apart = ("_parameters", "_buffers", "_modules")
+    stack = [value for name, value in attributes.items() if name not in apart]
+    seen: set[int] = set()  # containers may hold one another
+    while stack:
+        value = stack.pop()
+        if isinstance(value, Tensor):
+            yield value
+        elif isinstance(value, dict | list | tuple | set) and id(value) not in seen:
+            seen.add(id(value))
+            stack.extend(value.values() if isinstance(value, dict) else value)
 
 
 def _copies_plainly(cls: Any) -> bool:

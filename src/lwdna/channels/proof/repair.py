@@ -36,7 +36,7 @@ class Failure:
         line: str = "",
     ) -> None:
         self.mode, self.position, self.module, self.line = mode, position, module, line
-        self.operator = operators[position] if position < len(operators) else None
+        self.operator = operators[position] if 0 <= position < len(operators) else None
         self.near = operators[max(0, position - 1) : position + 1]
 
     @property

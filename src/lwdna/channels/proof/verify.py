@@ -129,7 +129,9 @@ def replay(session: Session, draft: Draft, moving: Iterable[int] | None = None) 
         rerun = _Replay(session.fake, operators, ordered)
         try:
             if mode in session.settles:
+                rerun.position = -1
                 _run(session, model, Shortcuts(session.fake))
+                rerun.position = 0
             _run(session, model, rerun)
         except Exception as error:  # whatever the network raises: these widths do not run
             return Failure(mode, rerun.position, operators, session.stack.current, line_of(error))

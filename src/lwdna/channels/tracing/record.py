@@ -98,13 +98,14 @@ class Recording(TorchDispatchMode):  # type: ignore[misc]
         self.lifetimes = Lifetimes()
         self.watch = Watch(self._axes_of, self.scaled_by_width, self.put)
 
-    def begin_again(self) -> None:
-        """Forget what was recorded, but not the layouts of tensors that are still there."""
+    def begin_again(self, inputs: Sequence[Tensor]) -> None:
+        """Forget what was recorded, but not the layouts of tensors that the network keeps."""
         self.records, self.results = [], []
         self.lifetimes = Lifetimes()
+        given = set(map(id, inputs))
         for reference, _ in self._axes.values():
             tensor = reference()
-            if tensor is not None:
+            if tensor is not None and id(tensor) not in given:
                 self.lifetimes.own(tensor)
 
     def own(self, name: str, tensor: Tensor, axes: Axes) -> None:
@@ -223,6 +224,12 @@ def _by_name(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str
     return named
 
 
-def parameter_axes(tensor: Tensor) -> Axes:
-    """Every axis of a parameter may vary until something says otherwise; length 1 never does."""
-    return tuple(free(size) if size > 1 else fixed(1) for size in tensor.shape)
+def parameter_axes(tensor: Tensor, known: Axes | None = None) -> Axes:
+    """Every axis of a parameter may vary until something says otherwise; length 1 never does.
+
+    ``known`` are the axes of a tensor that the network itself has made.
+    """
+    axes = known or tuple(free(size) for size in tensor.shape)
+    return tuple(
+        axis if size > 1 else fixed(1) for axis, size in zip(axes, tensor.shape, strict=True)
+    )

@@ -5,8 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._pytree import tree_flatten
 
 from lwdna.channels.algebra.layout import Unit
 from lwdna.channels.rules.call import Axes
@@ -48,3 +49,8 @@ class Session:
     """Names that units keep, whatever happens to others: those before edits by hand."""
     remade: list[str] = field(default_factory=list)
     """Parameters and buffers in whose place the network puts other tensors while it runs."""
+
+    @property
+    def inputs(self) -> list[Tensor]:
+        """All tensors among the arguments."""
+        return [x for x in tree_flatten((self.args, self.kwargs))[0] if isinstance(x, Tensor)]

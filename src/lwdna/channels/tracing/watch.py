@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+import torch.nn.init
 from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
@@ -32,6 +34,10 @@ _SCALES = frozenset(
 )
 
 
+_INITIALISERS = torch.nn.init.__file__
+"""Here widths only say how weights are drawn that begin to exist: no value follows from them."""
+
+
 class Watch(TorchFunctionMode):
     """Answers questions for shapes with lengths; keeps the sizes that the running call asks for."""
 
@@ -49,7 +55,7 @@ class Watch(TorchFunctionMode):
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func in _READ_SHAPE:
+        if func in _READ_SHAPE and sys._getframe(1).f_code.co_filename != _INITIALISERS:
             return self._shape(args[0], func(*args, **kwargs), *args[1:], **kwargs)
         if func is F.scaled_dot_product_attention and kwargs.get("scale") is None:
             self.scaled(args[0] if args else kwargs["query"])
