@@ -20,7 +20,7 @@ from torch.utils._pytree import tree_flatten, tree_map
 from lwdna.channels.algebra.layout import Reason, fixed, free, pin, unify
 from lwdna.channels.copies.computed import kernels
 from lwdna.channels.copies.fake_shapes import fake_like
-from lwdna.channels.copies.skeleton import copy_with, frozen_parameters, named_tensors
+from lwdna.channels.copies.skeleton import copy_with, frozen_parameters, held_tensors, named_tensors
 from lwdna.channels.graph.edits import Edits
 from lwdna.channels.graph.graph import ChannelGraph
 from lwdna.channels.proof import apply_edits, verify
@@ -134,11 +134,16 @@ def _record(session: Session, model: nn.Module, training: bool) -> None:
     before = dict(named_tensors(model))
     for name, tensor in before.items():
         recording.own(name, tensor, session.axes[name])
+    for module in model.modules():
+        for tensor in held_tensors(vars(module)):
+            session.settles.add(training)
+            recording.keep(tensor)
     memory = Memory(model)
     results = _run(session, model, recording, training)
     if results and memory.changed():
         results.clear()
         session.settles.add(training)
+        session.caches += memory.caches()
         session.stack.follow(model, memory.modules)
         recording.begin_again(session.inputs)
         known, session.axes = session.axes, {}
@@ -164,7 +169,7 @@ def _record(session: Session, model: nn.Module, training: bool) -> None:
         session.stored = recording.lifetimes.stored
         session.last_operator = recording.lifetimes.time
     session.parameters = {name for name, _ in model.named_parameters()}
-    session.touched |= recording.weights.touched
+    session.touched |= recording.weights.touched | session.overwritten
     session.overwritten |= recording.weights.overwritten
     session.unknown |= recording.unknown
 

@@ -75,11 +75,26 @@ def resize(
         result = copy_with(model, replace)
     else:
         result = _fresh(model, graph, widths, replace, seed, undefined)
+    _forget(result, graph)
     computed.give_own_classes(result)
     computed.renew_singular_vectors(model, result, init == "fresh", undefined)
     _set_attributes(result, graph, widths)
     write_metadata(result, graph.metadata, graph, widths)
     return result
+
+
+def _forget(model: nn.Module, graph: ChannelGraph) -> None:
+    """Empty what the network fills when it first runs: it may have run since it was traced."""
+    modules = dict(model.named_modules())
+    for cache in graph.caches:
+        module = modules.get(cache.module)
+        if module is None or cache.name not in vars(module):
+            continue
+        value = getattr(module, cache.name)
+        delattr(module, cache.name)
+        if cache.exists:
+            container = isinstance(value, dict | list | set | tuple)
+            setattr(module, cache.name, type(value)() if container else None)
 
 
 def _fresh(

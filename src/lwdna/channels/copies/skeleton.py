@@ -16,6 +16,7 @@ from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
 from torch.nn.utils import parametrize
 
 from lwdna.channels.copies.computed import at_rest
+from lwdna.channels.copies.rebind import rebind
 
 _CONV = ("in_channels", "out_channels", "groups", "kernel_size", "stride", "padding", "dilation")
 LAYER_SIZES: dict[type, tuple[str, ...]] = {
@@ -69,7 +70,9 @@ def copy_with(model: nn.Module, replace: Callable[[str, Tensor], Tensor]) -> nn.
             for key, value in module.__getstate__().items()
         }
         memo[id(module)].__setstate__(state)
-    return copy.deepcopy(model, memo)
+    copied = copy.deepcopy(model, memo)
+    rebind(copied, memo)
+    return copied
 
 
 def held_tensors(attributes: Mapping[str, Any]) -> Iterator[Tensor]:

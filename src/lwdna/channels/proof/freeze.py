@@ -117,6 +117,7 @@ def freeze(session: Session, followers: Sequence[Follower]) -> Draft:
         ),
         unknown_ops=tuple(session.unknown),
         remade=tuple(session.remade),
+        caches=tuple(session.caches),
     )
     return Draft(graph, units, operators)
 

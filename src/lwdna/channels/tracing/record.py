@@ -12,7 +12,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from lwdna.channels.algebra.layout import Layout, fixed, free, is_fixed
+from lwdna.channels.algebra.layout import Layout, Reason, fixed, free, is_fixed, mark_inexact
 from lwdna.channels.copies.fake_shapes import run
 from lwdna.channels.graph.operators import memory_order, slots
 from lwdna.channels.rules import rule_of
@@ -20,7 +20,7 @@ from lwdna.channels.rules.call import Axes, Call, Term, tensors_of
 from lwdna.channels.rules.weights import put_in_place
 from lwdna.channels.tracing.cuts import Cuts
 from lwdna.channels.tracing.lifetimes import Lifetimes
-from lwdna.channels.tracing.watch import PUTS_DATA, Watch
+from lwdna.channels.tracing.watch import PUTS_DATA, SHARES_MEMORY, Watch
 from lwdna.channels.tracing.weights import Weights
 
 SILENT = frozenset({"alias", "detach", "lift_fresh"})
@@ -118,6 +118,17 @@ class Recording(TorchDispatchMode):  # type: ignore[misc]
         """Give a tensor its layouts."""
         self._axes[id(tensor)] = ref(tensor), axes
 
+    def keep(self, tensor: Tensor) -> None:
+        """Let a tensor that the network keeps fit any widths, as the network may renew it.
+
+        Whether it does is for the second run to say; how its values follow is not known.
+        """
+        axes = parameter_axes(tensor)
+        for axis in axes:
+            mark_inexact(axis, Reason("meets a tensor that the network keeps"))
+        self.attach(tensor, axes)
+        self.lifetimes.own(tensor)
+
     def known(self, tensor: Tensor) -> Axes | None:
         found = self._axes.get(id(tensor))
         return found[1] if found is not None and found[0]() is tensor else None
@@ -136,7 +147,7 @@ class Recording(TorchDispatchMode):  # type: ignore[misc]
         """Note that a tensor is about to take the values of another: by ``.data = ``, say."""
         if not isinstance(source, Tensor):
             return
-        self.weights.put(tensor, source, func in (PUTS_DATA, Tensor.set_))
+        self.weights.put(tensor, source, func in SHARES_MEMORY)
         if func == PUTS_DATA:  # no operator: torch exchanges what the tensor is made of
             call = Call("data", self.stack.current, {}, [], self.lookup)
             axes = self.lookup(source)

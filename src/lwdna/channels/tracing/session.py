@@ -10,6 +10,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_flatten
 
 from lwdna.channels.algebra.layout import Unit
+from lwdna.channels.graph.structure import Cache
 from lwdna.channels.rules.call import Axes
 from lwdna.channels.tracing.cuts import Cuts
 from lwdna.channels.tracing.lifetimes import Stored
@@ -41,6 +42,8 @@ class Session:
     """Names of parameters, also of those that the first run makes."""
     settles: set[bool] = field(default_factory=set)
     """Modes in which the first run changes what the network keeps: the second is recorded."""
+    caches: list[Cache] = field(default_factory=list)
+    """What the first run fills with tensors."""
     touched: set[str] = field(default_factory=set)
     overwritten: set[str] = field(default_factory=set)
     """Parameters and buffers whose values the network computes anew in every run."""

@@ -8,6 +8,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from lwdna.channels.copies.skeleton import held_tensors
+from lwdna.channels.graph.structure import Cache
+
 DEPTH = 4
 """Containers within containers that are looked through."""
 
@@ -25,12 +28,32 @@ class Memory:
     def __init__(self, model: nn.Module) -> None:
         self.model = model
         self.modules = set(model.modules())
+        self._empty = {
+            path: {
+                name: _is_empty(value)
+                for held in (vars(module), module._parameters, module._buffers, module._modules)
+                for name, value in held.items()
+            }
+            for path, module in model.named_modules()
+        }
         self._before = list(_held(model))
 
     def changed(self) -> bool:
         """Return whether anything was added, removed or replaced since."""
         now = list(_held(self.model))
         return len(now) != len(self._before) or not all(map(_same, self._before, now))
+
+    def caches(self) -> Iterator[Cache]:
+        """Yield attributes that hold tensors now and were missing, None or empty before."""
+        modules = dict(self.model.named_modules())
+        for path, empty in self._empty.items():
+            for name, value in vars(modules[path]).items() if path in modules else ():
+                if empty.get(name, True) and next(held_tensors({name: value}), None) is not None:
+                    yield Cache(path, name, name in empty)
+
+
+def _is_empty(value: Any) -> bool:
+    return value is None or (isinstance(value, _CONTAINERS) and not value)
 
 
 def _same(one: Any, two: Any) -> bool:

@@ -25,7 +25,8 @@ _TAKES_SIZES = frozenset(
     }
 )
 PUTS_DATA = Tensor.data.__set__  # type: ignore[attr-defined]
-_PUTS = frozenset({PUTS_DATA, Tensor.copy_, Tensor.set_, Tensor.__setitem__})
+SHARES_MEMORY = frozenset({PUTS_DATA, torch.ops.aten.set_.source_Tensor})
+_PUTS = SHARES_MEMORY | {Tensor.copy_, Tensor.__setitem__}
 _SCALES = frozenset(
     {
         *(Tensor.mul, Tensor.div, torch.mul, torch.div, Tensor.mul_, Tensor.div_),
