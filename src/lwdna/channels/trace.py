@@ -17,8 +17,8 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_flatten, tree_map
 
-from lwdna.channels.algebra.layout import Reason, fixed, free, pin, unify
-from lwdna.channels.copies.computed import kernels
+from lwdna.channels.algebra.layout import Reason, fixed, free, mark_inexact, pin, unify
+from lwdna.channels.copies.computed import kernels, never_silent
 from lwdna.channels.copies.fake_shapes import fake_like
 from lwdna.channels.copies.skeleton import copy_with, frozen_parameters, held_tensors, named_tensors
 from lwdna.channels.graph.edits import Edits
@@ -41,6 +41,7 @@ INPUT = Reason("network input")
 REMADE = Reason("made anew while the network runs")
 FROZEN = Reason("frozen parameter")
 KERNEL = Reason("kernel")
+NEVER_SILENT = Reason("parameters of zeros do not become weights of zeros")
 
 
 def trace(model: nn.Module, example_inputs: Any, edits: Edits | None = None) -> ChannelGraph:
@@ -67,7 +68,11 @@ def trace(model: nn.Module, example_inputs: Any, edits: Edits | None = None) -> 
         (args, kwargs),
     )
     with _failures_are_answers():
-        session = Session(fake, skeleton, args, kwargs, frozen=frozen_parameters(model))
+        session = Session(
+            *(fake, skeleton, args, kwargs),
+            frozen=frozen_parameters(model),
+            never_silent=never_silent(model),
+        )
         session.stack.follow(skeleton)
         draft = _proven(session)
         if edits:
@@ -85,6 +90,9 @@ def _proven(session: Session) -> Draft:
     for name in kernels(copied):
         for layout in session.axes.get(name, ())[2:]:  # a shared one has another name
             pin(layout, KERNEL)
+    for name in session.never_silent:
+        for layout in session.axes.get(name, ()):
+            mark_inexact(layout, NEVER_SILENT)
     attributes = lengths_in_place(copied)
     _record(session, copied, training=False)
     if session.parameters - session.touched:  # some may run in training only
@@ -101,7 +109,8 @@ def _edited(session: Session, draft: Draft, edits: Edits) -> tuple[Session, Draf
         before = draft.graph
         old = session
         session = Session(
-            old.fake, old.skeleton, old.args, old.kwargs, old.stack, old.frozen, Cuts(edits.cut)
+            *(old.fake, old.skeleton, old.args, old.kwargs, old.stack),
+            *(old.frozen, old.never_silent, Cuts(edits.cut)),
         )
         draft = _proven(session)
         session.cuts.check()
@@ -134,8 +143,8 @@ def _record(session: Session, model: nn.Module, training: bool) -> None:
     before = dict(named_tensors(model))
     for name, tensor in before.items():
         recording.own(name, tensor, session.axes[name])
-    for module in model.modules():
-        for tensor in held_tensors(vars(module)):
+    for tensor in held_tensors(model.modules()):
+        if recording.known(tensor) is None:  # a list may hold parameters, too
             session.settles.add(training)
             recording.keep(tensor)
     memory = Memory(model)

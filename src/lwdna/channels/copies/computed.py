@@ -7,6 +7,7 @@ call of the module. Copies at other widths need both brought in step.
 
 from __future__ import annotations
 
+import copy
 from collections.abc import Callable, Collection, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -121,12 +122,18 @@ def _estimates(model: nn.Module) -> Iterator[_Estimate]:
 
 def _matrix(steps: Any, position: int) -> Tensor:
     """Return what the spectral norm at a position of a chain of parametrizations is taken of."""
-    first = [steps.original] if steps.is_tensor else []
-    value: list[Tensor] = first or [getattr(steps, f"original{i}") for i in range(steps.ntensors)]
+    value = _originals(steps)
     for step in list(steps)[:position]:
         value = [step(*value)]
     matrix: Tensor = steps[position]._reshape_weight_to_matrix(value[0])
     return matrix
+
+
+def _originals(steps: Any) -> list[Tensor]:
+    """Return what the first of a chain of parametrizations is given."""
+    if steps.is_tensor:
+        return [steps.original]
+    return [getattr(steps, f"original{i}") for i in range(steps.ntensors)]
 
 
 def kernels(model: nn.Module) -> Iterator[str]:
@@ -142,6 +149,33 @@ def kernels(model: nn.Module) -> Iterator[str]:
                 parts = (own for own, _ in steps.named_parameters(recurse=False))
                 names += [f"parametrizations.{name}.{own}" for own in parts]
             yield from (prefix + name for name in names)
+
+
+def never_silent(model: nn.Module) -> set[str]:
+    """Return the names of parameters from whose zeros other weights than zeros are computed.
+
+    ``exp`` and ``softplus`` do that, and what divides by a norm. The parametrizations are copied
+    and asked, as nobody can read it off their code; one that fails counts, too.
+    """
+    found = {one.v for one in magnitudes(model)}
+    for path, module in model.named_modules():
+        prefix = path and f"{path}."
+        for name, steps in parametrized(module):
+            own = [own for own, _ in steps.named_parameters(recurse=False)]
+            if not _keeps_zeros(steps):
+                found |= {f"{prefix}parametrizations.{name}.{one}" for one in own}
+    return found
+
+
+def _keeps_zeros(steps: Any) -> bool:
+    try:
+        with torch.no_grad():
+            value = [torch.zeros_like(tensor) for tensor in _originals(steps)]
+            for step in copy.deepcopy(steps).eval():
+                value = [step(*value)]
+            return not value[0].any()
+    except Exception:  # whatever a user's parametrization raises
+        return False
 
 
 def parametrized(module: nn.Module) -> Iterator[tuple[str, Any]]:

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import copy
 from collections import OrderedDict
-from collections.abc import Callable, Iterator, Mapping
-from types import FunctionType, NoneType
+from collections.abc import Callable, Iterable, Iterator
+from types import FunctionType, MethodType, ModuleType, NoneType
 from typing import Any
 
 import torch
@@ -26,6 +26,9 @@ LAYER_SIZES: dict[type, tuple[str, ...]] = {
     nn.Linear: ("in_features", "out_features"),
 }
 """Integer attributes of torch's own layers that :func:`sync_layer_sizes` or nobody may change."""
+
+DEPTH = 4
+"""Containers within containers that are looked through for what a module holds."""
 
 
 def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -52,9 +55,8 @@ def copy_with(model: nn.Module, replace: Callable[[str, Tensor], Tensor]) -> nn.
     """
     memo: dict[int, Any] = {}
     modules = list(model.modules())
-    for module in modules:
-        for value in held_tensors(vars(module)):  # neither parameters nor buffers, perhaps no leaf
-            memo[id(value)] = value.detach()
+    for value in held_tensors(modules):  # neither parameters nor buffers, perhaps no leaf
+        memo[id(value)] = value.detach()
     for name, tensor in named_tensors(model):
         new = replace(name, tensor)
         if isinstance(tensor, nn.Parameter) and not isinstance(new, FakeTensor):
@@ -75,18 +77,37 @@ def copy_with(model: nn.Module, replace: Callable[[str, Tensor], Tensor]) -> nn.
     return copied
 
 
-def held_tensors(attributes: Mapping[str, Any]) -> Iterator[Tensor]:
-    """Yield tensors among a module's attributes, and in containers that these are."""
-    apart = ("_parameters", "_buffers", "_modules")
-    stack = [value for name, value in attributes.items() if name not in apart]
+def held_tensors(modules: Iterable[nn.Module], only: str | None = None) -> Iterator[Tensor]:
+    """Yield tensors among modules' attributes, and in containers and objects that these are.
+
+    ``only`` names one attribute to look at.
+    """
     seen: set[int] = set()  # containers may hold one another
+    stack = [
+        (value, DEPTH)
+        for module in modules
+        for name, value in vars(module).items()
+        if name not in ("_parameters", "_buffers", "_modules") and only in (None, name)
+    ]
     while stack:
-        value = stack.pop()
+        value, depth = stack.pop()
         if isinstance(value, Tensor):
             yield value
-        elif isinstance(value, dict | list | tuple | set) and id(value) not in seen:
+        elif depth and type(value) not in _ATOMS and id(value) not in seen:
             seen.add(id(value))
-            stack.extend(value.values() if isinstance(value, dict) else value)
+            stack.extend((item, depth - 1) for item in contents(value))
+
+
+def contents(value: Any) -> list[Any]:
+    """Return what a container holds, or an object of Python that is neither module nor code."""
+    if isinstance(value, dict):
+        return list(value.values())
+    if isinstance(value, list | tuple | set | frozenset):
+        return list(value)
+    apart = (nn.Module, Tensor, type, FunctionType, MethodType, ModuleType)
+    if hasattr(value, "__dict__") and not isinstance(value, apart):
+        return list(vars(value).values())
+    return []
 
 
 def _copies_plainly(cls: Any) -> bool:

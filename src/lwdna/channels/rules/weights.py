@@ -9,10 +9,7 @@ from lwdna.channels.rules.table import register_rule
 
 @register_rule("_weight_norm_interface")
 def weight_norm(call: Call) -> list[Axes]:
-    """Weight v with each slice along ``dim`` scaled to the length g: the others share a norm.
-
-    A unit of the other axes counts in that norm even when nothing reaches it.
-    """
+    """Weight v with each slice along ``dim`` scaled to the length g; the others share a norm."""
     axes, magnitudes = call.axes(call["v"]), call.axes(call["g"])
     dim = call.dim(call.get("dim", 0), len(axes))
     for d, axis in enumerate(axes):

@@ -242,5 +242,5 @@ def parameter_axes(tensor: Tensor, known: Axes | None = None) -> Axes:
     """
     axes = known or tuple(free(size) for size in tensor.shape)
     return tuple(
-        axis if size > 1 else fixed(1) for axis, size in zip(axes, tensor.shape, strict=True)
+        axis if size > 1 else fixed(size) for axis, size in zip(axes, tensor.shape, strict=True)
     )

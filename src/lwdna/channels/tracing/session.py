@@ -28,6 +28,8 @@ class Session:
     stack: ModuleStack = field(default_factory=ModuleStack)
     frozen: set[str] = field(default_factory=set)
     """Parameters that are constants of the network."""
+    never_silent: set[str] = field(default_factory=set)
+    """Parameters from whose zeros the network computes other weights than zeros."""
     cuts: Cuts = field(default_factory=Cuts)
     axes: dict[str, Axes] = field(default_factory=dict)
     passes: dict[bool, list[Record]] = field(default_factory=dict)

@@ -2,21 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from types import FunctionType, MethodType, ModuleType
+from collections.abc import Iterable, Iterator
 from typing import Any
 
-from torch import Tensor, nn
+from torch import nn
 
-from lwdna.channels.copies.skeleton import held_tensors
+from lwdna.channels.copies.skeleton import DEPTH, contents, held_tensors
 from lwdna.channels.graph.structure import Cache
-
-DEPTH = 4
-"""Containers within containers that are looked through."""
 
 _PLAIN = (bool, int, float, str, bytes)
 _CONTAINERS = (dict, list, tuple, set, frozenset)
-_APART = (nn.Module, Tensor, type, FunctionType, MethodType, ModuleType)
 
 
 class Memory:
@@ -45,11 +40,11 @@ class Memory:
 
     def caches(self) -> Iterator[Cache]:
         """Yield attributes that hold tensors now and were missing, None or empty before."""
-        modules = dict(self.model.named_modules())
-        for path, empty in self._empty.items():
-            for name, value in vars(modules[path]).items() if path in modules else ():
-                if empty.get(name, True) and next(held_tensors({name: value}), None) is not None:
-                    yield Cache(path, name, name in empty)
+        for path, module in self.model.named_modules():
+            before = self._empty.get(path, {})
+            for name in vars(module) if path in self._empty else ():
+                if before.get(name, True) and any(True for _ in held_tensors([module], name)):
+                    yield Cache(path, name, name in before)
 
 
 def _is_empty(value: Any) -> bool:
@@ -64,19 +59,14 @@ def _held(model: nn.Module) -> Iterator[Any]:
     seen: set[int] = set()
     for module in model.modules():
         yield module
-        yield from _inside(vars(module), DEPTH, seen)
+        yield from _inside(vars(module).values(), DEPTH, seen)
 
 
-def _inside(value: Any, depth: int, seen: set[int]) -> Iterator[Any]:
-    """Yield what a container or plain object holds, and what that holds."""
-    if id(value) in seen or not depth:
-        return
-    seen.add(id(value))
-    for item in value.values() if isinstance(value, dict) else value:
-        yield item
-        if item is None or isinstance(item, _PLAIN):
+def _inside(values: Iterable[Any], depth: int, seen: set[int]) -> Iterator[Any]:
+    """Yield values, and what those hold that are containers or plain objects."""
+    for value in values:
+        yield value
+        if value is None or isinstance(value, _PLAIN) or not depth or id(value) in seen:
             continue
-        if isinstance(item, _CONTAINERS):
-            yield from _inside(item, depth - 1, seen)
-        elif hasattr(item, "__dict__") and not isinstance(item, _APART):
-            yield from _inside(vars(item), depth - 1, seen)
+        seen.add(id(value))
+        yield from _inside(contents(value), depth - 1, seen)
