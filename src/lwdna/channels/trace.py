@@ -17,13 +17,10 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_flatten, tree_map
 
-from lwdna.channels.algebra.layout import Reason, fixed, free, pin
+from lwdna.channels.algebra.layout import Reason, fixed, free, mark_inexact, pin, unify
+from lwdna.channels.copies.computed import kernels, never_silent
 from lwdna.channels.copies.fake_shapes import fake_like
-from lwdna.channels.copies.skeleton import (
-    copy_with,
-    frozen_parameters,
-    named_tensors,
-)
+from lwdna.channels.copies.skeleton import copy_with, frozen_parameters, held_tensors, named_tensors
 from lwdna.channels.graph.edits import Edits
 from lwdna.channels.graph.graph import ChannelGraph
 from lwdna.channels.proof import apply_edits, verify
@@ -32,10 +29,11 @@ from lwdna.channels.proof.metadata import metadata, watched_features
 from lwdna.channels.rules.call import Axes
 from lwdna.channels.tracing.attention import plain_attention
 from lwdna.channels.tracing.cuts import Cuts
-from lwdna.channels.tracing.integers import lengths_in_place, restored
-from lwdna.channels.tracing.record import Recording, parameter_axes
+from lwdna.channels.tracing.integers import lengths_in_place
+from lwdna.channels.tracing.record import ModuleStack, Recording, parameter_axes
 from lwdna.channels.tracing.recurrence import WholeRecurrence
 from lwdna.channels.tracing.session import Session
+from lwdna.channels.tracing.settle import Memory
 from lwdna.channels.tracing.stuck import Stuck, real_outcomes
 from lwdna.inputs import arguments
 
@@ -43,6 +41,8 @@ OUTPUT = Reason("network output")
 INPUT = Reason("network input")
 REMADE = Reason("made anew while the network runs")
 FROZEN = Reason("frozen parameter")
+KERNEL = Reason("kernel")
+NEVER_SILENT = Reason("parameters of zeros do not become weights of zeros")
 
 
 def trace(model: nn.Module, example_inputs: Any, edits: Edits | None = None) -> ChannelGraph:
@@ -69,8 +69,11 @@ def trace(model: nn.Module, example_inputs: Any, edits: Edits | None = None) -> 
         (args, kwargs),
     )
     with _failures_are_answers():
-        session = Session(fake, skeleton, given[0], given[1], frozen=frozen_parameters(model))
-        session.buffers = dict(model.named_buffers())
+        session = Session(
+            *(fake, skeleton, given[0], given[1], ModuleStack()),
+            *(frozen_parameters(model), never_silent(model), Cuts()),
+            dict(model.named_buffers()),
+        )
         session.stack.follow(skeleton)
         try:
             draft = _proven(session)
@@ -86,22 +89,25 @@ def trace(model: nn.Module, example_inputs: Any, edits: Edits | None = None) -> 
 
 
 def _proven(session: Session) -> Draft:
-    """Run the skeleton, and again to prove what was seen."""
-    tensors = dict(named_tensors(session.skeleton))
+    """Run a copy of the skeleton, and others to prove what was seen."""
+    copied = copy_with(
+        session.skeleton, lambda _, tensor: fake_like(session.fake, tensor, tuple(tensor.shape))
+    )
+    tensors = dict(named_tensors(copied))
     session.results, session.touched, session.unknown = {}, set(), {}
+    session.settles, session.caches, session.overwritten, session.remade = set(), [], set(), []
     session.axes = {name: parameter_axes(tensor) for name, tensor in tensors.items()}
-    with restored(session.skeleton):
-        attributes = lengths_in_place(session.skeleton)
-        _record(session, tensors, training=False)
-        trainable = {name for name, _ in session.skeleton.named_parameters()}
-        if trainable - session.touched:
-            _record(session, tensors, training=True)
-        now = dict(named_tensors(session.skeleton))
-    session.remade = [name for name, tensor in tensors.items() if now.get(name) is not tensor]
-    for name in session.remade:
-        for layout in session.axes[name]:
-            pin(layout, REMADE)
-    for name in session.frozen:
+    for name in kernels(copied):
+        for layout in session.axes.get(name, ())[2:]:  # a shared one has another name
+            pin(layout, KERNEL)
+    for name in session.never_silent:
+        for layout in session.axes.get(name, ()):
+            mark_inexact(layout, NEVER_SILENT)
+    attributes = lengths_in_place(copied)
+    _record(session, copied, training=False)
+    if session.parameters - session.touched:  # some may run in training only
+        _record(session, copied, training=True)
+    for name in session.frozen - session.overwritten:
         for layout in session.axes[name]:
             pin(layout, FROZEN)
     return verify.verified(session, attributes)
@@ -113,8 +119,8 @@ def _edited(session: Session, draft: Draft, edits: Edits) -> tuple[Session, Draf
         before = draft.graph
         old = session
         session = Session(
-            *(old.fake, old.skeleton, old.args, old.kwargs, old.stack, old.frozen),
-            *(Cuts(edits.cut), old.buffers, old.outcomes),
+            *(old.fake, old.skeleton, old.args, old.kwargs, old.stack),
+            *(old.frozen, old.never_silent, Cuts(edits.cut), old.buffers, old.outcomes),
         )
         draft = _proven(session)
         session.cuts.check()
@@ -136,27 +142,74 @@ def _failures_are_answers() -> Iterator[None]:
         log.disabled = before
 
 
-def _record(session: Session, tensors: dict[str, Tensor], training: bool) -> None:
-    """Run the skeleton once and keep what was recorded under its mode."""
-    session.skeleton.train(training)
-    recording = Recording(session.stack, session.constants(session.skeleton), session.cuts)
-    session.stack.restart(recording.module_returned)
-    names = {}
-    for name, tensor in tensors.items():
-        recording.attach(tensor, session.axes[name])
-        recording.lifetimes.own(tensor)
-        names[id(tensor)] = name
-    for parameter in session.skeleton.parameters():
-        recording.silence.add(parameter)
-    for value in tree_flatten((session.args, session.kwargs))[0]:
+def _record(session: Session, model: nn.Module, training: bool) -> None:
+    """Run a copy of the skeleton and keep what was recorded under its mode.
+
+    Where the run changes what the network keeps, the next one is recorded: the first time,
+    a network may register hooks, make modules or fill caches.
+    """
+    model.train(training)
+    recording = Recording(session.stack, session.constants(model), session.cuts)
+    before = dict(named_tensors(model))
+    for name, tensor in before.items():
+        recording.own(name, tensor, session.axes[name])
+    silent = {name for name, _ in model.named_parameters()} - session.never_silent
+    for name in silent & before.keys():
+        recording.silence.add(before[name])
+    for tensor in held_tensors(model.modules()):
+        if recording.known(tensor) is None:  # a list may hold parameters, too
+            session.settles.add(training)
+            recording.keep(tensor)
+    memory = Memory(model)
+    results = _run(session, model, recording, training)
+    if results and memory.changed():
+        results.clear()
+        session.settles.add(training)
+        session.caches += memory.caches()
+        session.stack.follow(model, memory.modules)
+        recording.begin_again(session.constants(model), session.inputs)
+        known, session.axes = session.axes, {}
+        for name, tensor in named_tensors(model):
+            session.axes[name] = known.get(name) or parameter_axes(tensor, recording.known(tensor))
+            if name not in known:
+                recording.own(name, tensor, session.axes[name])
+        session.axes.update(
+            (name, axes) for name, axes in known.items() if name not in session.axes
+        )
+        results = _run(session, model, recording, training)
+    if not results:
+        return
+    for value in tree_flatten(results)[0]:
         if isinstance(value, Tensor):
-            axes = _input_axes(value)
-            recording.attach(value, axes)
-            recording.lifetimes.see(value, axes)
-    recording.touched.clear()
+            for layout in recording.lookup(value):
+                pin(layout, OUTPUT)
+    _note_replaced(session, model, recording, before)
+    session.passes[training] = recording.records
+    for path, results in recording.results:
+        session.results.setdefault(path, []).extend(results)
+    if not training:
+        session.stored = recording.lifetimes.stored
+        session.last_operator = recording.lifetimes.time
+    session.parameters = {name for name, _ in model.named_parameters()}
+    session.touched |= recording.weights.touched | session.overwritten
+    session.overwritten |= recording.weights.overwritten
+    session.unknown |= recording.unknown
+
+
+def _run(session: Session, model: nn.Module, recording: Recording, training: bool) -> list[Any]:
+    """Run the network under a recording; return its result in a list, [] where it does not train.
+
+    Raises:
+        Stuck: it does not run without values.
+    """
+    session.stack.restart(recording.module_returned)
+    for value in session.inputs:
+        axes = _input_axes(value)
+        recording.attach(value, axes)
+        recording.lifetimes.see(value, axes)
     try:
         with (
-            watched_features(session.skeleton, recording.module_returned),
+            watched_features(model, recording.module_returned),
             torch.no_grad(),
             session.fake,
             plain_attention(),
@@ -165,23 +218,32 @@ def _record(session: Session, tensors: dict[str, Tensor], training: bool) -> Non
             recording.constants.reads,
             recording,
         ):
-            result = session.skeleton(*session.args, **session.kwargs)
+            return [model(*session.args, **session.kwargs)]
     except Exception as error:
         if training:  # a batch of one may be too small for batch statistics
-            return
+            return []
         raise Stuck(error, session, recording) from error
-    for value in tree_flatten(result)[0]:
-        if isinstance(value, Tensor):
-            for layout in recording.lookup(value):
-                pin(layout, OUTPUT)
-    session.passes[training] = recording.records
-    for path, results in recording.results:
-        session.results.setdefault(path, []).extend(results)
-    if not training:
-        session.stored = recording.lifetimes.stored
-        session.last_operator = recording.lifetimes.time
-    session.touched |= {names[key] for key in recording.touched if key in names}
-    session.unknown |= recording.unknown
+
+
+def _note_replaced(
+    session: Session, model: nn.Module, recording: Recording, before: dict[str, Tensor]
+) -> None:
+    """Let tensors that the network has replaced agree with what stands in their place now."""
+    for name, tensor in before.items():
+        now: Any = model
+        for step in name.split("."):
+            now = getattr(now, step, None)
+        if now is tensor:
+            continue
+        session.remade = list(dict.fromkeys([*session.remade, name]))
+        axes = recording.known(now) if isinstance(now, Tensor) else None
+        alike = axes is not None and now.shape == tensor.shape
+        for position, layout in enumerate(session.axes[name]):
+            if axes is not None and alike:
+                session.overwritten.add(name)
+                unify(layout, axes[position], lambda why: REMADE)
+            else:
+                pin(layout, REMADE)
 
 
 def _input_axes(tensor: Tensor) -> Axes:

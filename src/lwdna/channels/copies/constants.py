@@ -22,6 +22,7 @@ from torch._subclasses.fake_tensor import (
     unset_fake_temporarily,
 )
 from torch.overrides import TorchFunctionMode
+from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
 
 from lwdna.channels.copies import fake_shapes
@@ -32,6 +33,8 @@ LARGEST = 2**20
 
 _UNSET = frozenset({"empty", "empty_like", "empty_strided", "new_empty", "new_empty_strided"})
 """Operators whose results have any values, until they are written to."""
+
+_PUTS_DATA = Tensor.data.__set__  # type: ignore[attr-defined]
 
 Shapes = Sequence[Sequence[int]]
 
@@ -102,6 +105,14 @@ class Constants:
             return None
         with unset_fake_temporarily():
             return value.clone()
+
+    def put(self, tensor: Tensor, source: Tensor) -> None:
+        """Note that a tensor takes the values of another: by ``.data = ``, which is no operator."""
+        value = self.value(source)
+        self._given.pop(id(tensor), None)
+        self._values.pop(id(tensor), None)
+        if value is not None:
+            self._note(tensor, value)
 
     def run(self, func: Any, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Any:
         """Call an operator on fake tensors; follow what it does to constants."""
@@ -176,6 +187,19 @@ class Constants:
                 self._kept.append(value)  # so that its address is not used again
 
 
+class Steps(TorchDispatchMode):  # type: ignore[misc]
+    """Runs a network's operators, and does nothing else."""
+
+    def __init__(self, constants: Constants) -> None:
+        super().__init__()
+        self.constants = constants
+
+    def __torch_dispatch__(
+        self, func: Any, types: Any, args: Sequence[Any] = (), kwargs: dict[str, Any] | None = None
+    ) -> Any:
+        return self.constants.run(func, args, kwargs or {})
+
+
 class _Reads(TorchFunctionMode):
     """Lets a network read values of fake tensors as arrays and lists."""
 
@@ -187,6 +211,8 @@ class _Reads(TorchFunctionMode):
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
+        if func == _PUTS_DATA:
+            self.constants.put(args[0], args[1])
         if func not in READS:
             return func(*args, **kwargs)
         playback = self.constants.playback

@@ -11,6 +11,8 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvTransposeNd
 
+from lwdna.channels.copies.computed import magnitudes, parametrized
+
 GAINS = (1 / 3, 1.0, 2.0)
 """Variance times fan of the usual initialisers: torch's default, LeCun's, He's."""
 
@@ -40,12 +42,9 @@ def redraw(
     if seed is not None:
         generator = torch.Generator().manual_seed(seed)
     old, new = dict(source.named_parameters()), dict(target.named_parameters())
-    owners = {
-        f"{path}.{name}" if path else name: module
-        for path, module in source.named_modules()
-        for name in module._parameters
-    }
-    rules = _scaling_rules(old, owners)
+    owners = _owners(source)
+    lengths = {one.g for one in magnitudes(source)}
+    rules = _scaling_rules({n: t for n, t in old.items() if n not in lengths}, owners)
     with torch.no_grad():
         for name, tensor in new.items():
             if name in skip:
@@ -57,13 +56,31 @@ def redraw(
                 continue
             _resample(values, tensor, generator)
             kind = _kind(old[name], owners[name])
-            if tensor.ndim > 1 and rules.get(kind, "constant") != "constant":
+            if (
+                name not in lengths
+                and tensor.ndim > 1
+                and rules.get(kind, "constant") != "constant"
+            ):
                 before = _fans(old[name], owners[name])[rules[kind]]
                 after = _fans(tensor, owners[name], old[name])[rules[kind]]
                 tensor.mul_(math.sqrt(before / after))
         for module in target.modules():
             if isinstance(module, _NormBase):
                 module.reset_running_stats()
+
+
+def _owners(model: nn.Module) -> dict[str, nn.Module]:
+    """Return the layer of every parameter; what a parametrization keeps is the layer's."""
+    owners: dict[str, nn.Module] = {}
+    for path, module in model.named_modules():
+        prefix = path and f"{path}."
+        owners.update((prefix + name, module) for name in module._parameters)
+    for path, module in model.named_modules():
+        prefix = path and f"{path}."
+        for name, steps in parametrized(module):
+            for own, _ in steps.named_parameters():
+                owners[f"{prefix}parametrizations.{name}.{own}"] = module
+    return owners
 
 
 def _sample(weight: Tensor) -> Tensor:

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from lwdna.channels.copies import computed
 from lwdna.channels.copies.fake_shapes import fake_like
 from lwdna.channels.copies.redraw import redraw
 from lwdna.channels.copies.skeleton import (
@@ -74,9 +75,26 @@ def resize(
         result = copy_with(model, replace)
     else:
         result = _fresh(model, graph, widths, replace, seed, undefined)
+    _forget(result, graph)
+    computed.give_own_classes(result)
+    computed.renew_singular_vectors(model, result, init == "fresh", undefined)
     _set_attributes(result, graph, widths)
     write_metadata(result, graph.metadata, graph, widths)
     return result
+
+
+def _forget(model: nn.Module, graph: ChannelGraph) -> None:
+    """Empty what the network fills when it first runs: it may have run since it was traced."""
+    modules = dict(model.named_modules())
+    for cache in graph.caches:
+        module = modules.get(cache.module)
+        if module is None or cache.name not in vars(module):
+            continue
+        value = getattr(module, cache.name)
+        delattr(module, cache.name)
+        if cache.exists:
+            container = isinstance(value, dict | list | set | tuple)
+            setattr(module, cache.name, type(value)() if container else None)
 
 
 def _fresh(
@@ -102,6 +120,7 @@ def _fresh(
 
     result = copy_with(model, new)
     redraw(model, result, seed, skip={*undefined, *frozen})
+    computed.renew_magnitudes(model, result, skip={*undefined, *frozen})
     return result
 
 
@@ -149,8 +168,7 @@ def reshaped(
     """Return a copy of a model on fake tensors, whose tensors have the new shapes."""
 
     def replace(name: str, tensor: Tensor) -> Tensor:
-        shape = graph.shape(name, widths)
-        return tensor if shape == tensor.shape else fake_like(fake, tensor, shape)
+        return fake_like(fake, tensor, graph.shape(name, widths))  # a run may change the tensor
 
     result = copy_with(model, replace)
     _set_attributes(result, graph, widths)
@@ -239,6 +257,7 @@ def write_metadata(
 
 
 def _set_attributes(model: nn.Module, graph: ChannelGraph, widths: Mapping[str, int]) -> None:
+    computed.compute_weights(model)
     sync_layer_sizes(model)
     for attribute in graph.attributes:
         module, size = model.get_submodule(attribute.module), graph.length(attribute.axis, widths)

@@ -5,8 +5,8 @@ from __future__ import annotations
 import copy
 import sys
 from collections import OrderedDict
-from collections.abc import Callable, Iterator
-from types import FunctionType, NoneType
+from collections.abc import Callable, Iterable, Iterator
+from types import FunctionType, MethodType, ModuleType, NoneType
 from typing import Any
 
 import torch
@@ -14,6 +14,10 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+from torch.nn.utils import parametrize
+
+from lwdna.channels.copies.computed import at_rest
+from lwdna.channels.copies.rebind import rebind
 
 _CONV = ("in_channels", "out_channels", "groups", "kernel_size", "stride", "padding", "dilation")
 LAYER_SIZES: dict[type, tuple[str, ...]] = {
@@ -25,6 +29,9 @@ LAYER_SIZES: dict[type, tuple[str, ...]] = {
     **dict.fromkeys((nn.LSTMCell, nn.GRUCell, nn.RNNCell), ("input_size", "hidden_size")),
 }
 """Integer attributes of torch's own layers that :func:`sync_layer_sizes` or nobody may change."""
+
+DEPTH = 4
+"""Containers within containers that are looked through for what a module holds."""
 
 
 def named_tensors(model: nn.Module) -> Iterator[tuple[str, Tensor]]:
@@ -51,10 +58,10 @@ def copy_with(model: nn.Module, replace: Callable[[str, Tensor], Tensor]) -> nn.
     """
     memo: dict[int, Any] = {}
     modules = list(model.modules())
-    for module in modules:
-        for value in vars(module).values():
-            if isinstance(value, Tensor):  # neither parameter nor buffer, perhaps not a leaf
-                memo[id(value)] = value.detach().clone()
+    known = {id(tensor) for _, tensor in named_tensors(model)}
+    for value in held_tensors(modules):  # neither parameters nor buffers, perhaps no leaf
+        if id(value) not in known:
+            memo[id(value)] = value.detach().clone()
     for name, tensor in named_tensors(model):
         new = replace(name, tensor)
         if isinstance(tensor, nn.Parameter) and not isinstance(new, FakeTensor):
@@ -70,7 +77,42 @@ def copy_with(model: nn.Module, replace: Callable[[str, Tensor], Tensor]) -> nn.
             for key, value in module.__getstate__().items()
         }
         memo[id(module)].__setstate__(state)
-    return copy.deepcopy(model, memo)
+    copied = copy.deepcopy(model, memo)
+    rebind(copied, memo)
+    return copied
+
+
+def held_tensors(modules: Iterable[nn.Module], only: str | None = None) -> Iterator[Tensor]:
+    """Yield tensors among modules' attributes, and in containers and objects that these are.
+
+    ``only`` names one attribute to look at.
+    """
+    seen: set[int] = set()  # containers may hold one another
+    stack = [
+        (value, DEPTH)
+        for module in modules
+        for name, value in vars(module).items()
+        if name not in ("_parameters", "_buffers", "_modules") and only in (None, name)
+    ]
+    while stack:
+        value, depth = stack.pop()
+        if isinstance(value, Tensor):
+            yield value
+        elif depth and type(value) not in _ATOMS and id(value) not in seen:
+            seen.add(id(value))
+            stack.extend((item, depth - 1) for item in contents(value))
+
+
+def contents(value: Any) -> list[Any]:
+    """Return what a container holds, or an object of Python that is neither module nor code."""
+    if isinstance(value, dict):
+        return list(value.values())
+    if isinstance(value, list | tuple | set | frozenset):
+        return list(value)
+    apart = (nn.Module, Tensor, type, FunctionType, MethodType, ModuleType)
+    if hasattr(value, "__dict__") and not isinstance(value, apart):
+        return list(vars(value).values())
+    return []
 
 
 def _copies_plainly(cls: Any) -> bool:
@@ -111,32 +153,41 @@ def _copied(value: Any, memo: dict[int, Any]) -> Any:
 
 def sync_layer_sizes(model: nn.Module) -> None:
     """Make the size attributes of torch's own layers agree with their tensors."""
-    for module in model.modules():
-        if isinstance(module, _ConvNd):
-            _sync_convolution(module)
-        elif isinstance(module, nn.Linear):
-            module.out_features, module.in_features = module.weight.shape
-        elif isinstance(module, _NormBase):
-            tensor = module.weight if module.weight is not None else module.running_mean
-            if tensor is not None:
-                module.num_features = tensor.shape[0]
-        elif isinstance(module, nn.GroupNorm):
-            if module.weight is not None:
-                module.num_channels = module.weight.shape[0]
-        elif isinstance(module, nn.LayerNorm | nn.RMSNorm):
-            if module.weight is not None:
-                module.normalized_shape = tuple(module.weight.shape)
-        elif isinstance(module, nn.PReLU):
-            module.num_parameters = module.weight.numel()
-        elif isinstance(module, nn.RNNBase | nn.RNNCellBase):
-            _sync_recurrence(module)
-        elif isinstance(module, nn.Bilinear):
-            sizes = module.weight.shape
-            module.out_features, module.in1_features, module.in2_features = sizes
-        elif _is_deformable(module):
-            _sync_convolution(module)
-        elif isinstance(module, nn.Embedding | nn.EmbeddingBag):
-            module.embedding_dim = module.weight.shape[1]
+    with at_rest(model):
+        for module in model.modules():
+            try:
+                _sync(module)
+            except Exception:  # whatever a user's parametrization raises: a run will show why
+                if not parametrize.is_parametrized(module):
+                    raise
+
+
+def _sync(module: nn.Module) -> None:
+    if isinstance(module, _ConvNd):
+        _sync_convolution(module)
+    elif isinstance(module, nn.Linear):
+        module.out_features, module.in_features = module.weight.shape
+    elif isinstance(module, _NormBase):
+        tensor = module.weight if module.weight is not None else module.running_mean
+        if tensor is not None:
+            module.num_features = tensor.shape[0]
+    elif isinstance(module, nn.GroupNorm):
+        if module.weight is not None:
+            module.num_channels = module.weight.shape[0]
+    elif isinstance(module, nn.LayerNorm | nn.RMSNorm):
+        if module.weight is not None:
+            module.normalized_shape = tuple(module.weight.shape)
+    elif isinstance(module, nn.PReLU):
+        module.num_parameters = module.weight.numel()
+    elif isinstance(module, nn.RNNBase | nn.RNNCellBase):
+        _sync_recurrence(module)
+    elif isinstance(module, nn.Bilinear):
+        sizes = module.weight.shape
+        module.out_features, module.in1_features, module.in2_features = sizes
+    elif _is_deformable(module):
+        _sync_convolution(module)
+    elif isinstance(module, nn.Embedding | nn.EmbeddingBag):
+        module.embedding_dim = module.weight.shape[1]
 
 
 def _is_deformable(module: nn.Module) -> bool:

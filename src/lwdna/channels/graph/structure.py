@@ -53,6 +53,16 @@ class Pinned:
 
 
 @dataclass(frozen=True)
+class Cache:
+    """An attribute of a module that holds tensors only after the network's first run."""
+
+    module: str
+    name: str
+    exists: bool
+    """Whether it is there before, empty or None."""
+
+
+@dataclass(frozen=True)
 class Attribute:
     """An integer (or one of a sequence of integers) of a module that follows an axis' length."""
 
@@ -89,6 +99,8 @@ class Structure:
     """What was decided by hand."""
     remade: tuple[str, ...] = ()
     """Buffers that the network makes anew while it runs, of whatever shape."""
+    caches: tuple[Cache, ...] = field(default=(), compare=False)
+    """Attributes that the network fills with tensors when it runs for the first time."""
 
     @property
     def widths(self) -> dict[str, int]:

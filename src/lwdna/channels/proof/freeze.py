@@ -80,7 +80,7 @@ class _Writer:
 
 def freeze(session: Session, followers: Sequence[Follower]) -> Draft:
     """Name the free units that parameters depend on and express everything through them."""
-    parameters = {name for name, _ in session.skeleton.named_parameters()}
+    parameters = session.parameters
     live = {name for name in session.axes if name in session.touched}
     owned = {
         unit
@@ -117,6 +117,7 @@ def freeze(session: Session, followers: Sequence[Follower]) -> Draft:
         ),
         unknown_ops=tuple(session.unknown),
         remade=tuple(session.remade),
+        caches=tuple(session.caches),
     )
     return Draft(graph, units, operators)
 

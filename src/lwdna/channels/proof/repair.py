@@ -36,7 +36,7 @@ class Failure:
         line: str = "",
     ) -> None:
         self.mode, self.position, self.module, self.line = mode, position, module, line
-        self.operator = operators[position] if position < len(operators) else None
+        self.operator = operators[position] if 0 <= position < len(operators) else None
         self.near = operators[max(0, position - 1) : position + 1]
 
     @property
@@ -76,7 +76,8 @@ class Repairs:
     def attempt(self, draft: Draft, failure: Failure) -> tuple[Draft, Failure | None] | None:
         """Return a draft that gets further, and where that one fails; None if there is none."""
         operator = failure.operator
-        key = (type(self.modules[failure.places[0]]), operator.op if operator else "")
+        innermost = next(place for place in failure.places if place in self.modules)
+        key = (type(self.modules[innermost]), operator.op if operator else "")
         if key in self.hopeless:
             return None
         for trial in islice(self._ordered(draft, failure), MAX_TRIALS):
@@ -126,7 +127,7 @@ def _candidates(
     axes = _moving_axes(failure)
     widths = draft.graph.widths
     known = set(draft.graph.attributes)
-    for place in failure.places:
+    for place in filter(modules.__contains__, failure.places):
         values = list(_integers(modules[place]))
         yield from _sequences(place, values, draft, failure)
         together: list[Attribute] = []

@@ -17,7 +17,7 @@ from torch.utils._python_dispatch import TorchDispatchMode
 
 from lwdna.channels.algebra.layout import Reason
 from lwdna.channels.algebra.source import line_of, user_line
-from lwdna.channels.copies.constants import Shapes
+from lwdna.channels.copies.constants import Shapes, Steps
 from lwdna.channels.copies.resize import reshaped
 from lwdna.channels.graph.operators import Operator
 from lwdna.channels.proof import values
@@ -184,18 +184,13 @@ def replay(
     ordered = draft.graph.in_order(widths)
     for mode, operators in draft.operators.items():
         model.train(mode)
-        session.stack.restart()
         rerun = _Replay(session, model, mode, operators, ordered, last)
         try:
-            with (
-                torch.no_grad(),
-                session.fake,
-                plain_attention(),
-                rerun.constants.reads,
-                WholeRecurrence(),
-                rerun,
-            ):
-                model(*session.args, **session.kwargs)
+            if mode in session.settles:
+                rerun.position = -1
+                _run(session, model, Steps(session.constants(model)))
+                rerun = _Replay(session, model, mode, operators, ordered, last)
+            _run(session, model, rerun)
         except _Answered:
             changed.update(rerun.changed)
             return None
@@ -206,6 +201,19 @@ def replay(
         if not mode:
             changed.update(rerun.changed)
     return None
+
+
+def _run(session: Session, model: nn.Module, watched: Steps | _Replay) -> None:
+    session.stack.restart()
+    with (
+        torch.no_grad(),
+        session.fake,
+        plain_attention(),
+        WholeRecurrence(),
+        watched.constants.reads,
+        watched,
+    ):
+        model(*session.args, **session.kwargs)
 
 
 def _other_width(width: int, group: int) -> int:

@@ -1,9 +1,7 @@
-"""Integers that modules keep: lengths while a network is recorded, as they were afterwards."""
+"""Integers that modules keep: lengths of which nothing is known, while a network is recorded."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,22 +20,6 @@ class Follower:
     name: str
     index: int | None
     layout: Layout
-
-
-@contextmanager
-def restored(model: nn.Module) -> Iterator[None]:
-    """Undo, after the block, what modules do to their own attributes and buffers."""
-    before = [
-        (variables, dict(variables))
-        for module in model.modules()
-        for variables in (vars(module), module._buffers)
-    ]
-    try:
-        yield
-    finally:
-        for variables, values in before:
-            variables.clear()
-            variables.update(values)
 
 
 def lengths_in_place(model: nn.Module) -> list[Follower]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 from weakref import ref
@@ -11,15 +11,17 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten
 
-from lwdna.channels.algebra.layout import Layout, fixed, free, is_fixed
+from lwdna.channels.algebra.layout import Layout, Reason, fixed, free, is_fixed, mark_inexact
 from lwdna.channels.copies.constants import Constants
 from lwdna.channels.graph.operators import memory_order, slots
 from lwdna.channels.rules import rule_of
 from lwdna.channels.rules.call import Axes, Call, Term, tensors_of
+from lwdna.channels.rules.weights import put_in_place
 from lwdna.channels.tracing.cuts import Cuts
 from lwdna.channels.tracing.lifetimes import Lifetimes
 from lwdna.channels.tracing.silence import Silence
-from lwdna.channels.tracing.watch import Watch
+from lwdna.channels.tracing.watch import PUTS_DATA, SHARES_MEMORY, Watch
+from lwdna.channels.tracing.weights import Weights
 
 SILENT = frozenset({"alias", "detach", "lift_fresh"})
 """Operators that do nothing and that torch inserts as it likes: no part of a network's path."""
@@ -55,10 +57,11 @@ class ModuleStack:
     def current(self) -> str:
         return self.paths[-1]
 
-    def follow(self, model: nn.Module) -> None:
+    def follow(self, model: nn.Module, known: Collection[nn.Module] = ()) -> None:
         """Follow the calls of the submodules of ``model``, and of its copies, from now on.
 
-        The hooks are functions, as copies of bound methods would report to copies of the stack.
+        Those ``known`` are followed already. The hooks are functions, as copies of bound methods
+        would report to copies of the stack.
         """
 
         def enter(path: str) -> Callable[..., None]:
@@ -68,7 +71,7 @@ class ModuleStack:
             self.returned(self.paths.pop(), result)
 
         for path, module in model.named_modules():
-            if path:
+            if path and module not in known:
                 module.register_forward_pre_hook(enter(path), prepend=True)
                 module.register_forward_hook(leave)
 
@@ -87,7 +90,7 @@ class Recording(TorchDispatchMode):  # type: ignore[misc]
     cuts: Cuts = field(default_factory=Cuts)
     records: list[Record] = field(default_factory=list)
     unknown: dict[str, None] = field(default_factory=dict)
-    touched: set[int] = field(default_factory=set)
+    weights: Weights = field(default_factory=Weights)
     results: list[tuple[str, list[Axes]]] = field(default_factory=list)
     """Paths of modules in the order in which they returned, and the layouts of what they did."""
 
@@ -97,37 +100,78 @@ class Recording(TorchDispatchMode):  # type: ignore[misc]
         """By identity, which a later tensor may share: only the tensor referred to counts."""
         self.silence = Silence()
         self.lifetimes = Lifetimes()
-        self.watch = Watch(self._axes_of, self.scaled_by_width)
+        self.watch = Watch(self._axes_of, self.scaled_by_width, self.put)
         self.constants.on_read = self.read_as_numbers
         self.running = ""
         """The operator that runs now."""
+
+    def begin_again(self, constants: Constants, inputs: Sequence[Tensor]) -> None:
+        """Forget what was recorded, but not the layouts of tensors that the network keeps."""
+        self.records, self.results = [], []
+        self.constants = constants
+        self.constants.on_read = self.read_as_numbers
+        self.lifetimes = Lifetimes()
+        given = set(map(id, inputs))
+        for reference, _ in self._axes.values():
+            tensor = reference()
+            if tensor is not None and id(tensor) not in given:
+                self.lifetimes.own(tensor)
+
+    def own(self, name: str, tensor: Tensor, axes: Axes) -> None:
+        """Give a parameter or buffer its layouts."""
+        self.attach(tensor, axes)
+        self.lifetimes.own(tensor)
+        self.weights.own(name, tensor)
 
     def attach(self, tensor: Tensor, axes: Axes) -> None:
         """Give a tensor its layouts."""
         self._axes[id(tensor)] = ref(tensor), axes
 
-    def _known(self, tensor: Tensor) -> Axes | None:
+    def keep(self, tensor: Tensor) -> None:
+        """Let a tensor that the network keeps fit any widths, as the network may renew it.
+
+        Whether it does is for the second run to say; how its values follow is not known.
+        """
+        axes = parameter_axes(tensor)
+        for axis in axes:
+            mark_inexact(axis, Reason("meets a tensor that the network keeps"))
+        self.attach(tensor, axes)
+        self.lifetimes.own(tensor)
+
+    def known(self, tensor: Tensor) -> Axes | None:
         found = self._axes.get(id(tensor))
         return found[1] if found is not None and found[0]() is tensor else None
 
     def lookup(self, tensor: Tensor) -> Axes:
         """Return the layouts of a tensor; one never seen before is a constant."""
-        self.touched.add(id(tensor))
-        axes = self._known(tensor)
+        self.weights.touch(tensor)
+        axes = self.known(tensor)
         if axes is None:
             axes = tuple(fixed(size) for size in tensor.shape)
             self.attach(tensor, axes)
             self.lifetimes.own(tensor)
         return axes
 
+    def put(self, func: Any, tensor: Tensor, source: Any) -> None:
+        """Note that a tensor is about to take the values of another: by ``.data = ``, say."""
+        if not isinstance(source, Tensor):
+            return
+        self.weights.put(tensor, source, func in SHARES_MEMORY)
+        if func == PUTS_DATA:  # no operator: torch exchanges what the tensor is made of
+            call = Call("data", self.stack.current, {}, [], self.lookup)
+            axes = self.lookup(source)
+            put_in_place(call, self.lookup(tensor), axes)
+            self.attach(tensor, axes)
+            self.silence.put(tensor, source)
+
     def module_returned(self, path: str, value: Any) -> None:
         """Note the layouts of all tensors in a module's result."""
         leaves = [leaf for leaf in tree_flatten(value)[0] if isinstance(leaf, Tensor)]
-        known = map(self._known, leaves)
+        known = map(self.known, leaves)
         self.results.append((path, [axes for axes in known if axes is not None]))
 
     def _axes_of(self, tensor: Tensor) -> Axes:
-        return self._known(tensor) or tuple(fixed(size) for size in tensor.shape)
+        return self.known(tensor) or tuple(fixed(size) for size in tensor.shape)
 
     def read_as_numbers(self, tensor: Tensor) -> None:
         """Note that the network's code reads a tensor's values, and may make others of them."""
@@ -210,6 +254,12 @@ def by_name(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str,
     return named
 
 
-def parameter_axes(tensor: Tensor) -> Axes:
-    """Every axis of a parameter may vary until something says otherwise; length 1 never does."""
-    return tuple(free(size) if size > 1 else fixed(1) for size in tensor.shape)
+def parameter_axes(tensor: Tensor, known: Axes | None = None) -> Axes:
+    """Every axis of a parameter may vary until something says otherwise; length 1 never does.
+
+    ``known`` are the axes of a tensor that the network itself has made.
+    """
+    axes = known or tuple(free(size) for size in tensor.shape)
+    return tuple(
+        axis if size > 1 else fixed(size) for axis, size in zip(axes, tensor.shape, strict=True)
+    )

@@ -8,11 +8,13 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
+from torch.utils._pytree import tree_flatten
 
 from lwdna.channels.algebra.layout import Unit
 from lwdna.channels.copies.constants import Constants, Shapes
 from lwdna.channels.copies.outcomes import Outcomes
 from lwdna.channels.copies.skeleton import named_tensors
+from lwdna.channels.graph.structure import Cache
 from lwdna.channels.rules.call import Axes
 from lwdna.channels.tracing.cuts import Cuts
 from lwdna.channels.tracing.lifetimes import Stored
@@ -30,6 +32,8 @@ class Session:
     stack: ModuleStack = field(default_factory=ModuleStack)
     frozen: set[str] = field(default_factory=set)
     """Parameters that are constants of the network."""
+    never_silent: set[str] = field(default_factory=set)
+    """Parameters from whose zeros the network computes other weights than zeros."""
     cuts: Cuts = field(default_factory=Cuts)
     buffers: Mapping[str, Tensor] = field(default_factory=dict)
     """The network's own buffers by name: they have values."""
@@ -44,12 +48,25 @@ class Session:
     """Memory of the pass in evaluation mode."""
     last_operator: int = 0
     """The number of that pass' last operator, as memory counts them."""
+    parameters: set[str] = field(default_factory=set)
+    """Names of parameters, also of those that the first run makes."""
+    settles: set[bool] = field(default_factory=set)
+    """Modes in which the first run changes what the network keeps: the second is recorded."""
+    caches: list[Cache] = field(default_factory=list)
+    """What the first run fills with tensors."""
     touched: set[str] = field(default_factory=set)
+    overwritten: set[str] = field(default_factory=set)
+    """Parameters and buffers whose values the network computes anew in every run."""
     unknown: dict[str, None] = field(default_factory=dict)
     names: dict[Unit, str] = field(default_factory=dict)
     """Names that units keep, whatever happens to others: those before edits by hand."""
     remade: list[str] = field(default_factory=list)
-    """Buffers that the network makes anew while it runs."""
+    """Parameters and buffers in whose place the network puts other tensors while it runs."""
+
+    @property
+    def inputs(self) -> list[Tensor]:
+        """All tensors among the arguments."""
+        return [x for x in tree_flatten((self.args, self.kwargs))[0] if isinstance(x, Tensor)]
 
     def constants(
         self, model: nn.Module, predicted: Callable[[], Shapes | None] = lambda: None

@@ -27,6 +27,13 @@ class Silence:
         """Note a tensor that is zero where its channels are silenced, such as a parameter."""
         self._silent[id(tensor)] = ref(tensor)
 
+    def put(self, tensor: Tensor, source: Tensor) -> None:
+        """Note that a tensor takes the values of another."""
+        silent = self.holds(source)
+        self._silent.pop(id(tensor), None)
+        if silent:
+            self.add(tensor)
+
     def holds(self, tensor: Tensor) -> bool:
         """Tell whether a tensor is zero where its channels are silenced."""
         found = self._silent.get(id(tensor))

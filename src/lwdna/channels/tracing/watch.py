@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import torch
+import torch.nn.init
 from torch import Tensor
 from torch.nn import functional as F
 from torch.overrides import TorchFunctionMode
@@ -22,24 +24,36 @@ _TAKES_SIZES = frozenset(
         *(F.conv1d, F.conv2d, F.conv3d, torch.conv1d, torch.conv2d, torch.conv3d),
     }
 )
+PUTS_DATA = Tensor.data.__set__  # type: ignore[attr-defined]
+SHARES_MEMORY = frozenset({PUTS_DATA, torch.ops.aten.set_.source_Tensor})
+_PUTS = SHARES_MEMORY | {Tensor.copy_, Tensor.__setitem__}
+_INITIALISERS = torch.nn.init.__file__
+"""Here widths only say how weights are drawn that begin to exist: no value follows from them."""
 
 
 class Watch(TorchFunctionMode):
     """Answers questions for shapes with lengths; keeps the sizes that the running call asks for."""
 
-    def __init__(self, axes_of: Callable[[Tensor], Axes], scaled: Callable[[Tensor], None]) -> None:
+    def __init__(
+        self,
+        axes_of: Callable[[Tensor], Axes],
+        scaled: Callable[[Tensor], None],
+        put: Callable[[Any, Tensor, Any], None],
+    ) -> None:
         super().__init__()
-        self.axes_of, self.scaled = axes_of, scaled
+        self.axes_of, self.scaled, self.put = axes_of, scaled, put
         self.asked: tuple[int, ...] = ()
 
     def __torch_function__(
         self, func: Any, types: Any, args: Any = (), kwargs: dict[str, Any] | None = None
     ) -> Any:
         kwargs = kwargs or {}
-        if func in _READ_SHAPE:
+        if func in _READ_SHAPE and sys._getframe(1).f_code.co_filename != _INITIALISERS:
             return self._shape(args[0], func(*args, **kwargs), *args[1:], **kwargs)
         if func is F.scaled_dot_product_attention and kwargs.get("scale") is None:
             self.scaled(args[0] if args else kwargs["query"])
+        if func in _PUTS:
+            self.put(func, args[0], args[-1])
         if func not in _TAKES_SIZES:
             return func(*args, **kwargs)
         self.asked = tuple(_integers((args, *kwargs.values())))
