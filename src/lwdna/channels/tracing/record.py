@@ -96,7 +96,7 @@ class Recording(TorchDispatchMode):  # type: ignore[misc]
         self._axes: dict[int, tuple[ref[Tensor], Axes]] = {}
         """By identity, which a later tensor may share: only the tensor referred to counts."""
         self.lifetimes = Lifetimes()
-        self.watch = Watch(self._axes_of, self.scaled_by_width, self.put)
+        self.watch = Watch(self.axes, self.scaled_by_width, self.put)
 
     def begin_again(self, inputs: Sequence[Tensor]) -> None:
         """Forget what was recorded, but not the layouts of tensors that the network keeps."""
@@ -160,7 +160,8 @@ class Recording(TorchDispatchMode):  # type: ignore[misc]
         known = map(self.known, leaves)
         self.results.append((path, [axes for axes in known if axes is not None]))
 
-    def _axes_of(self, tensor: Tensor) -> Axes:
+    def axes(self, tensor: Tensor) -> Axes:
+        """Return the layouts of a tensor, without taking it for one that an operator reads."""
         return self.known(tensor) or tuple(fixed(size) for size in tensor.shape)
 
     def scaled_by_width(self, query: Tensor) -> None:
