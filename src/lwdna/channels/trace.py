@@ -17,12 +17,13 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_flatten, tree_map
 
-from lwdna.channels.algebra.layout import Reason, fixed, free, mark_inexact, pin, unify
+from lwdna.channels.algebra.layout import Reason, fixed, free, is_fixed, mark_inexact, pin, unify
 from lwdna.channels.copies.computed import kernels, never_silent
 from lwdna.channels.copies.fake_shapes import fake_like
 from lwdna.channels.copies.skeleton import copy_with, frozen_parameters, held_tensors, named_tensors
 from lwdna.channels.graph.edits import Edits
 from lwdna.channels.graph.graph import ChannelGraph
+from lwdna.channels.graph.structure import Cache
 from lwdna.channels.proof import apply_edits, verify
 from lwdna.channels.proof.freeze import Draft
 from lwdna.channels.proof.metadata import metadata, watched_features
@@ -165,7 +166,7 @@ def _record(session: Session, model: nn.Module, training: bool) -> None:
     if results and memory.changed():
         results.clear()
         session.settles.add(training)
-        session.caches += memory.caches()
+        filled = memory.filled()
         session.stack.follow(model, memory.modules)
         recording.begin_again(session.constants(model), session.inputs)
         known, session.axes = session.axes, {}
@@ -177,6 +178,7 @@ def _record(session: Session, model: nn.Module, training: bool) -> None:
             (name, axes) for name, axes in known.items() if name not in session.axes
         )
         results = _run(session, model, recording, training)
+        session.caches += _kept_caches(filled, memory.filled(), recording)
     if not results:
         return
     for value in tree_flatten(results)[0]:
@@ -223,6 +225,17 @@ def _run(session: Session, model: nn.Module, recording: Recording, training: boo
         if training:  # a batch of one may be too small for batch statistics
             return []
         raise Stuck(error, session, recording) from error
+
+
+def _kept_caches(
+    first: dict[Cache, list[Tensor]], second: dict[Cache, list[Tensor]], recording: Recording
+) -> Iterator[Cache]:
+    """Yield what the first run filled, the second left as it was, and other widths would change."""
+    for cache, tensors in second.items():
+        kept = set(map(id, tensors)) & set(map(id, first.get(cache, ())))
+        axes = [axis for tensor in tensors if id(tensor) in kept for axis in recording.axes(tensor)]
+        if not all(map(is_fixed, axes)):
+            yield cache
 
 
 def _note_replaced(

@@ -55,9 +55,13 @@ def cross(call: Call) -> Axes:
 
 @register_rule("mv", "addmv")
 def mv(call: Call) -> Axes:
-    """(n, k) times (k,), plus a vector."""
+    """(n, k) times (k,), plus a vector.
+
+    It has no MACs, as torch's counter has none for it, and estimates spectral norms as a rule.
+    """
     rows, inner = call.axes(call["self" if call.op == "mv" else "mat"])
     call.unify(inner, call.axes(call["vec"])[0])
+    call.mark_inexact(inner, "reduced over the channels")
     if call.op == "addmv":
         plus(call, (rows,), call["self"])
     return (rows,)
@@ -68,6 +72,7 @@ def dot(call: Call) -> Axes:
     """(k,) times (k,): one number."""
     one, two = (call.axes(tensor)[0] for tensor in call.tensors)
     call.unify(one, two)
+    call.mark_inexact(one, "reduced over the channels")
     return ()
 
 

@@ -1,9 +1,8 @@
-"""Operators that weights pass through before they are used: norms, draws, exchanges of memory."""
+"""Operators that weights pass through before they are used: norms and exchanges of memory."""
 
 from __future__ import annotations
 
 from lwdna.channels.rules.call import Axes, Call
-from lwdna.channels.rules.elementwise import pointwise
 from lwdna.channels.rules.table import register_rule
 
 
@@ -25,33 +24,6 @@ def norm(call: Call) -> Axes:
     for axis in call.axes(call["self"]):
         call.mark_inexact(axis, "reduced over the channels")
     return ()
-
-
-@register_rule("mv")
-def matrix_vector(call: Call) -> Axes:
-    """(n, k) times (k): what spectral norms are estimated with, so no unit leaves the sum alone.
-
-    It has no MACs, as torch's counter has none for it: a norm is part of no table of the field.
-    """
-    rows, inner = call.axes(call["self"])
-    call.unify(inner, call.axes(call["vec"])[0])
-    call.mark_inexact(inner, "reduced over the channels")
-    return (rows,)
-
-
-@register_rule("dot", "vdot")
-def inner_product(call: Call) -> Axes:
-    """(k) times (k)."""
-    one, two = (call.axes(tensor)[0] for tensor in call.tensors)
-    call.unify(one, two)
-    call.mark_inexact(one, "reduced over the channels")
-    return ()
-
-
-@register_rule("cauchy_", "geometric_", "log_normal_", "normal_", "random_", "uniform_")
-def drawn(call: Call) -> list[Axes]:
-    """A tensor is filled with random values in place, as weights are that begin to exist."""
-    return pointwise(call)
 
 
 @register_rule("set_.source_Tensor")

@@ -100,7 +100,7 @@ class Recording(TorchDispatchMode):  # type: ignore[misc]
         """By identity, which a later tensor may share: only the tensor referred to counts."""
         self.silence = Silence()
         self.lifetimes = Lifetimes()
-        self.watch = Watch(self._axes_of, self.scaled_by_width, self.put)
+        self.watch = Watch(self.axes, self.scaled_by_width, self.put)
         self.constants.on_read = self.read_as_numbers
         self.running = ""
         """The operator that runs now."""
@@ -170,7 +170,8 @@ class Recording(TorchDispatchMode):  # type: ignore[misc]
         known = map(self.known, leaves)
         self.results.append((path, [axes for axes in known if axes is not None]))
 
-    def _axes_of(self, tensor: Tensor) -> Axes:
+    def axes(self, tensor: Tensor) -> Axes:
+        """Return the layouts of a tensor, without taking it for one that an operator reads."""
         return self.known(tensor) or tuple(fixed(size) for size in tensor.shape)
 
     def read_as_numbers(self, tensor: Tensor) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from lwdna.channels.copies.skeleton import DEPTH, contents, held_tensors
 from lwdna.channels.graph.structure import Cache
@@ -38,13 +38,17 @@ class Memory:
         now = list(_held(self.model))
         return len(now) != len(self._before) or not all(map(_same, self._before, now))
 
-    def caches(self) -> Iterator[Cache]:
-        """Yield attributes that hold tensors now and were missing, None or empty before."""
+    def filled(self) -> dict[Cache, list[Tensor]]:
+        """Return attributes that hold tensors now and were missing, None or empty before."""
+        found: dict[Cache, list[Tensor]] = {}
         for path, module in self.model.named_modules():
             before = self._empty.get(path, {})
             for name in vars(module) if path in self._empty else ():
-                if before.get(name, True) and any(True for _ in held_tensors([module], name)):
-                    yield Cache(path, name, name in before)
+                if before.get(name, True):
+                    tensors = list(held_tensors([module], name))
+                    if tensors:
+                        found[Cache(path, name, name in before)] = tensors
+        return found
 
 
 def _is_empty(value: Any) -> bool:
