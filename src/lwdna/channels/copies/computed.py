@@ -160,6 +160,9 @@ def never_silent(model: nn.Module) -> set[str]:
     found = {one.v for one in magnitudes(model)}
     for path, module in model.named_modules():
         prefix = path and f"{path}."
+        for hook in module._forward_pre_hooks.values():
+            if isinstance(hook, SpectralNorm):
+                found.add(f"{prefix}{hook.name}_orig")
         for name, steps in parametrized(module):
             own = [own for own, _ in steps.named_parameters(recurse=False)]
             if not _keeps_zeros(steps):

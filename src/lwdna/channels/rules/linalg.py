@@ -61,7 +61,6 @@ def mv(call: Call) -> Axes:
     """
     rows, inner = call.axes(call["self" if call.op == "mv" else "mat"])
     call.unify(inner, call.axes(call["vec"])[0])
-    call.mark_inexact(inner, "reduced over the channels")
     if call.op == "addmv":
         plus(call, (rows,), call["self"])
     return (rows,)
@@ -72,7 +71,6 @@ def dot(call: Call) -> Axes:
     """(k,) times (k,): one number."""
     one, two = (call.axes(tensor)[0] for tensor in call.tensors)
     call.unify(one, two)
-    call.mark_inexact(one, "reduced over the channels")
     return ()
 
 

@@ -146,7 +146,8 @@ _AS_FIRST = frozenset(
 
 _PREFIXES = ("upsample_", "_upsample_", "avg_pool", "max_pool", "adaptive_", "_adaptive_", "_fft_")
 _SUMS = frozenset({"add", "sub", "rsub", "maximum", "minimum", "cat", "stack", "lerp", "fmax"})
-_PRODUCTS = frozenset({"mm", "bmm", "linear", "addmm", "baddbmm", "mv", "addmv", "matmul"})
+_PRODUCTS = frozenset({"mm", "bmm", "linear", "addmm", "baddbmm", "matmul"})
+_VECTORS = frozenset({"mv", "addmv", "dot", "vdot"})
 _NORMS = frozenset(
     {
         "native_batch_norm",
@@ -177,6 +178,8 @@ def result_is_silent(call: Call, silent: Silent) -> bool:
         )
     if op in _PRODUCTS:
         return all(silent(tensor) or not _moves(call, tensor) for tensor in call.tensors)
+    if op in ("mv", "addmv"):
+        return all(map(silent, call.tensors[:-1]))
     if op in ("convolution", "_convolution", "deform_conv2d"):
         return silent(call["weight"]) and (call["bias"] is None or silent(call["bias"]))
     if op in _NORMS:
@@ -187,8 +190,8 @@ def result_is_silent(call: Call, silent: Silent) -> bool:
 
 def _depends_on_numbers(op: str, call: Call, silent: Silent) -> bool:
     """Answer for operators that map zero to zero with some arguments only."""
-    if op == "copy":
-        return silent(call["src"])
+    if op in ("copy", "set"):
+        return silent(call.tensors[-1])
     if op in ("zero", "zeros", "zeros_like", "new_zeros"):
         return True
     if op in ("fill", "full", "new_full", "full_like"):
@@ -211,7 +214,7 @@ def _depends_on_numbers(op: str, call: Call, silent: Silent) -> bool:
 
 def loud_sums(call: Call, results: Iterable[Axes], silent: Silent) -> list[Unit]:
     """Return units over which a product sums, and of which no factor is silent."""
-    if not call.terms:
+    if not call.terms and _base(call.op) not in _VECTORS:
         return []
     quiet: set[Unit] = {unit for axes in results for axis in axes for unit in units_of(axis)}
     loud: dict[Unit, None] = {}
