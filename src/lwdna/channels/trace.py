@@ -30,7 +30,6 @@ from lwdna.channels.tracing.attention import plain_attention
 from lwdna.channels.tracing.cuts import Cuts
 from lwdna.channels.tracing.integers import lengths_in_place, restored
 from lwdna.channels.tracing.record import Recording, parameter_axes
-from lwdna.channels.tracing.recurrence import WholeRecurrence
 from lwdna.channels.tracing.session import Session
 from lwdna.errors import GraphError
 from lwdna.inputs import arguments
@@ -144,7 +143,6 @@ def _record(session: Session, tensors: dict[str, Tensor], training: bool) -> Non
             torch.no_grad(),
             session.fake,
             plain_attention(),
-            WholeRecurrence(),
             recording.watch,
             recording,
         ):

@@ -26,7 +26,6 @@ from lwdna.channels.rules.call import tensors_of
 from lwdna.channels.tracing.attention import plain_attention
 from lwdna.channels.tracing.integers import Follower
 from lwdna.channels.tracing.record import SILENT
-from lwdna.channels.tracing.recurrence import WholeRecurrence
 from lwdna.channels.tracing.session import Session
 
 MAX_REPLAYS = 64
@@ -133,7 +132,6 @@ def replay(session: Session, draft: Draft, moving: Iterable[int] | None = None) 
                 torch.no_grad(),
                 session.fake,
                 plain_attention(),
-                WholeRecurrence(),
                 rerun,
             ):
                 model(*session.args, **session.kwargs)

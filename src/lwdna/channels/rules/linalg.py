@@ -53,22 +53,14 @@ def cross(call: Call) -> Axes:
     return axes
 
 
-@register_rule("mv", "addmv")
-def mv(call: Call) -> Axes:
-    """(n, k) times (k,), plus a vector."""
-    rows, inner = call.axes(call["self" if call.op == "mv" else "mat"])
+@register_rule("addmv")
+def addmv(call: Call) -> Axes:
+    """(n, k) times (k,), plus a vector; torch counts no MACs of it."""
+    rows, inner = call.axes(call["mat"])
     call.unify(inner, call.axes(call["vec"])[0])
-    if call.op == "addmv":
-        plus(call, (rows,), call["self"])
+    call.mark_inexact(inner, "reduced over the channels")
+    plus(call, (rows,), call["self"])
     return (rows,)
-
-
-@register_rule("dot", "vdot")
-def dot(call: Call) -> Axes:
-    """(k,) times (k,): one number."""
-    one, two = (call.axes(tensor)[0] for tensor in call.tensors)
-    call.unify(one, two)
-    return ()
 
 
 @register_rule("addr")
@@ -85,6 +77,7 @@ def distances(call: Call) -> Axes:
     *batch, rows, inner = call.axes(call["x1"])
     *more, columns, other = call.axes(call["x2"])
     call.unify(inner, other)
+    call.mark_inexact(inner, "reduced over the channels")
     result: list[Layout] = [fixed(size) for size in call.shape[:-2]]
     for axes in (batch, more):
         for d in range(1, len(axes) + 1):
@@ -98,7 +91,8 @@ def distances(call: Call) -> Axes:
 @register_rule("_pdist_forward")
 def distances_of_pairs(call: Call) -> Axes:
     """(n, k) to the distances of all pairs of rows."""
-    rows, _ = call.axes(call["self"])
+    rows, inner = call.axes(call["self"])
+    call.mark_inexact(inner, "reduced over the channels")
     call.pin(rows, "pairs of channels are compared")
     return call.plain()[0]
 
