@@ -87,7 +87,6 @@ PASS: dict[str, Callable[..., Tensor]] = {
     "mode": lambda y: flat(y).mode(-1).values,
     "cummax": lambda y: y.cummax(-1).values,
     "cummin indices": lambda y: y.cummin(-1).indices,
-    "quantile": lambda y: flat(y).quantile(0.3, -1),
     "aminmax": lambda y: flat(y).aminmax(dim=-1).max,
     "count_nonzero": lambda y: (y > 0).count_nonzero(dim=(2, 3)),
     "std_mean": lambda y: torch.std_mean(y, (2, 3))[0],
