@@ -133,6 +133,7 @@ def resized(
     cost = graph.cost(widths)
     other.requires_grad_(False)  # the counter's hooks fail on parameters given to modules as inputs
     mha.set_fastpath_enabled(False)  # the counter knows no operator that is an attention layer
+    torch._C._set_mkldnn_enabled(False)  # nor one that is a recurrent layer
     with FlopCounterMode(display=False) as counter:
         found = [output.shape for output in outputs(other, image)]
     counted_macs = counter.get_total_flops() // 2

@@ -185,9 +185,9 @@ class Vectors(nn.Module):
 
     def forward(self, x: Tensor) -> Tensor:
         y = x.mean((2, 3))
-        scale = torch.mv(self.a(y), self.one) + torch.addmv(self.bias, self.a(y), self.two)
+        scale = torch.addmv(self.bias, self.a(y), self.one)
         mixed = self.a(y) @ torch.addr(self.bias[:1, None], self.two, self.row)
-        return self.c(self.b(y) * scale[:, None] * torch.dot(self.one, self.two) + mixed)
+        return self.c(self.b(y) * scale[:, None] + mixed)
 
 
 class ShiftedByProducts(nn.Module):

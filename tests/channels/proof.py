@@ -13,6 +13,7 @@ import numpy as np
 import torch
 import torchvision  # noqa: F401  its operators exist once it is imported
 from torch import Tensor, nn
+from torch.backends import mha
 from torch.nn.attention import SDPBackend, sdpa_kernel
 from torch.utils._pytree import tree_flatten
 from torch.utils.flop_counter import FlopCounterMode
@@ -50,14 +51,16 @@ UNCOUNTED = {
 
 
 @contextmanager
-def without_mkldnn() -> Iterator[None]:
-    """Inside the block, recurrent layers are the matrix products they are made of."""
-    before = torch._C._get_mkldnn_enabled()
+def without_fused_kernels() -> Iterator[None]:
+    """Inside the block, recurrent layers and attention are the matrix products in them."""
+    before = torch._C._get_mkldnn_enabled(), mha.get_fastpath_enabled()
     torch._C._set_mkldnn_enabled(False)
+    mha.set_fastpath_enabled(False)
     try:
         yield
     finally:
-        torch._C._set_mkldnn_enabled(before)
+        torch._C._set_mkldnn_enabled(before[0])
+        mha.set_fastpath_enabled(before[1])
 
 
 def outputs_of(model: nn.Module, inputs: Any) -> list[Tensor]:
@@ -168,11 +171,11 @@ def assert_resizes(model: nn.Module, inputs: Any, graph: ChannelGraph, rounds: i
     for seed, widths in enumerate(candidates):
         other = resize(model, graph, widths, init="fresh", seed=seed)
         assert type(other) is type(model)
-        # torch does not count recurrent kernels of CPUs, nor up to 2.11 their fused attention
+        # torch does not count fused kernels, up to 2.11 not even those of attention
         with (
             FlopCounterMode(display=False, custom_mapping=UNCOUNTED) as counter,
             sdpa_kernel(SDPBackend.MATH),
-            without_mkldnn(),
+            without_fused_kernels(),
         ):
             found = [output.shape for output in outputs_of(other, inputs)]
         assert found == expected

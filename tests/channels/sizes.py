@@ -90,7 +90,7 @@ class HeadsInBatch(nn.Module):
 
 
 class TorchsAttention(nn.Module):
-    """torch's own layer of two heads of 7, which checks its width, and hidden channels beside."""
+    """torch's own layer of two heads of 7, which knows its width, and hidden channels beside."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -104,6 +104,34 @@ class TorchsAttention(nn.Module):
         z = z + self.attention(z, z, z, need_weights=False)[0]
         z = z + self.down(self.up(z).relu())
         return self.c(z.transpose(1, 2).reshape(y.shape))
+
+
+class AttentionToAnother(nn.Module):
+    """Two heads of 7 ask keys of 5 channels and values of 11."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b, self.d = nn.Linear(3, 14), nn.Linear(3, 5), nn.Linear(3, 11)
+        self.attention = nn.MultiheadAttention(14, 2, kdim=5, vdim=11, batch_first=True)
+        self.c = nn.Linear(14, 2)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y = x.flatten(2).transpose(1, 2)
+        return self.c(self.attention(self.a(y), self.b(y), self.d(y))[0])
+
+
+class LikeAnother(nn.Module):
+    """Seen as and spread like what another layer gives, whose channels are as many."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.a, self.b = nn.Conv2d(3, 5, 1), nn.Conv2d(3, 5, 1)
+        self.c, self.d = nn.Conv2d(5, 2, 1), nn.Conv2d(5, 2, 1)
+
+    def forward(self, x: Tensor) -> Tensor:
+        y, z = self.a(x), self.b(x)
+        flat = self.c(y.flatten(2).view_as(z) + z.mean((2, 3), keepdim=True).expand_as(y))
+        return flat + self.d(z.flatten(1).reshape_as(y))
 
 
 class TwoIntoOne(nn.Module):

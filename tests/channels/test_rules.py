@@ -87,7 +87,6 @@ PASS: dict[str, Callable[..., Tensor]] = {
     "mode": lambda y: flat(y).mode(-1).values,
     "cummax": lambda y: y.cummax(-1).values,
     "cummin indices": lambda y: y.cummin(-1).indices,
-    "quantile": lambda y: flat(y).quantile(0.3, -1),
     "aminmax": lambda y: flat(y).aminmax(dim=-1).max,
     "count_nonzero": lambda y: (y > 0).count_nonzero(dim=(2, 3)),
     "std_mean": lambda y: torch.std_mean(y, (2, 3))[0],
@@ -132,7 +131,6 @@ PASS: dict[str, Callable[..., Tensor]] = {
     "transpose_": lambda y: (y * 1).transpose_(2, 3),
     "abs_ and gelu_": lambda y: F.gelu((y * 1).abs_()),
     "floor_divide": lambda y: y + y.floor_divide(3.0),
-    "set_": lambda y: y.new_empty(0).set_(y),
     "eye": lambda y: torch.eye(y.shape[1]).to(y) @ flat(y),
     "drawn": lambda y: y + 0 * torch.randn(y.shape),
     "grid_sample": lambda y: F.grid_sample(y, places(y), align_corners=True),
@@ -239,7 +237,7 @@ def test_only_the_channels_that_are_chosen_keep_their_number(name):
     assert any(why in reason.why for reason in pinned.reasons)
 
 
-# Network: for each group its name, width and member axes.
+# Network: for each group its name, width and member axes; "!" marks a group that is not exact.
 EXPECTED: dict[str, dict[str, tuple[int, str]]] = {
     "Deformable": {
         "a": (5, "a.weight.0 a.bias.0 offset.weight.1 mask.weight.1 b.weight.1"),
@@ -264,7 +262,7 @@ EXPECTED: dict[str, dict[str, tuple[int, str]]] = {
         "both": (11, "both.weight.0 both.bias.0 c.weight.1"),
     },
     "Bags": {"a": (5, "a.weight.0 a.bias.0 table.weight.1 b.weight.1")},
-    "Codebook": {"a": (5, "a.weight.0 a.bias.0 codes.1"), "codes": (13, "codes.0 b.weight.1")},
+    "Codebook": {"a!": (5, "a.weight.0 a.bias.0 codes.1"), "codes": (13, "codes.0 b.weight.1")},
     "Spectral": {
         "a": (5, "a.weight.0 a.bias.0 b.weight.1"),
         "b": (7, "b.weight.0 b.bias.0 c.weight.1"),
@@ -280,7 +278,7 @@ EXPECTED: dict[str, dict[str, tuple[int, str]]] = {
         "conv_tbc": (7, "weight.2 bias.0 c.weight.1"),
     },
     "Vectors": {
-        "a": (5, "a.weight.0 a.bias.0 one.0 two.0"),
+        "a!": (5, "a.weight.0 a.bias.0 one.0 two.0"),
         "mm": (7, "b.weight.0 b.bias.0 row.0 c.weight.1"),
     },
     "ShiftedByProducts": {

@@ -43,7 +43,27 @@ EXPECTED: dict[str, dict[str, tuple[int, str]]] = {
         "a": (5, "a.weight.0 a.bias.0 v.weight.0 v.weight.1 v.bias.0 c.weight.1"),
     },
     "HeadsInBatch": {"a": (7, "a.weight.0 a.bias.0 c.weight.1")},
-    "TorchsAttention": {"up": (11, "up.weight.0 up.bias.0 down.weight.1")},
+    "TorchsAttention": {
+        "a!": (
+            7,
+            "a.weight.0 a.bias.0 attention.in_proj_weight.0 attention.in_proj_weight.1 "
+            "attention.in_proj_bias.0 attention.out_proj.weight.0 attention.out_proj.weight.1 "
+            "attention.out_proj.bias.0 up.weight.1 down.weight.0 down.bias.0 c.weight.1",
+        ),
+        "up": (11, "up.weight.0 up.bias.0 down.weight.1"),
+    },
+    "AttentionToAnother": {
+        "a!": (
+            7,
+            "a.weight.0 a.bias.0 attention.q_proj_weight.0 attention.q_proj_weight.1 "
+            "attention.k_proj_weight.0 attention.v_proj_weight.0 attention.in_proj_bias.0 "
+            "attention.out_proj.weight.1",
+        ),
+        "b": (5, "b.weight.0 b.bias.0 attention.k_proj_weight.1"),
+        "d": (11, "d.weight.0 d.bias.0 attention.v_proj_weight.1"),
+        "attention": (14, "attention.out_proj.weight.0 attention.out_proj.bias.0 c.weight.1"),
+    },
+    "LikeAnother": {"a": (5, "a.weight.0 a.bias.0 b.weight.0 b.bias.0 c.weight.1 d.weight.1")},
     "TwoIntoOne": {
         "a": (5, "a.weight.0 a.bias.0 e.weight.0 e.bias.0 c.weight.1 d.weight.1"),
         "b": (7, "b.weight.0 b.bias.0 e.weight.0 e.bias.0 c.weight.1 d.weight.1"),

@@ -32,7 +32,6 @@ from lwdna.channels.tracing.attention import plain_attention
 from lwdna.channels.tracing.cuts import Cuts
 from lwdna.channels.tracing.integers import lengths_in_place
 from lwdna.channels.tracing.record import ModuleStack, Recording, parameter_axes
-from lwdna.channels.tracing.recurrence import WholeRecurrence
 from lwdna.channels.tracing.session import Session
 from lwdna.channels.tracing.settle import Memory
 from lwdna.channels.tracing.stuck import Stuck, real_outcomes
@@ -215,7 +214,6 @@ def _run(session: Session, model: nn.Module, recording: Recording, training: boo
             torch.no_grad(),
             session.fake,
             plain_attention(),
-            WholeRecurrence(),
             recording.watch,
             recording.constants.reads,
             recording,

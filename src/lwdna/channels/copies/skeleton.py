@@ -25,7 +25,9 @@ LAYER_SIZES: dict[type, tuple[str, ...]] = {
     nn.Conv2d: _CONV,
     nn.Conv3d: _CONV,
     nn.Linear: ("in_features", "out_features"),
+    nn.MultiheadAttention: ("embed_dim", "kdim", "vdim", "num_heads", "head_dim"),
     **dict.fromkeys((nn.LSTM, nn.GRU, nn.RNN), ("input_size", "hidden_size", "proj_size")),
+    nn.MultiheadAttention: ("embed_dim", "kdim", "vdim", "num_heads", "head_dim"),
     **dict.fromkeys((nn.LSTMCell, nn.GRUCell, nn.RNNCell), ("input_size", "hidden_size")),
 }
 """Integer attributes of torch's own layers that :func:`sync_layer_sizes` or nobody may change."""
@@ -179,6 +181,8 @@ def _sync(module: nn.Module) -> None:
             module.normalized_shape = tuple(module.weight.shape)
     elif isinstance(module, nn.PReLU):
         module.num_parameters = module.weight.numel()
+    elif isinstance(module, nn.MultiheadAttention):
+        _sync_attention(module)
     elif isinstance(module, nn.RNNBase | nn.RNNCellBase):
         _sync_recurrence(module)
     elif isinstance(module, nn.Bilinear):
@@ -207,6 +211,15 @@ def _sync_convolution(module: Any) -> None:
     # Of the two channel axes the second counts the channels of one group.
     channels = [weight.shape[0], weight.shape[1] * module.groups]
     module.out_channels, module.in_channels = channels[first], channels[second]
+
+
+def _sync_attention(module: nn.MultiheadAttention) -> None:
+    """One weight for queries, keys and values of one width, or one for each."""
+    weights = [module.in_proj_weight] * 3
+    if module.in_proj_weight is None:
+        weights = [module.q_proj_weight, module.k_proj_weight, module.v_proj_weight]
+    module.embed_dim, module.kdim, module.vdim = (weight.shape[1] for weight in weights)
+    module.head_dim = module.embed_dim // module.num_heads
 
 
 def _sync_recurrence(module: Any) -> None:

@@ -27,7 +27,6 @@ from lwdna.channels.rules.call import tensors_of
 from lwdna.channels.tracing.attention import plain_attention
 from lwdna.channels.tracing.integers import Follower
 from lwdna.channels.tracing.record import SILENT, by_name
-from lwdna.channels.tracing.recurrence import WholeRecurrence
 from lwdna.channels.tracing.session import Session
 
 MAX_REPLAYS = 64
@@ -209,7 +208,6 @@ def _run(session: Session, model: nn.Module, watched: Steps | _Replay) -> None:
         torch.no_grad(),
         session.fake,
         plain_attention(),
-        WholeRecurrence(),
         watched.constants.reads,
         watched,
     ):

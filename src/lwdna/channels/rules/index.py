@@ -194,10 +194,3 @@ def as_strided(call: Call) -> Axes:
     for axis in axes:
         call.pin(axis, "seen through its memory layout")
     return call.plain()[0]
-
-
-@register_rule("set_")
-def set_to(call: Call) -> Axes:
-    """A tensor becomes another one; of a piece of memory nobody knows what it holds."""
-    source = call.get("source")
-    return call.axes(source) if isinstance(source, Tensor) else call.plain()[0]

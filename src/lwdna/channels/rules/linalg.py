@@ -88,6 +88,7 @@ def distances(call: Call) -> Axes:
     *batch, rows, inner = call.axes(call["x1"])
     *more, columns, other = call.axes(call["x2"])
     call.unify(inner, other)
+    call.mark_inexact(inner, "reduced over the channels")
     result: list[Layout] = [fixed(size) for size in call.shape[:-2]]
     for axes in (batch, more):
         for d in range(1, len(axes) + 1):
@@ -101,7 +102,8 @@ def distances(call: Call) -> Axes:
 @register_rule("_pdist_forward")
 def distances_of_pairs(call: Call) -> Axes:
     """(n, k) to the distances of all pairs of rows."""
-    rows, _ = call.axes(call["self"])
+    rows, inner = call.axes(call["self"])
+    call.mark_inexact(inner, "reduced over the channels")
     call.pin(rows, "pairs of channels are compared")
     return call.plain()[0]
 

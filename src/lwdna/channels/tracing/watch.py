@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sys
 from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -16,11 +17,13 @@ from lwdna.channels.algebra.lengths import Length
 from lwdna.channels.rules.call import Axes
 
 _READ_SHAPE = (Tensor.shape.__get__, Tensor.size)  # type: ignore[attr-defined]
+_LIKE_ANOTHER = frozenset({Tensor.expand_as, Tensor.reshape_as, Tensor.view_as})
 _TAKES_SIZES = frozenset(
     {
+        *_LIKE_ANOTHER,
         *(Tensor.view, Tensor.reshape, torch.reshape, Tensor.expand),
         *(Tensor.split, torch.split, Tensor.split_with_sizes, torch.split_with_sizes),
-        *(Tensor.__getitem__, Tensor.narrow, torch.narrow),
+        *(Tensor.__getitem__, Tensor.narrow, torch.narrow, Tensor.unflatten),
         *(F.conv1d, F.conv2d, F.conv3d, torch.conv1d, torch.conv2d, torch.conv3d),
     }
 )
@@ -54,19 +57,50 @@ class Watch(TorchFunctionMode):
             self.scaled(args[0] if args else kwargs["query"])
         if func in _PUTS:
             self.put(func, args[0], args[-1])
+        if func is F.multi_head_attention_forward:
+            with _seen_through(), self:
+                return func(*args, **kwargs)
         if func not in _TAKES_SIZES:
             return func(*args, **kwargs)
-        self.asked = tuple(_integers((args, *kwargs.values())))
+        self.asked = self._sizes(func, args, kwargs)
         try:
             return func(*args, **kwargs)
         finally:
             self.asked = ()
+
+    def _sizes(self, func: Any, args: Any, kwargs: dict[str, Any]) -> tuple[int, ...]:
+        """Return the sizes that a call asks for, those of another tensor included."""
+        if func in _LIKE_ANOTHER:
+            other = args[1] if len(args) > 1 else kwargs["other"]
+            return tuple(map(Length.of, self.axes_of(other)))
+        asked = tuple(_integers((args, *kwargs.values())))
+        if func is Tensor.unflatten:
+            dim, *parts = asked
+            sizes = list(map(Length.of, self.axes_of(args[0])))
+            dim %= len(sizes)
+            return (*sizes[:dim], *parts, *sizes[dim + 1 :])
+        return asked
 
     def _shape(self, tensor: Tensor, answer: Any, dim: int | None = None) -> Any:
         axes = self.axes_of(tensor)
         if dim is not None:
             return Length.of(axes[dim])
         return torch.Size(map(Length.of, axes))
+
+
+@contextmanager
+def _seen_through() -> Iterator[None]:
+    """Let functions of torch that are written in Python show what they call.
+
+    Each asks once whether somebody watches its arguments and leaves the call to him; then he sees
+    no more of it.
+    """
+    asks = vars(F)["has_torch_function"]
+    vars(F)["has_torch_function"] = lambda _: False
+    try:
+        yield
+    finally:
+        vars(F)["has_torch_function"] = asks
 
 
 def _integers(values: Any) -> Iterator[int]:
