@@ -18,8 +18,14 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_flatten, tree_map
 
 from lwdna.channels.algebra.layout import Reason, fixed, free, pin
+from lwdna.channels.copies.accepted import check_network, uncompiled
 from lwdna.channels.copies.fake_shapes import fake_like
-from lwdna.channels.copies.skeleton import copy_with, frozen_parameters, named_tensors
+from lwdna.channels.copies.skeleton import (
+    copy_with,
+    first_line,
+    frozen_parameters,
+    named_tensors,
+)
 from lwdna.channels.graph.edits import Edits
 from lwdna.channels.graph.graph import ChannelGraph
 from lwdna.channels.proof import apply_edits, verify
@@ -30,6 +36,7 @@ from lwdna.channels.tracing.attention import plain_attention
 from lwdna.channels.tracing.cuts import Cuts
 from lwdna.channels.tracing.integers import lengths_in_place, restored
 from lwdna.channels.tracing.record import Recording, parameter_axes
+from lwdna.channels.tracing.results import tensors_in
 from lwdna.channels.tracing.session import Session
 from lwdna.errors import GraphError
 from lwdna.inputs import arguments
@@ -51,9 +58,11 @@ def trace(model: nn.Module, example_inputs: Any, edits: Edits | None = None) -> 
         edits: what you decide by hand: groups to pin or tie, operators at which channels end.
 
     Raises:
-        GraphError: the network does not run on these inputs.
+        GraphError: the network does not run on these inputs, cannot be copied, or is of a kind
+            that cannot take other widths (scripted, quantised, lazy).
         EditError: an edit names nothing or cannot hold.
     """
+    check_network(model)
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     args, kwargs = arguments(example_inputs)
     skeleton = copy_with(model, lambda _, tensor: fake_like(fake, tensor, tuple(tensor.shape)))
@@ -63,7 +72,7 @@ def trace(model: nn.Module, example_inputs: Any, edits: Edits | None = None) -> 
         ),
         (args, kwargs),
     )
-    with _failures_are_answers():
+    with _failures_are_answers(), uncompiled(model):
         session = Session(fake, skeleton, args, kwargs, frozen=frozen_parameters(model))
         session.stack.follow(skeleton)
         draft = _proven(session)
@@ -123,7 +132,6 @@ def _failures_are_answers() -> Iterator[None]:
 
 def _record(session: Session, tensors: dict[str, Tensor], training: bool) -> None:
     """Run the skeleton once and keep what was recorded under its mode."""
-    session.skeleton.train(training)
     recording = Recording(session.stack, session.fake, session.cuts)
     session.stack.restart(recording.module_returned)
     names = {}
@@ -138,6 +146,7 @@ def _record(session: Session, tensors: dict[str, Tensor], training: bool) -> Non
             recording.lifetimes.see(value, axes)
     recording.touched.clear()
     try:
+        session.skeleton.train(training)
         with (
             watched_features(session.skeleton, recording.module_returned),
             torch.no_grad(),
@@ -153,13 +162,19 @@ def _record(session: Session, tensors: dict[str, Tensor], training: bool) -> Non
         given = tree_flatten((session.args, session.kwargs))[0]
         shapes = [tuple(value.shape) for value in given if isinstance(value, Tensor)]
         raise GraphError(
-            f"the network does not run on inputs of shape {shapes}: {_first_line(error)} "
+            f"the network does not run on inputs of shape {shapes}: {first_line(error)} "
             f"(in module {session.stack.current!r})"
         ) from error
-    for value in tree_flatten(result)[0]:
-        if isinstance(value, Tensor):
-            for layout in recording.lookup(value):
-                pin(layout, OUTPUT)
+    outputs = tensors_in(result)
+    if not outputs and not training:
+        raise GraphError(
+            f"the network returns {type(result).__name__} without a tensor, so that nothing tells "
+            "its outputs, which must keep their size; let forward return them, in a tensor, a "
+            "tuple or a dict"
+        )
+    for value in outputs:
+        for layout in recording.lookup(value):
+            pin(layout, OUTPUT)
     session.passes[training] = recording.records
     for path, results in recording.results:
         session.results.setdefault(path, []).extend(results)
@@ -177,6 +192,3 @@ def _input_axes(tensor: Tensor) -> Axes:
         pin(axes[1], INPUT)
     return tuple(axes)
 
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
+from lwdna.channels.copies.accepted import check_network, check_values
 from lwdna.channels.copies.fake_shapes import fake_like
 from lwdna.channels.copies.redraw import redraw
 from lwdna.channels.copies.skeleton import (
@@ -54,8 +55,11 @@ def resize(
 
     Raises:
         GraphError: unknown groups, units out of range, a slice wider than the network, a slice of
-            a group whose slices are not exact, or a graph of another network.
+            a group whose slices are not exact, a graph of another network, or a network whose
+            tensors have no values.
     """
+    check_network(model)
+    check_values(model, init)
     _check_fits(model, graph)
     kept = _kept_units(graph, widths_or_indices, init, inexact == "allow")
     widths = graph.complete({name: len(units) for name, units in kept.items()})

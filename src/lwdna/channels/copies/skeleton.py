@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 from collections import OrderedDict
 from collections.abc import Callable, Iterator
-from types import FunctionType, NoneType
+from types import FunctionType, ModuleType, NoneType
 from typing import Any
 
 import torch
@@ -13,6 +13,8 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
+
+from lwdna.errors import GraphError
 
 _CONV = ("in_channels", "out_channels", "groups", "kernel_size", "stride", "padding", "dilation")
 LAYER_SIZES: dict[type, tuple[str, ...]] = {
@@ -45,6 +47,9 @@ def copy_with(model: nn.Module, replace: Callable[[str, Tensor], Tensor]) -> nn.
     """Deep-copy ``model``, each parameter and buffer replaced by ``replace(name, tensor)``.
 
     No tensor of the model is copied on the way; tensors shared by several modules stay shared.
+
+    Raises:
+        GraphError: something in the model cannot be copied; the message names it.
     """
     memo: dict[int, Any] = {}
     modules = list(model.modules())
@@ -52,6 +57,8 @@ def copy_with(model: nn.Module, replace: Callable[[str, Tensor], Tensor]) -> nn.
         for value in vars(module).values():
             if isinstance(value, Tensor):  # neither parameter nor buffer, perhaps not a leaf
                 memo[id(value)] = value.detach()
+            elif type(value) in (list, tuple, dict):
+                _remember_results(value, memo)
     for name, tensor in named_tensors(model):
         new = replace(name, tensor)
         if isinstance(tensor, nn.Parameter) and not isinstance(new, FakeTensor):
@@ -61,13 +68,62 @@ def copy_with(model: nn.Module, replace: Callable[[str, Tensor], Tensor]) -> nn.
     plain = [module for module in modules if type(module) in kinds]
     for module in plain:
         memo[id(module)] = object.__new__(type(module))
-    for module in reversed(plain):  # children first, as deepcopy has it
-        state = {
-            key: value if type(value) in _ATOMS else _copied(value, memo)
-            for key, value in module.__getstate__().items()
-        }
-        memo[id(module)].__setstate__(state)
-    return copy.deepcopy(model, memo)
+    try:
+        for module in reversed(plain):  # children first, as deepcopy has it
+            state = {
+                key: value if type(value) in _ATOMS else _copied(value, memo)
+                for key, value in module.__getstate__().items()
+            }
+            memo[id(module)].__setstate__(state)
+        result = copy.deepcopy(model, memo)
+    except Exception as error:  # whatever an attribute's class raises
+        raise GraphError(_uncopied(model, error)) from error
+    originals = set(map(id, modules))
+    for path, module in result.named_modules():
+        if id(module) in originals:
+            raise GraphError(
+                f"module {path!r} of class {type(module).__name__} does not let itself be copied: "
+                "copy.deepcopy returns the module itself; let its __deepcopy__ make a copy"
+            )
+    return result
+
+
+def _remember_results(values: Any, memo: dict[int, Any]) -> None:
+    """Let tensors that were computed, which deepcopy refuses, be copied by their values."""
+    for value in values.values() if isinstance(values, dict) else values:
+        if isinstance(value, Tensor) and not value.is_leaf:
+            memo[id(value)] = value.detach().clone()
+        elif type(value) in (list, tuple, dict):
+            _remember_results(value, memo)
+
+
+def _uncopied(model: nn.Module, error: Exception) -> str:
+    """Return what of a model cannot be copied, and what to do."""
+    for path, module in model.named_modules():
+        for name, value in vars(module).items():
+            if name in ("_modules", "_parameters", "_buffers"):
+                continue
+            try:
+                copy.deepcopy(value)
+            except Exception as cause:  # found
+                return (
+                    f"the network cannot be copied: attribute {name!r} of module {path!r}, "
+                    f"{type(value).__name__}: {first_line(cause)}; make it where it is used "
+                    "instead of keeping it, or give its class a __deepcopy__"
+                )
+    return (
+        f"the network cannot be copied: {first_line(error)}; make copy.deepcopy(network) work, "
+        "which a __deepcopy__ or __getstate__ of one of its modules may prevent"
+    )
+
+
+def first_line(error: BaseException) -> str:
+    """Return an error's class and the first line of what it says, if it says anything."""
+    try:
+        said = str(error).strip().splitlines()
+    except Exception:  # whatever its class raises
+        said = []
+    return f"{type(error).__name__}: {said[0]}" if said else type(error).__name__
 
 
 def _copies_plainly(cls: Any) -> bool:
@@ -84,7 +140,9 @@ def _copies_plainly(cls: Any) -> bool:
     )
 
 
-_ATOMS = frozenset({NoneType, bool, float, int, str, FunctionType})
+_ATOMS = frozenset(
+    {NoneType, bool, float, int, str, FunctionType, ModuleType, torch.jit.ScriptFunction}
+)
 
 
 def _copied(value: Any, memo: dict[int, Any]) -> Any:

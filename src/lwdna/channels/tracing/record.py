@@ -10,7 +10,6 @@ from weakref import ref
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten
 
 from lwdna.channels.algebra.layout import Layout, fixed, free, is_fixed
 from lwdna.channels.copies.fake_shapes import run
@@ -19,6 +18,7 @@ from lwdna.channels.rules import rule_of
 from lwdna.channels.rules.call import Axes, Call, Term, tensors_of
 from lwdna.channels.tracing.cuts import Cuts
 from lwdna.channels.tracing.lifetimes import Lifetimes
+from lwdna.channels.tracing.results import tensors_in
 from lwdna.channels.tracing.watch import Watch
 
 SILENT = frozenset({"alias", "detach", "lift_fresh"})
@@ -115,8 +115,7 @@ class Recording(TorchDispatchMode):  # type: ignore[misc]
 
     def module_returned(self, path: str, value: Any) -> None:
         """Note the layouts of all tensors in a module's result."""
-        leaves = [leaf for leaf in tree_flatten(value)[0] if isinstance(leaf, Tensor)]
-        known = map(self._known, leaves)
+        known = map(self._known, tensors_in(value))
         self.results.append((path, [axes for axes in known if axes is not None]))
 
     def _axes_of(self, tensor: Tensor) -> Axes:
@@ -195,5 +194,5 @@ def _by_name(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str
 
 
 def parameter_axes(tensor: Tensor) -> Axes:
-    """Every axis of a parameter may vary until something says otherwise; length 1 never does."""
-    return tuple(free(size) if size > 1 else fixed(1) for size in tensor.shape)
+    """Every axis of a parameter may vary until something says otherwise; lengths 0, 1 never do."""
+    return tuple(free(size) if size > 1 else fixed(size) for size in tensor.shape)
