@@ -191,4 +191,3 @@ def _input_axes(tensor: Tensor) -> Axes:
         axes[1] = free(tensor.shape[1])
         pin(axes[1], INPUT)
     return tuple(axes)
-

@@ -104,8 +104,12 @@ def _fresh(
             return empty_like(tensor, graph.shape(name, widths))
         return replace(name, tensor)
 
+    def old_entries(name: str) -> list[Tensor | None]:
+        return [_places(axis, old, after) for axis in graph.tensors[name]]
+
+    old, after = graph.in_order(graph.widths), graph.in_order(widths)
     result = copy_with(model, new)
-    redraw(model, result, seed, skip={*undefined, *frozen})
+    redraw(model, result, old_entries, seed, skip={*undefined, *frozen})
     return result
 
 
@@ -173,6 +177,19 @@ def _kept_entries(
         for group, piece in axis.split(entries, widths)
     ]
     return torch.cat([piece.reshape(-1) for piece in pieces])
+
+
+def _places(axis: AxisLayout, old: Sequence[int], new: Sequence[int]) -> Tensor | None:
+    """Return the old entry whose place each new one takes: units spread evenly over old ones."""
+    if all(old[group] == new[group] for group in axis.groups):
+        return None
+    pieces = []
+    for (outer, group, inner), start, end in axis.runs(old):
+        entries = torch.arange(start, end).reshape(outer, -1, inner)
+        if group is not None:
+            entries = entries[:, torch.arange(new[group]) * old[group] // new[group]]
+        pieces.append(entries.reshape(-1))
+    return torch.cat(pieces)
 
 
 def _check_fits(model: nn.Module, graph: ChannelGraph) -> None:
