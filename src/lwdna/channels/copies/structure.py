@@ -27,7 +27,7 @@ SURE = 9.0
 FEW = 16
 """Below so many entries, statistics say nothing."""
 
-MANY = 1024
+MANY = 512
 """From so many entries on, statistics decide also where values repeat."""
 
 
@@ -119,17 +119,19 @@ def structure_of(values: Tensor, groups: int = 1) -> Structure:
     few_values = _few_values(values)
     if values.numel() < FEW:
         return FIXED if few_values or _progression(values) or _round_numbers(values) else DRAWN
-    if _round_numbers(values) or (values.ndim == 1 and _monotone(values)):
+    if values.ndim == 1 and _monotone(values):
+        return FIXED
+    if (not few_values or values.numel() < MANY) and _round_numbers(values):
         return FIXED
     smooth, uneven = _smooth(values), _uneven_axes(values)
-    ordered = smooth or bool(uneven)
     if few_values:
-        return FIXED if ordered or values.numel() < MANY or is_orthogonal(values) else DRAWN
+        draws = values.numel() >= MANY and not (smooth or uneven or is_orthogonal(values))
+        return DRAWN if draws else FIXED
     mode = _mode(values)
-    if mode is not None and (ordered or values.numel() < MANY):
+    if mode is not None and not (smooth and _smooth(values[values != mode])):
         return Structure(Kind.MASKED, value=mode)
     if smooth:
-        return Structure(Kind.FIXED, certain=False)
+        return replace(FIXED, certain=False)
     if is_orthogonal(values):
         return Structure(Kind.ORTHOGONAL)
     if uneven:
@@ -275,10 +277,13 @@ def _some(values: Tensor) -> Tensor:
 
 def _mode(values: Tensor) -> float | None:
     """Return a value that a part of the entries has which no draws would give it."""
+    precise = values.element_size() >= 4
+    if precise and int((values == 0).sum()) >= max(8, values.numel() >> 18):
+        return 0.0
     some = _some(values)
     found, counts = some.unique(return_counts=True)
     most = int(counts.argmax())
-    enough = max(3, len(some) // 20)
+    enough = max(3, len(some) // 128) if precise else max(6, len(some) // 8)
     return float(found[most]) if int(counts[most]) >= enough else None
 
 
@@ -288,7 +293,7 @@ def _round_numbers(values: Tensor) -> bool:
         return False
     for part in (_some(values)[:FEW], values):
         exact = part.double()
-        if float(exact.abs().max()) > MANY or not _are_round(part, exact):
+        if float(exact.abs().max()) > 1000 or not _are_round(part, exact):
             return False
     return True
 
@@ -373,8 +378,10 @@ def _smooth(values: Tensor) -> bool:
             continue
         for lag in range(1, length // 2 + 1 if values.ndim == 1 else min(length, 4)):
             products = rows[:, lag:] * rows[:, :-lag]
-            likeness = float(products.mean()) / power
-            if abs(likeness) > 0.25 and abs(likeness) * math.sqrt(products.numel()) > SURE:
+            likeness = min(0.9999, abs(float(products.mean()) / power))
+            # R. A. Fisher's transformation of a correlation
+            sigmas = math.atanh(likeness) * math.sqrt(max(0, products.numel() - 3))
+            if likeness > 0.25 and sigmas > (6 if values.ndim == lag == 1 else SURE):
                 return True
         if length >= FEW and len(rows) > 1:
             each = (rows[:, 1:] * rows[:, :-1]).sum(1) / rows.square().sum(1).clamp_min(1e-300)

@@ -43,7 +43,7 @@ class Draw:
         """
         match structure.kind:
             case Kind.CONSTANT:
-                return old.reshape(-1)[:1].expand(*shape).clone()
+                return old.new_full(tuple(shape), old.flatten()[0].item() if old.numel() else 0)
             case Kind.SAME:
                 return self._same(old, structure, shape, entries)
             case Kind.RUNS | Kind.TILES:
