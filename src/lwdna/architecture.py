@@ -27,6 +27,7 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from lwdna.channels import ChannelGraph, Edits, resize, trace
+from lwdna.channels.graph.structure import MOST_CHANNELS
 from lwdna.errors import (
     ArchitectureError,
     CheckpointError,
@@ -132,7 +133,7 @@ class Architecture(Settings):
     input_types: InputTypes | None = None
     """Types of the inputs, in the form of their sizes; None, and absent from the file, if all are
     float32."""
-    widths: dict[str, Annotated[int, Field(ge=1, le=2**31)]]
+    widths: dict[str, Annotated[int, Field(ge=1, le=MOST_CHANNELS)]]
     baseline: CostRecord
     cost: CostRecord
     found: dict[str, Any] = Field(default_factory=dict)

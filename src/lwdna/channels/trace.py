@@ -18,7 +18,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_flatten, tree_map
 
 from lwdna.channels.algebra.layout import Reason, fixed, free, pin
-from lwdna.channels.copies.accepted import check_network, uncompiled
+from lwdna.channels.copies.accepted import check_inputs, check_network, uncompiled
 from lwdna.channels.copies.fake_shapes import fake_like
 from lwdna.channels.copies.skeleton import (
     copy_with,
@@ -65,6 +65,7 @@ def trace(model: nn.Module, example_inputs: Any, edits: Edits | None = None) -> 
     check_network(model)
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     args, kwargs = arguments(example_inputs)
+    check_inputs((args, kwargs))
     skeleton = copy_with(model, lambda _, tensor: fake_like(fake, tensor, tuple(tensor.shape)))
     args, kwargs = tree_map(
         lambda value: (

@@ -95,5 +95,5 @@ def _elements(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> int | N
         rank = max(map(len, shapes), default=0)
         full = [[1] * (rank - len(shape)) + list(shape) for shape in shapes]
         longest = [max(lengths) for lengths in zip(*full, strict=True)]
-        return math.prod(longest)
+        return int(math.prod(longest))
     return None

@@ -138,6 +138,11 @@ def read_cells(folder: Path) -> Cells:
                     f"{cell_folder(folder, name, seed)} was judged on {cell.examples} "
                     f"examples, others on {cells.any.examples}; delete it and repeat it"
                 )
+            if cell.architecture.widths.keys() != cells.any.architecture.widths.keys():
+                raise FileError(
+                    f"{cell_folder(folder, name, seed)} is of a network with other groups than "
+                    "others are; delete it and repeat it"
+                )
             if _pairing(cell.metric) != _pairing(cells.metric):
                 raise FileError(
                     f"{cell_folder(folder, name, seed)} was judged in another way "

@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.nn.parameter import is_lazy
+from torch.utils._pytree import tree_leaves
 
 from lwdna.errors import GraphError
 
@@ -34,6 +35,16 @@ def check_network(model: Any) -> None:
         )
     for path, module in model.named_modules():
         _check_module(path, module)
+
+
+def check_inputs(inputs: Any) -> None:
+    """Make sure that the tensors among a network's inputs have a shape.
+
+    Raises:
+        GraphError: one has none.
+    """
+    if any(isinstance(leaf, Tensor) and leaf.is_nested for leaf in tree_leaves(inputs)):
+        raise GraphError("an input is a nested tensor, which has no shape; give a padded one")
 
 
 def check_values(model: nn.Module, init: str) -> None:
