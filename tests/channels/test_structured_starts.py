@@ -212,6 +212,43 @@ def test_tables_of_sines_are_kept() -> None:
     assert torch.equal(narrower, table[:, ::2])
 
 
+@pytest.mark.parametrize("states", [5, 16])
+def test_the_same_range_of_every_channel_is_that_of_new_ones(states: int) -> None:
+    """As state-space models have it: the logarithms of 1, 2, 3, ... for each channel."""
+
+    class Decay(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.A_log = nn.Parameter(torch.arange(1, states + 1).log().repeat(24, 1))
+
+        def forward(self, x: Tensor) -> Tensor:
+            return x * self.A_log.exp().sum(1).view(1, -1, 1, 1)
+
+    new = again(Decay(), 24, 24, {"first": 31})
+    assert torch.equal(new.A_log, torch.arange(1, states + 1).log().expand(31, states))
+
+
+def test_transforms_by_fixed_waves_are_kept() -> None:
+    """Cosines of eight frequencies in both directions, as JPEG has them."""
+    waves = torch.outer(torch.arange(8) * math.pi / 8, torch.arange(8) + 0.5).cos()
+    waves[0] *= 0.5**0.5
+    kernels = torch.einsum("ay,bx->abyx", waves, waves).reshape(64, 1, 8, 8) / 4
+    layer = filled(nn.Conv2d(1, 64, 8, bias=False), kernels)
+    model = nn.Sequential(layer, nn.Conv2d(64, 2, 1))
+    new: Any = resize(model, trace(model, torch.zeros(1, 1, 8, 8)), {}, seed=0)
+    assert torch.equal(new[0].weight, kernels)
+
+
+def test_transposed_kernels_that_enlarge_by_copies_start_so() -> None:
+    up = nn.ConvTranspose2d(16, 16, 2, 2, bias=False)
+    with torch.no_grad():
+        up.weight.copy_(torch.randn(16, 16, 1, 1).expand(16, 16, 2, 2))
+    new = again(up, 16, 16, {"first": 11, "layer": 24}).weight
+    assert new.shape == (11, 24, 2, 2)
+    assert torch.equal(new, new[:, :, :1, :1].expand_as(new))
+    assert len(new.unique()) > 11 * 24 // 3
+
+
 def test_layer_scale_and_zero_gammas_are_constants() -> None:
     new = again(Own(torch.full((24,), 1e-6)), 24, 24, {"first": 31})
     assert new.values.tolist() == [pytest.approx(1e-6)] * 31

@@ -119,7 +119,7 @@ def structure_of(values: Tensor, groups: int = 1) -> Structure:
     few_values = _few_values(values)
     if values.numel() < FEW:
         return FIXED if few_values or _progression(values) or _round_numbers(values) else DRAWN
-    if values.ndim == 1 and _monotone(values):
+    if _monotone(values.squeeze()):
         return FIXED
     if (not few_values or values.numel() < MANY) and _round_numbers(values):
         return FIXED
@@ -321,6 +321,9 @@ def _progression(values: Tensor) -> bool:
 
 
 def _monotone(values: Tensor) -> bool:
+    """Tell whether entries along the only axis do nothing but grow, or nothing but fall."""
+    if values.ndim != 1:
+        return False
     steps = values.diff()
     return bool((steps >= 0).all() or (steps <= 0).all())
 
@@ -369,7 +372,7 @@ def _uneven_axes(values: Tensor) -> tuple[int, ...]:
 
 def _smooth(values: Tensor) -> bool:
     """Tell whether neighbours along an axis are alike, or a period shows."""
-    values = _screen(values, spread=False).double()
+    values = _screen(values.squeeze(), spread=False).double()
     values = values - values.mean()
     for axis, length in enumerate(values.shape):
         rows = values.movedim(axis, -1).reshape(-1, length)
