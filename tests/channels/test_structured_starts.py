@@ -113,7 +113,7 @@ def test_the_pixels_of_a_shuffle_start_equal(width: int, factor: int) -> None:
     assert bool((weight == weight[:, :1]).all())
     kernels = weight[:, 0]
     assert float(kernels.detach().std()) == pytest.approx(math.sqrt(2 / 72), rel=0.15)
-    assert len(kernels.unique()) > width * 8 * 9 // 2
+    assert len(kernels.unique()) > width * 8 * 9 // 3
     other = again(Shuffled(6, factor), 8, 6, {"layer.0": width}, seed=1)
     assert not torch.equal(new[0].weight, other[0].weight)
 
@@ -358,6 +358,19 @@ def test_independent_draws_are_drawn_anew(
         chosen = torch.randint(old.numel(), (old.numel(),), generator=generator)
         expected = old.detach().flatten()[chosen].view_as(old)
         assert torch.equal(new.get_parameter(name), expected), name
+
+
+def test_an_order_in_one_tensor_changes_no_draw_in_others() -> None:
+    model = plain()
+    graph = trace(model, IMAGE)
+    before = resize(model, graph, {"0": 17}, seed=5)
+    with torch.no_grad():
+        nn.init.dirac_(model[2].weight)
+        model[3].weight.copy_(torch.linspace(1, 2, 24))
+    after = resize(model, graph, {"0": 17}, seed=5)
+    for name, tensor in after.named_parameters():
+        expected = name not in ("2.weight", "3.weight")
+        assert torch.equal(tensor, before.get_parameter(name)) is expected, name
 
 
 def test_what_training_made_is_not_a_start_to_keep() -> None:

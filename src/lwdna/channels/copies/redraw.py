@@ -56,15 +56,17 @@ def redraw(
         for path, module in source.named_modules()
         for name in module._parameters
     }
-    draw = Draw(generator, resample)
     rules = _scaling_rules(old, owners)
     found = _structures(source, {name: old[name] for name in new if name not in skip}, owners)
     with torch.no_grad():
         for name, structure in found.items():
             before, tensor = _real(old[name]), _real(new[name])
-            if structure.kind is Kind.DRAWN:
-                resample(before.reshape(-1), tensor, generator)
-            else:
+            drawn = structure.kind is Kind.DRAWN
+            draw = None if drawn else Draw(_generator_apart(generator), resample)
+            values = _sample(before)
+            if bool((values != values[:1]).any()):  # also below what is overwritten, so that an
+                resample(before, tensor, generator)  # order here changes no draw elsewhere
+            if draw is not None:
                 entries = [*old_entries(name), *[None] * (before.ndim - old[name].ndim)]
                 tensor.copy_(draw(before, structure, tensor.shape, entries))
             if not structure.scales:
@@ -77,6 +79,14 @@ def redraw(
         for module in target.modules():
             if isinstance(module, _NormBase):
                 module.reset_running_stats()
+
+
+def _generator_apart(generator: torch.Generator | None) -> torch.Generator:
+    """Return a generator that follows from another, which stays as it is."""
+    state = torch.get_rng_state() if generator is None else generator.get_state()
+    copy = torch.Generator()
+    copy.set_state(state)
+    return torch.Generator().manual_seed(int(torch.randint(1 << 62, (1,), generator=copy)))
 
 
 def _structures(
