@@ -362,6 +362,8 @@ def test_independent_draws_are_drawn_anew(
 
 def test_an_order_in_one_tensor_changes_no_draw_in_others() -> None:
     model = plain()
+    with torch.no_grad():
+        model[3].weight.uniform_()
     graph = trace(model, IMAGE)
     before = resize(model, graph, {"0": 17}, seed=5)
     with torch.no_grad():
