@@ -27,11 +27,20 @@ from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from lwdna.channels import ChannelGraph, Edits, resize, trace
-from lwdna.errors import ArchitectureError, CheckpointError, EditError, GraphError, nearest
+from lwdna.channels.graph.structure import MOST_CHANNELS
+from lwdna.errors import (
+    ArchitectureError,
+    CheckpointError,
+    EditError,
+    GraphError,
+    ModelError,
+    nearest,
+)
 from lwdna.files import write_text
 from lwdna.input_size import InputSize, InputTypes, check_size, check_types
 from lwdna.inputs import zeros
 from lwdna.models import create_model
+from lwdna.models.memory import limited_memory
 from lwdna.settings import Settings
 from lwdna.transforms import Transform, rewrite
 from lwdna.weights import load_weights, save_weights
@@ -58,8 +67,14 @@ class ModelSource(Settings):
             ModelError: there is no such network, its code is not trusted, or a transform cannot
                 be applied to it.
         """
-        extra = {"trust_code": True} if trust_code else {}
-        return rewrite(create_model(self.name, **self.args, **extra), self.transforms)
+        ours = {"name", "trust_code"} & self.args.keys()
+        if ours:  # whether code is trusted is never for a file to say
+            raise ModelError(
+                f"{', '.join(sorted(ours))} cannot be among the arguments of {self.name}; leave "
+                "that out of model.args"
+            )
+        network = create_model(self.name, trust_code=trust_code, **self.args)
+        return rewrite(network, self.transforms)
 
     @model_serializer(mode="wrap")
     def _without_nothing(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -95,12 +110,15 @@ def traced(
         ) from error
 
 
+Count = Annotated[int, Field(ge=0, le=2**62)]
+
+
 class CostRecord(Settings):
     """MACs of one image, number of parameters, and bytes of activations held at most."""
 
-    macs: int
-    params: int
-    memory: int | None = None
+    macs: Count
+    params: Count
+    memory: Count | None = None
 
 
 class Architecture(Settings):
@@ -115,7 +133,7 @@ class Architecture(Settings):
     input_types: InputTypes | None = None
     """Types of the inputs, in the form of their sizes; None, and absent from the file, if all are
     float32."""
-    widths: dict[str, int]
+    widths: dict[str, Annotated[int, Field(ge=1, le=MOST_CHANNELS)]]
     baseline: CostRecord
     cost: CostRecord
     found: dict[str, Any] = Field(default_factory=dict)
@@ -198,6 +216,7 @@ class Architecture(Settings):
 
         Raises:
             ArchitectureError: the widths do not fit the baseline.
+            ModelError: the baseline cannot be made, or is far larger than the file says.
         """
         if model is None:
             if self.model is None:
@@ -208,7 +227,10 @@ class Architecture(Settings):
             with torch.random.fork_rng(devices=[], enabled=seed is not None):
                 if seed is not None:
                     torch.manual_seed(seed)
-                model = self.model.create(trust_code)
+                # a buffer may be as large as the parameters, and some are made twice
+                most = 8 * torch.float32.itemsize * self.baseline.params + 2**30
+                with limited_memory(most, f"the file's {self.baseline.params} parameters suggest"):
+                    model = self.model.create(trust_code)
         inputs = zeros(self.input_size, self.input_types)
         graph = traced(model, inputs, self.edits, self.model)
         self._check_fits(graph)

@@ -22,6 +22,9 @@ from lwdna.shipped import list_recipes, shipped_recipes
 from lwdna.tasks import TASKS
 from lwdna.transforms.table import Transform
 
+MOST_SHOWN = 200
+"""Letters of a value that an error message repeats."""
+
 
 class ModelSettings(Settings):
     """The baseline network."""
@@ -204,12 +207,17 @@ def _explain(error: ValidationError, kind: type[Recipe]) -> str:
         what = fault["msg"].removeprefix("Value error, ")
         what = what[0].lower() + what[1:]
         given = fault["input"]
-        shown = key if isinstance(given, dict) else f"{key}={given}"
+        shown = key if isinstance(given, dict) else f"{key}={_short(given)}"
         faults.setdefault(shown, []).append(what)
     return "; ".join(
         f"{key}: {' or '.join(dict.fromkeys(what))}" if what else key
         for key, what in faults.items()
     )
+
+
+def _short(value: Any) -> str:
+    text = " ".join(str(value).split())
+    return text if len(text) <= MOST_SHOWN else f"{text[:MOST_SHOWN]}..."
 
 
 def _known_keys(kind: type[BaseModel], prefix: str = "") -> Iterator[str]:

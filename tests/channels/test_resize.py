@@ -6,6 +6,7 @@ import copy
 import math
 from typing import Literal
 
+import numpy as np
 import pytest
 import timm
 import torch
@@ -143,11 +144,28 @@ def test_shared_tensors_stay_shared(image):
         ({"a": torch.tensor([True, False])}, "slice", "1-D integer tensor"),
         ({"a": torch.tensor([], dtype=torch.long)}, "slice", "the least is 1"),
         ({"a": 3}, "copy", "use 'fresh' or 'slice'"),
+        ({"a": 2.5}, "fresh", "must be a whole number, got 2.5"),
+        ({"a": "3"}, "slice", "must be a whole number, got '3'"),
+        ({"a": None}, "fresh", "must be a whole number"),
+        ({"a": [1, 2]}, "fresh", "must be a whole number"),
+        ({"a": float("nan")}, "fresh", "must be a whole number"),
+        ({"a": torch.tensor(0.5)}, "fresh", "must be a whole number"),
+        ({"a": 10**12}, "fresh", "the most 16777216"),
+        ({"a": 2**24, "b": 2**24}, "fresh", "more than this machine's memory"),
+        ({3: 3}, "fresh", "no group 3"),
+        ([3], "fresh", "by group name, got list"),
+        (None, "slice", "by group name, got NoneType"),
     ],
 )
 def test_what_cannot_be_is_refused_with_what_to_do(chain, image, widths, init, words):
     with pytest.raises(GraphError, match=words):
         resize(chain, trace(chain, image), widths, init=init)
+
+
+def test_integers_of_any_type_are_widths(chain, image):
+    graph = trace(chain, image)
+    for width in (np.int64(3), torch.tensor(3)):
+        assert resize(chain, graph, {"a": width}).a.weight.shape[0] == 3
 
 
 def test_a_graph_of_another_network_is_refused(chain, image):

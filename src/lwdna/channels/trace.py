@@ -15,9 +15,10 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._pytree import tree_flatten, tree_map
+from torch.utils._pytree import tree_map
 
 from lwdna.channels.algebra.layout import Reason, fixed, free, is_fixed, mark_inexact, pin, unify
+from lwdna.channels.copies.accepted import check_inputs, check_network, uncompiled
 from lwdna.channels.copies.computed import kernels, never_silent
 from lwdna.channels.copies.fake_shapes import fake_like
 from lwdna.channels.copies.skeleton import copy_with, frozen_parameters, held_tensors, named_tensors
@@ -32,9 +33,11 @@ from lwdna.channels.tracing.attention import plain_attention
 from lwdna.channels.tracing.cuts import Cuts
 from lwdna.channels.tracing.integers import lengths_in_place
 from lwdna.channels.tracing.record import ModuleStack, Recording, parameter_axes
+from lwdna.channels.tracing.results import tensors_in
 from lwdna.channels.tracing.session import Session
 from lwdna.channels.tracing.settle import Memory
 from lwdna.channels.tracing.stuck import Stuck, real_outcomes
+from lwdna.errors import GraphError
 from lwdna.inputs import arguments
 
 OUTPUT = Reason("network output")
@@ -56,11 +59,14 @@ def trace(model: nn.Module, example_inputs: Any, edits: Edits | None = None) -> 
         edits: what you decide by hand: groups to pin or tie, operators at which channels end.
 
     Raises:
-        GraphError: the network does not run on these inputs.
+        GraphError: the network does not run on these inputs, cannot be copied, or is of a kind
+            that cannot take other widths (scripted, quantised, lazy).
         EditError: an edit names nothing or cannot hold.
     """
+    check_network(model)
     fake = FakeTensorMode(allow_non_fake_inputs=True)
     args, kwargs = arguments(example_inputs)
+    check_inputs((args, kwargs))
     skeleton = copy_with(model, lambda _, tensor: fake_like(fake, tensor, tuple(tensor.shape)))
     given = tree_map(
         lambda value: (
@@ -68,7 +74,7 @@ def trace(model: nn.Module, example_inputs: Any, edits: Edits | None = None) -> 
         ),
         (args, kwargs),
     )
-    with _failures_are_answers():
+    with _failures_are_answers(), uncompiled(model):
         session = Session(
             *(fake, skeleton, given[0], given[1], ModuleStack()),
             *(frozen_parameters(model), never_silent(model), Cuts()),
@@ -148,7 +154,6 @@ def _record(session: Session, model: nn.Module, training: bool) -> None:
     Where the run changes what the network keeps, the next one is recorded: the first time,
     a network may register hooks, make modules or fill caches.
     """
-    model.train(training)
     recording = Recording(session.stack, session.constants(model), session.cuts)
     before = dict(named_tensors(model))
     for name, tensor in before.items():
@@ -180,10 +185,16 @@ def _record(session: Session, model: nn.Module, training: bool) -> None:
         session.caches += _kept_caches(filled, memory.filled(), recording)
     if not results:
         return
-    for value in tree_flatten(results)[0]:
-        if isinstance(value, Tensor):
-            for layout in recording.lookup(value):
-                pin(layout, OUTPUT)
+    outputs = tensors_in(results[0])
+    if not outputs and not training:
+        raise GraphError(
+            f"the network returns {type(results[0]).__name__} without a tensor, so that nothing "
+            "tells its outputs, which must keep their size; let forward return them, in a tensor, "
+            "a tuple or a dict"
+        )
+    for value in outputs:
+        for layout in recording.lookup(value):
+            pin(layout, OUTPUT)
     _note_replaced(session, model, recording, before)
     session.passes[training] = recording.records
     for path, results in recording.results:
@@ -209,6 +220,7 @@ def _run(session: Session, model: nn.Module, recording: Recording, training: boo
         recording.attach(value, axes)
         recording.lifetimes.see(value, axes)
     try:
+        model.train(training)
         with (
             watched_features(model, recording.module_returned),
             torch.no_grad(),

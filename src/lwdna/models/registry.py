@@ -11,7 +11,11 @@ import fnmatch
 import importlib
 import inspect
 import re
-from collections.abc import Callable
+import reprlib
+import traceback
+from collections.abc import Callable, Mapping
+from functools import partial
+from pathlib import PurePath
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lwdna.errors import ModelError, nearest
@@ -89,19 +93,32 @@ def create_model(name: str, *, trust_code: bool = False, **args: Any) -> nn.Modu
     """
     full = resolve_name(name)
     prefix, _, bare = full.partition(":")
-    if prefix == "lwdna":
-        return _create_own(full, bare, args)
     if prefix == "python":
-        return _create_python(full, bare, args, trust_code)
-    create = _create_timm if prefix == "timm" else _create_torchvision
+        build = partial(_create_python, full, bare, args, trust_code)
+    elif prefix == "lwdna":
+        build = partial(_create_own, full, bare, args)
+    else:
+        build = partial(_create_timm if prefix == "timm" else _create_torchvision, bare, args)
+    from lwdna.models.memory import limited_memory, physical_memory
+
     try:
-        return create(bare, args)
-    except (AssertionError, TypeError, ValueError, RuntimeError) as error:
-        # What these two libraries raise for arguments that they do not know or allow.
+        with limited_memory(physical_memory(), "this machine's memory"):
+            return build()
+    except ModelError as error:
+        if full in str(error):
+            raise
+        raise ModelError(f"cannot build {full} with {_shown(args)}: {error}") from error
+    except Exception as error:  # whatever the network's own code raises for its arguments
         raise ModelError(
-            f"cannot build {full} with the arguments {', '.join(args) or '(none)'}: "
-            f"{_one_line(error)}"
+            f"cannot build {full} with {_shown(args)}: {type(error).__name__}: {_one_line(error)} "
+            f"({_place(error)})"
         ) from error
+
+
+def _shown(args: Mapping[str, Any]) -> str:
+    """Return arguments as they would be written in a call, long values cut short."""
+    written = ", ".join(f"{name}={reprlib.repr(value)}" for name, value in args.items())
+    return f"the arguments {written}" if written else "no arguments"
 
 
 def resolve_name(name: str) -> str:
@@ -254,6 +271,12 @@ def _check_arguments(full: str, builder: Builder, args: dict[str, Any]) -> None:
     except TypeError as error:
         names = ", ".join(signature.parameters) or "none"
         raise ModelError(f"{full}: {error}; its arguments are: {names}") from error
+
+
+def _place(error: BaseException) -> str:
+    """Return the file and line at which an error was raised."""
+    frame = traceback.extract_tb(error.__traceback__)[-1]
+    return f"{PurePath(frame.filename).name}, line {frame.lineno}"
 
 
 def _one_line(error: BaseException) -> str:

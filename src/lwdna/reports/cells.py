@@ -10,13 +10,13 @@ from typing import Any
 import numpy as np
 import yaml
 from numpy.typing import NDArray
+from pydantic import FiniteFloat
 from safetensors import SafetensorError
 from safetensors.numpy import load_file
 
 from lwdna.arms import CompareSettings
 from lwdna.engine.task import Metric, described
 from lwdna.errors import FileError
-from lwdna.files import read_json
 from lwdna.reports.run_files import (
     ArchitectureRecord,
     ModelRecord,
@@ -54,6 +54,12 @@ class TrainedArchitecture(ArchitectureRecord):
     """The architecture of a network that was trained: what it costs is known."""
 
     cost: RecordedCost
+
+
+class SearchTime(Record):
+    """The part of ``search.json`` that a comparison needs."""
+
+    seconds: FiniteFloat
 
 
 @dataclass(frozen=True)
@@ -132,6 +138,11 @@ def read_cells(folder: Path) -> Cells:
                     f"{cell_folder(folder, name, seed)} was judged on {cell.examples} "
                     f"examples, others on {cells.any.examples}; delete it and repeat it"
                 )
+            if cell.architecture.widths.keys() != cells.any.architecture.widths.keys():
+                raise FileError(
+                    f"{cell_folder(folder, name, seed)} is of a network with other groups than "
+                    "others are; delete it and repeat it"
+                )
             if _pairing(cell.metric) != _pairing(cells.metric):
                 raise FileError(
                     f"{cell_folder(folder, name, seed)} was judged in another way "
@@ -169,7 +180,7 @@ def _read(place: Path) -> Cell:
         outcomes=outcomes if metric.mean_of_examples else np.array([value]),
         examples=len(outcomes),
         architecture=read_record(TrainedArchitecture, training / ARCHITECTURE),
-        search_seconds=float(read_json(search)["seconds"]) if search.is_file() else 0.0,
+        search_seconds=read_record(SearchTime, search).seconds if search.is_file() else 0.0,
     )
 
 

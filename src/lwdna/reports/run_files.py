@@ -316,7 +316,7 @@ def _read_epochs(path: Path) -> tuple[EpochRecord, ...]:
             continue
         try:
             value = json.loads(line)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             # A training that is still running may be in the middle of its last line.
             if number == len(lines) and not text.endswith("\n"):
                 break

@@ -42,11 +42,12 @@ def run(fake: FakeTensorMode, func: Any, args: Sequence[Any], kwargs: Mapping[st
 
 
 def fake_like(fake: FakeTensorMode, tensor: Tensor, shape: Shape) -> Tensor:
-    """Return a fake tensor of another shape, otherwise alike.
+    """Return a fake tensor of another shape, otherwise alike; one without a device is on the CPU.
 
     Torch's modes are passed by: each tensor would go through the whole dispatch operators need.
     """
-    return _fake(fake, shape, tensor.dtype, tensor.device)
+    device = torch.device("cpu") if tensor.device.type == "meta" else tensor.device
+    return _fake(fake, shape, tensor.dtype, device)
 
 
 def _fake(fake: FakeTensorMode, shape: Shape, dtype: Any, device: torch.device) -> Tensor:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Collection, Iterable, Mapping, Sequence
 from fnmatch import fnmatchcase
 from typing import Any, Literal
@@ -11,6 +12,7 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lwdna.channels.copies import computed
+from lwdna.channels.copies.accepted import check_network, check_values
 from lwdna.channels.copies.fake_shapes import fake_like
 from lwdna.channels.copies.redraw import redraw
 from lwdna.channels.copies.skeleton import (
@@ -24,6 +26,7 @@ from lwdna.channels.graph.axes import AxisLayout
 from lwdna.channels.graph.graph import ChannelGraph
 from lwdna.channels.graph.structure import Metadata
 from lwdna.errors import GraphError, nearest
+from lwdna.models.memory import physical_memory
 
 Widths = Mapping[str, int | Tensor]
 """By group name: a width, or a 1-D integer tensor of the units to keep."""
@@ -55,8 +58,11 @@ def resize(
 
     Raises:
         GraphError: unknown groups, units out of range, a slice wider than the network, a slice of
-            a group whose slices are not exact, or a graph of another network.
+            a group whose slices are not exact, a graph of another network, or a network whose
+            tensors have no values.
     """
+    check_network(model)
+    check_values(model, init)
     _check_fits(model, graph)
     kept = _kept_units(graph, widths_or_indices, init, inexact == "allow")
     widths = graph.complete({name: len(units) for name, units in kept.items()})
@@ -118,8 +124,12 @@ def _fresh(
             return empty_like(tensor, graph.shape(name, widths))
         return replace(name, tensor)
 
+    def old_entries(name: str) -> list[Tensor | None]:
+        return [_places(axis, old, after) for axis in graph.tensors[name]]
+
+    old, after = graph.in_order(graph.widths), graph.in_order(widths)
     result = copy_with(model, new)
-    redraw(model, result, seed, skip={*undefined, *frozen})
+    redraw(model, result, old_entries, seed, skip={*undefined, *frozen})
     computed.renew_magnitudes(model, result, skip={*undefined, *frozen})
     return result
 
@@ -189,6 +199,19 @@ def _kept_entries(
     return torch.cat([piece.reshape(-1) for piece in pieces])
 
 
+def _places(axis: AxisLayout, old: Sequence[int], new: Sequence[int]) -> Tensor | None:
+    """Return the old entry whose place each new one takes: units spread evenly over old ones."""
+    if all(old[group] == new[group] for group in axis.groups):
+        return None
+    pieces = []
+    for (outer, group, inner), start, end in axis.runs(old):
+        entries = torch.arange(start, end).reshape(outer, -1, inner)
+        if group is not None:
+            entries = entries[:, torch.arange(new[group]) * old[group] // new[group]]
+        pieces.append(entries.reshape(-1))
+    return torch.cat(pieces)
+
+
 def _check_fits(model: nn.Module, graph: ChannelGraph) -> None:
     widths = graph.widths
     for name, tensor in named_tensors(model):
@@ -208,27 +231,18 @@ def _kept_units(
     if init not in ("fresh", "slice"):
         raise GraphError(f"init is {init!r}; use 'fresh' or 'slice'")
     kept: dict[str, Tensor] = {}
-    graph.complete({name: len(w) if isinstance(w, Tensor) else w for name, w in wanted.items()})
+    counts = _counts(graph, wanted)
     for name, value in wanted.items():
         group = graph.groups[graph.index[name]]
-        if isinstance(value, Tensor):
-            if value.ndim != 1 or value.is_floating_point() or value.dtype == torch.bool:
-                raise GraphError(f"units of {name!r} must be a 1-D integer tensor")
-            units = value.detach().cpu().long()
-            if int(units.min()) < 0 or int(units.max()) >= group.width:
-                raise GraphError(
-                    f"units of {name!r} must be between 0 and {group.width - 1}, "
-                    f"got {int(units.min())} to {int(units.max())}"
-                )
-            if len(units.unique()) != len(units):
-                raise GraphError(f"units of {name!r} name a unit twice")
+        if isinstance(value, Tensor) and value.ndim:
+            units = _checked_units(name, group.width, value)
+        elif init == "slice" and counts[name] > group.width:
+            raise GraphError(
+                f"group {name!r} has {group.width} units; a slice cannot have {counts[name]}; "
+                "use init='fresh' to grow"
+            )
         else:
-            if init == "slice" and value > group.width:
-                raise GraphError(
-                    f"group {name!r} has {group.width} units; a slice cannot have {value}; "
-                    "use init='fresh' to grow"
-                )
-            units = torch.arange(int(value)) % group.width
+            units = torch.arange(counts[name]) % group.width
         if len(units) == group.width and torch.equal(units, torch.arange(group.width)):
             continue
         if init == "slice" and group.inexact is not None and not allow_inexact:
@@ -238,6 +252,39 @@ def _kept_units(
             )
         kept[name] = units
     return kept
+
+
+def _counts(graph: ChannelGraph, wanted: Any) -> dict[str, int]:
+    """Return the width of every group, of which units or widths are wanted of some."""
+    if not isinstance(wanted, Mapping):
+        raise GraphError(
+            f"widths must be given by group name, got {type(wanted).__name__}; pass a dict"
+        )
+    counts = graph.complete(
+        {n: len(w) if isinstance(w, Tensor) and w.ndim else w for n, w in wanted.items()}
+    )
+    size = sum(math.prod(graph.shape(name, counts)) for name in graph.tensors)
+    size *= torch.float32.itemsize
+    if size > physical_memory():
+        raise GraphError(
+            f"a network of these widths would take {size / 1e9:.3g} GB, more than this machine's "
+            "memory; choose smaller ones"
+        )
+    return counts
+
+
+def _checked_units(name: str, width: int, units: Tensor) -> Tensor:
+    if units.ndim != 1 or units.is_floating_point() or units.dtype == torch.bool:
+        raise GraphError(f"units of {name!r} must be a 1-D integer tensor")
+    units = units.detach().cpu().long()
+    if int(units.min()) < 0 or int(units.max()) >= width:
+        raise GraphError(
+            f"units of {name!r} must be between 0 and {width - 1}, "
+            f"got {int(units.min())} to {int(units.max())}"
+        )
+    if len(units.unique()) != len(units):
+        raise GraphError(f"units of {name!r} name a unit twice")
+    return units
 
 
 def write_metadata(

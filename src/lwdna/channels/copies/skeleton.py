@@ -18,6 +18,7 @@ from torch.nn.utils import parametrize
 
 from lwdna.channels.copies.computed import at_rest
 from lwdna.channels.copies.rebind import rebind
+from lwdna.errors import GraphError
 
 _CONV = ("in_channels", "out_channels", "groups", "kernel_size", "stride", "padding", "dilation")
 LAYER_SIZES: dict[type, tuple[str, ...]] = {
@@ -57,6 +58,9 @@ def copy_with(model: nn.Module, replace: Callable[[str, Tensor], Tensor]) -> nn.
     """Deep-copy ``model``, each parameter and buffer replaced by ``replace(name, tensor)``.
 
     No tensor of the model is copied on the way; tensors shared by several modules stay shared.
+
+    Raises:
+        GraphError: something in the model cannot be copied; the message names it.
     """
     memo: dict[int, Any] = {}
     modules = list(model.modules())
@@ -73,15 +77,25 @@ def copy_with(model: nn.Module, replace: Callable[[str, Tensor], Tensor]) -> nn.
     plain = [module for module in modules if type(module) in kinds]
     for module in plain:
         memo[id(module)] = object.__new__(type(module))
-    for module in reversed(plain):  # children first, as deepcopy has it
-        state = {
-            key: value if type(value) in _ATOMS else _copied(value, memo)
-            for key, value in module.__getstate__().items()
-        }
-        memo[id(module)].__setstate__(state)
-    copied = copy.deepcopy(model, memo)
-    rebind(copied, memo)
-    return copied
+    try:
+        for module in reversed(plain):  # children first, as deepcopy has it
+            state = {
+                key: value if type(value) in _ATOMS else _copied(value, memo)
+                for key, value in module.__getstate__().items()
+            }
+            memo[id(module)].__setstate__(state)
+        result = copy.deepcopy(model, memo)
+        rebind(result, memo)
+    except Exception as error:  # whatever an attribute's class raises
+        raise GraphError(_uncopied(model, error)) from error
+    originals = set(map(id, modules))
+    for path, module in result.named_modules():
+        if id(module) in originals:
+            raise GraphError(
+                f"module {path!r} of class {type(module).__name__} does not let itself be copied: "
+                "copy.deepcopy returns the module itself; let its __deepcopy__ make a copy"
+            )
+    return result
 
 
 def held_tensors(modules: Iterable[nn.Module], only: str | None = None) -> Iterator[Tensor]:
@@ -117,6 +131,35 @@ def contents(value: Any) -> list[Any]:
     return []
 
 
+def _uncopied(model: nn.Module, error: Exception) -> str:
+    """Return what of a model cannot be copied, and what to do."""
+    for path, module in model.named_modules():
+        for name, value in vars(module).items():
+            if name in ("_modules", "_parameters", "_buffers"):
+                continue
+            try:
+                copy.deepcopy(value)
+            except Exception as cause:  # found
+                return (
+                    f"the network cannot be copied: attribute {name!r} of module {path!r}, "
+                    f"{type(value).__name__}: {first_line(cause)}; make it where it is used "
+                    "instead of keeping it, or give its class a __deepcopy__"
+                )
+    return (
+        f"the network cannot be copied: {first_line(error)}; make copy.deepcopy(network) work, "
+        "which a __deepcopy__ or __getstate__ of one of its modules may prevent"
+    )
+
+
+def first_line(error: BaseException) -> str:
+    """Return an error's class and the first line of what it says, if it says anything."""
+    try:
+        said = str(error).strip().splitlines()
+    except Exception:  # whatever its class raises
+        said = []
+    return f"{type(error).__name__}: {said[0]}" if said else type(error).__name__
+
+
 def _copies_plainly(cls: Any) -> bool:
     """Tell whether deepcopy would do nothing with its instances but copy their attributes."""
     return (
@@ -131,7 +174,9 @@ def _copies_plainly(cls: Any) -> bool:
     )
 
 
-_ATOMS = frozenset({NoneType, bool, float, int, str, FunctionType})
+_ATOMS = frozenset(
+    {NoneType, bool, float, int, str, FunctionType, ModuleType, torch.jit.ScriptFunction}
+)
 
 
 def _copied(value: Any, memo: dict[int, Any]) -> Any:

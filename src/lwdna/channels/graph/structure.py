@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from operator import index
 from typing import NamedTuple, Self
 
 from lwdna.channels.algebra.layout import Reason
@@ -13,6 +14,9 @@ from lwdna.channels.graph.cost import Activation
 from lwdna.channels.graph.edits import Edits
 from lwdna.channels.graph.operators import Operator
 from lwdna.errors import GraphError, nearest
+
+MOST_CHANNELS = 2**24
+"""Of one group: more is a mistake, and costs could no longer be counted."""
 
 
 class Member(NamedTuple):
@@ -116,15 +120,31 @@ class Structure:
         """Check widths by group name and fill in the traced width of groups not named.
 
         Raises:
-            GraphError: an unknown group or a width below one.
+            GraphError: an unknown group, or a width that is no whole number, below one or too
+                large.
         """
         full = self.widths
-        for name, width in (widths or {}).items():
+        if widths is None:
+            return full
+        if not isinstance(widths, Mapping):
+            raise GraphError(
+                f"widths must be given by group name, got {type(widths).__name__}; pass a dict"
+            )
+        for name, width in widths.items():
             if name not in full:
-                raise GraphError(f"there is no group {name!r}{nearest(name, full)}")
-            if int(width) < 1:
-                raise GraphError(f"group {name!r} cannot have width {width}; the least is 1")
-            full[name] = int(width)
+                raise GraphError(f"there is no group {name!r}{nearest(str(name), full)}")
+            try:
+                number = index(width)
+            except TypeError as error:
+                raise GraphError(
+                    f"the width of group {name!r} must be a whole number, got {width!r:.80}"
+                ) from error
+            if not 1 <= number <= MOST_CHANNELS:
+                raise GraphError(
+                    f"group {name!r} cannot have width {width}; the least is 1 and the most "
+                    f"{MOST_CHANNELS}"
+                )
+            full[name] = number
         return full
 
     def in_order(self, widths: Mapping[str, int]) -> list[int]:

@@ -35,9 +35,17 @@ def metadata(session: Session, draft: Draft) -> tuple[Metadata, ...]:
     index = {unit: group for group, unit in enumerate(draft.units)}
     known = [Metadata(path, keys, write(axis, index)) for (path, keys), axis in found.items()]
     for path, module in session.skeleton.named_modules():
-        if callable(getattr(module, "reset_classifier", None)):
-            known += _read_by_reset(session, draft.graph, path, known)
+        if _has_method(module, "reset_classifier"):
+            try:
+                known += _read_by_reset(session, draft.graph, path, known)
+            except Exception:  # a reset may leave the copy in any state, modules missing included
+                continue
     return tuple(known)
+
+
+def _has_method(module: nn.Module, name: str) -> bool:
+    """Tell whether a module has a method of its own, without asking what computes attributes."""
+    return callable(vars(module).get(name, getattr(type(module), name, None)))
 
 
 @contextmanager
@@ -46,7 +54,7 @@ def watched_features(model: nn.Module, returned: Callable[[str, Any], None]) -> 
     watched = [
         (path, module)
         for path, module in model.named_modules()
-        if callable(getattr(module, FEATURES, None)) and FEATURES not in vars(module)
+        if FEATURES not in vars(module) and _has_method(module, FEATURES)
     ]
 
     def watch(path: str, method: Callable[..., Any]) -> Callable[..., Any]:
@@ -83,18 +91,22 @@ def _features(session: Session, path: str, module: nn.Module) -> Iterator[tuple[
     """Yield ``num_chs`` of every entry of ``feature_info`` with the axis of the module it names."""
     info: Any = vars(module).get("feature_info")
     keys: tuple[str, ...] = ("feature_info",)
-    if hasattr(info, "info"):
+    if "info" in getattr(info, "__dict__", {}):
         info, keys = info.info, ("feature_info", "info")
     for position, entry in enumerate(info if isinstance(info, list | tuple) else ()):
         if not isinstance(entry, dict) or entry.get("hook_type") == "forward_pre":
             continue
-        name = f"{path}.{entry.get('module')}".lstrip(".")
+        if not isinstance(entry.get("module"), str):
+            continue
+        name = f"{path}.{entry['module']}".lstrip(".")
         for axes in session.results.get(name, [])[-1:]:
             yield from _axis((*keys, position, "num_chs"), axes, entry.get("num_chs"))
 
 
 def _axis(keys: tuple[str | int, ...], axes: Axes, value: Any) -> Iterator[tuple[Any, Layout]]:
     """Yield the channel axis of a result, the second or the last, if it has ``value`` entries."""
+    if type(value) is not int:
+        return
     for layout in (*axes[1:2], *axes[-1:]):
         if size_of(layout) == value and not is_fixed(layout):
             yield keys, layout
@@ -144,7 +156,7 @@ def _wrong_axes(
     """
     owner: Any = moved.get_submodule(path)
     classes = vars(owner).get("num_classes")
-    if not isinstance(classes, int) or classes < 1:
+    if type(classes) is not int or classes < 1:
         return []
     try:
         with session.fake:
@@ -161,9 +173,12 @@ def _wrong_axes(
 
 
 def _classifiers(session: Session, module: nn.Module) -> Iterator[str]:
-    """Yield the names of the weights of a module's classifier."""
-    if callable(getattr(module, "get_classifier", None)):
-        classifier = cast(Any, module).get_classifier()
+    """Yield the names of the weights of a module's classifier, if it has one."""
+    if _has_method(module, "get_classifier"):
+        try:
+            classifier = cast(Any, module).get_classifier()
+        except Exception:  # left over from a class whose classifier was deleted, for example
+            return
         for name, other in session.skeleton.named_modules():
             if other is classifier and f"{name}.weight" in session.axes:
                 yield f"{name}.weight"

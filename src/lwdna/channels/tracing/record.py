@@ -9,7 +9,6 @@ from weakref import ref
 
 from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
-from torch.utils._pytree import tree_flatten
 
 from lwdna.channels.algebra.layout import Layout, Reason, fixed, free, is_fixed, mark_inexact
 from lwdna.channels.copies.constants import Constants
@@ -19,6 +18,7 @@ from lwdna.channels.rules.call import Axes, Call, Term, tensors_of
 from lwdna.channels.rules.weights import put_in_place
 from lwdna.channels.tracing.cuts import Cuts
 from lwdna.channels.tracing.lifetimes import Lifetimes
+from lwdna.channels.tracing.results import tensors_in
 from lwdna.channels.tracing.silence import Silence
 from lwdna.channels.tracing.watch import PUTS_DATA, SHARES_MEMORY, Watch
 from lwdna.channels.tracing.weights import Weights
@@ -166,8 +166,7 @@ class Recording(TorchDispatchMode):  # type: ignore[misc]
 
     def module_returned(self, path: str, value: Any) -> None:
         """Note the layouts of all tensors in a module's result."""
-        leaves = [leaf for leaf in tree_flatten(value)[0] if isinstance(leaf, Tensor)]
-        known = map(self.known, leaves)
+        known = map(self.known, tensors_in(value))
         self.results.append((path, [axes for axes in known if axes is not None]))
 
     def axes(self, tensor: Tensor) -> Axes:
@@ -256,7 +255,7 @@ def by_name(func: Any, args: Sequence[Any], kwargs: dict[str, Any]) -> dict[str,
 
 
 def parameter_axes(tensor: Tensor, known: Axes | None = None) -> Axes:
-    """Every axis of a parameter may vary until something says otherwise; length 1 never does.
+    """Every axis of a parameter may vary until something says otherwise; lengths 0 and 1 never do.
 
     ``known`` are the axes of a tensor that the network itself has made.
     """

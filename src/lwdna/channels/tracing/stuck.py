@@ -10,6 +10,7 @@ from torch.utils._pytree import tree_flatten
 
 from lwdna.channels.algebra.source import line_of
 from lwdna.channels.copies.outcomes import Outcomes, observe
+from lwdna.channels.copies.skeleton import first_line
 from lwdna.channels.tracing.record import Recording
 from lwdna.channels.tracing.session import Session
 from lwdna.errors import GraphError
@@ -31,7 +32,7 @@ class Stuck(Exception):
         part = self._largest_part(model)
         way_out = f"trace a part of it, such as model.{part}" if part else "trace a part of it"
         return GraphError(
-            f"the network runs but cannot be traced: {_first_line(self.error)} "
+            f"the network runs but cannot be traced: {first_line(self.error)} "
             f"({where}{f', at {line}' if line else ''}); {way_out}"
         )
 
@@ -56,7 +57,7 @@ def real_outcomes(
     """
     if any(tensor.is_meta for tensor in model.parameters()):
         raise GraphError(
-            f"the network depends on values ({_first_line(stuck.error)}, in module "
+            f"the network depends on values ({first_line(stuck.error)}, in module "
             f"{stuck.module!r}), and its parameters are on the meta device, which has none; build "
             "it on the CPU"
         ) from stuck.error
@@ -66,10 +67,6 @@ def real_outcomes(
         given = tree_flatten((args, kwargs))[0]
         shapes = [tuple(value.shape) for value in given if isinstance(value, Tensor)]
         raise GraphError(
-            f"the network does not run on inputs of shape {shapes}: {_first_line(error)} "
+            f"the network does not run on inputs of shape {shapes}: {first_line(error)} "
             f"(in module {stuck.module!r})"
         ) from error
-
-
-def _first_line(error: Exception) -> str:
-    return f"{type(error).__name__}: {str(error).strip().splitlines()[0] if str(error) else ''}"
