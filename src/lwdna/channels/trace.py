@@ -155,6 +155,10 @@ def _record(session: Session, model: nn.Module, training: bool) -> None:
     a network may register hooks, make modules or fill caches.
     """
     recording = Recording(session.stack, session.constants(model), session.cuts)
+    try:
+        model.train(training)
+    except Exception as error:  # whatever a network's own train() raises
+        raise Stuck(error, session, recording) from error
     before = dict(named_tensors(model))
     for name, tensor in before.items():
         recording.own(name, tensor, session.axes[name])
@@ -220,7 +224,6 @@ def _run(session: Session, model: nn.Module, recording: Recording, training: boo
         recording.attach(value, axes)
         recording.lifetimes.see(value, axes)
     try:
-        model.train(training)
         with (
             watched_features(model, recording.module_returned),
             torch.no_grad(),

@@ -20,7 +20,7 @@ class Stuck(Exception):
     """A run on fake tensors that ended in an error of the network's or of an operator's."""
 
     def __init__(self, error: Exception, session: Session, recording: Recording) -> None:
-        super().__init__(str(error))
+        super().__init__(first_line(error))
         self.error, self.module = error, session.stack.current
         self.operator = recording.running
         self.finished = [path for path, _ in recording.results]
