@@ -265,3 +265,23 @@ def test_weights_computed_in_the_first_run_follow_their_sources():
     other = resize(model, graph, {"a": 3, "b": 11})
     assert other.weight is None
     assert outputs_of(other, IMAGE)[0].shape == (2, 2, 6, 8)
+
+
+class Normalised(Counts):
+    """Keeps a size that only a second run at other widths shows, and a list that grows."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.shape, self.scale = (5,), nn.Parameter(torch.ones(5))
+
+    def between(self, y: Tensor) -> Tensor:
+        y = super().between(y).movedim(1, -1)
+        return F.layer_norm(y, self.shape, self.scale).movedim(-1, 1)
+
+
+def test_sizes_in_attributes_follow_where_the_first_run_changes_something():
+    model = Normalised()
+    graph = trace(model, IMAGE)
+    assert graph.widths == {"a": 7, "b": 5}
+    assert resize(model, graph, {"b": 11}).shape == (11,)
+    assert_resizes(model, IMAGE, graph)

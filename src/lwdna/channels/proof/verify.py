@@ -183,23 +183,29 @@ def replay(
     ordered = draft.graph.in_order(widths)
     for mode, operators in draft.operators.items():
         model.train(mode)
+        settled = mode not in session.settles or _settles(session, model)
         rerun = _Replay(session, model, mode, operators, ordered, last)
         try:
-            if mode in session.settles:
-                rerun.position = -1
-                _run(session, model, Steps(session.constants(model)))
-                rerun = _Replay(session, model, mode, operators, ordered, last)
             _run(session, model, rerun)
         except _Answered:
             changed.update(rerun.changed)
             return None
         except Exception as error:  # whatever the network raises: these widths do not run
             return Failure(mode, rerun.position, operators, session.stack.current, line_of(error))
-        if rerun.position != len(operators):
+        if rerun.position != len(operators) or not settled:
             return Failure(mode, rerun.position, operators, session.stack.current)
         if not mode:
             changed.update(rerun.changed)
     return None
+
+
+def _settles(session: Session, model: nn.Module) -> bool:
+    """Let a model run as for the first time; where that fails, the next run shows better why."""
+    try:
+        _run(session, model, Steps(session.constants(model)))
+    except Exception:  # whatever the network raises
+        return False
+    return True
 
 
 def _run(session: Session, model: nn.Module, watched: Steps | _Replay) -> None:
