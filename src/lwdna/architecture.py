@@ -8,6 +8,7 @@ with the architecture in the metadata; nothing is ever unpickled.
 from __future__ import annotations
 
 import json
+import reprlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -299,7 +300,7 @@ class Architecture(Settings):
         version = data.get("format_version") if isinstance(data, dict) else None
         if version != FORMAT_VERSION:
             raise ArchitectureError(
-                f"{origin} has format version {version!r}; this lwdna reads version "
+                f"{origin} has format version {reprlib.repr(version)}; this lwdna reads version "
                 f"{FORMAT_VERSION}: update lwdna or write the file again"
             )
         try:

@@ -48,8 +48,9 @@ def resize(
         widths_or_indices: by group name, a width or the units to keep (ascending or not).
         init: ``"slice"`` keeps the weights of the units kept (a width keeps the first ones), which
             computes what the whole network computes with the other units silenced; ``"fresh"``
-            draws new weights from the distributions of the model's own, scaled to the new fan
-            (see :func:`lwdna.channels.copies.redraw.redraw`), also for units beyond the old width;
+            draws new weights from the distributions of the model's own, scaled to the new fan, and
+            keeps the order that its constructor made, such as identities and fixed kernels (see
+            :func:`lwdna.channels.copies.redraw.redraw`), also for units beyond the old width;
             frozen parameters stay as they are.
         seed: makes fresh weights repeatable; None draws from torch's global generator.
         inexact: whether groups whose slices are not exact may be sliced: what stays then starts
