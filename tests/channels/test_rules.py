@@ -278,7 +278,7 @@ EXPECTED: dict[str, dict[str, tuple[int, str]]] = {
         "conv_tbc": (7, "weight.2 bias.0 c.weight.1"),
     },
     "Vectors": {
-        "a!": (5, "a.weight.0 a.bias.0 one.0 two.0"),
+        "a": (5, "a.weight.0 a.bias.0 one.0 two.0"),
         "mm": (7, "b.weight.0 b.bias.0 row.0 c.weight.1"),
     },
     "ShiftedByProducts": {

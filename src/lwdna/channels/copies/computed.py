@@ -181,10 +181,15 @@ def _keeps_zeros(steps: Any) -> bool:
         return False
 
 
+def is_parametrized(module: nn.Module) -> bool:
+    """Tell whether torch computes tensors of a module; torch's own asks the module's code."""
+    return isinstance(module._modules.get("parametrizations"), nn.ModuleDict)
+
+
 def parametrized(module: nn.Module) -> Iterator[tuple[str, Any]]:
     """Yield the parametrizations of a module's tensors by their names."""
-    if parametrize.is_parametrized(module):
-        yield from module.parametrizations.items()  # type: ignore[operator,union-attr]
+    if is_parametrized(module):
+        yield from module._modules["parametrizations"].items()  # type: ignore[operator,union-attr]
 
 
 @contextmanager
@@ -225,7 +230,7 @@ def give_own_classes(model: nn.Module) -> None:
     ``remove_parametrizations`` takes the property from the class, for all copies at once.
     """
     for module in model.modules():
-        if parametrize.is_parametrized(module):
+        if is_parametrized(module):
             cls = type(module)
             parts = {k: v for k, v in vars(cls).items() if k not in ("__dict__", "__weakref__")}
             module.__class__ = type(cls.__name__, cls.__bases__, parts)

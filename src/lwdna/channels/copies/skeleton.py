@@ -14,9 +14,8 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensor
 from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd, _ConvTransposeNd
-from torch.nn.utils import parametrize
 
-from lwdna.channels.copies.computed import at_rest
+from lwdna.channels.copies.computed import at_rest, is_parametrized
 from lwdna.channels.copies.rebind import rebind
 from lwdna.errors import GraphError
 
@@ -205,7 +204,7 @@ def sync_layer_sizes(model: nn.Module) -> None:
             try:
                 _sync(module)
             except Exception:  # whatever a user's parametrization raises: a run will show why
-                if not parametrize.is_parametrized(module):
+                if not is_parametrized(module):
                     raise
 
 

@@ -1,8 +1,9 @@
-"""Operators that weights pass through before they are used: norms and exchanges of memory."""
+"""Operators that weights pass through before they are used: norms, draws, exchanges of memory."""
 
 from __future__ import annotations
 
 from lwdna.channels.rules.call import Axes, Call
+from lwdna.channels.rules.elementwise import pointwise
 from lwdna.channels.rules.table import register_rule
 
 
@@ -24,6 +25,12 @@ def norm(call: Call) -> Axes:
     for axis in call.axes(call["self"]):
         call.mark_inexact(axis, "reduced over the channels")
     return ()
+
+
+@register_rule("cauchy_", "geometric_", "log_normal_", "normal_", "random_", "uniform_")
+def drawn(call: Call) -> list[Axes]:
+    """A tensor is filled with random values in place, as weights are that begin to exist."""
+    return pointwise(call)
 
 
 @register_rule("set_.source_Tensor")
