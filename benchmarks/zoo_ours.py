@@ -6,7 +6,8 @@ import copy
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
@@ -18,16 +19,18 @@ from torch.utils.flop_counter import FlopCounterMode
 
 import lwdna
 from lwdna.channels import ChannelGraph
+from lwdna.inputs import call
+from workers import brief
 
 FACTORS = (0.4, 0.6, 0.8, 1.2, 1.5)
 TOLERANCE, TOLERANCE_64 = 1e-4, 1e-9
 """Largest difference of an output, relative to its largest entry; for float32 and float64."""
 
 
-def analyse(model: nn.Module, image: Tensor) -> tuple[dict[str, Any], ChannelGraph]:
+def analyse(model: nn.Module, inputs: Any) -> tuple[dict[str, Any], ChannelGraph]:
     """Time tracing (proof by a second run included) and resizing to half of every width."""
     wall, start = time.perf_counter(), time.process_time()
-    graph = lwdna.trace(model, image)
+    graph = lwdna.trace(model, inputs)
     traced = time.process_time()
     half = {name: max(1, width // 2) for name, width in graph.widths.items()}
     lwdna.resize(model, graph, half, init="fresh", seed=0)
@@ -65,12 +68,6 @@ def attempt(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         return work()
     except Exception as error:
         return {"ok": False, "error": brief(error)}
-
-
-def brief(error: BaseException) -> str:
-    """Return type and first line of an error."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:240]
 
 
 def shares(graph: ChannelGraph) -> dict[str, Any]:
@@ -122,7 +119,7 @@ def counted(texts: Any) -> dict[str, int]:
 
 
 def resized(
-    model: nn.Module, image: Tensor, graph: ChannelGraph, whole: list[Tensor], seed: int
+    model: nn.Module, inputs: Any, graph: ChannelGraph, whole: list[Tensor], seed: int
 ) -> dict[str, Any]:
     """Run at random widths, wider and narrower; compare shapes and cost with what was predicted."""
     draw = random.Random(seed)
@@ -134,7 +131,7 @@ def resized(
     other.requires_grad_(False)  # the counter's hooks fail on parameters given to modules as inputs
     mha.set_fastpath_enabled(False)  # the counter knows no operator that is an attention layer
     with FlopCounterMode(display=False) as counter:
-        found = [output.shape for output in outputs(other, image)]
+        found = [output.shape for output in outputs(other, inputs)]
     counted_macs = counter.get_total_flops() // 2
     params = sum(parameter.numel() for parameter in other.parameters())
     shapes_kept = found == [output.shape for output in whole]
@@ -181,11 +178,21 @@ def distance(left: list[Tensor], right: list[Tensor]) -> float:
     return max(value if value < 1e30 else 1e30 for value in worst)
 
 
-def outputs(model: nn.Module, image: Tensor) -> list[Tensor]:
+def outputs(model: nn.Module, inputs: Any) -> list[Tensor]:
     """Run in evaluation mode with one seed; return the output tensors, flattened."""
     torch.manual_seed(0)
     with torch.no_grad():
-        return [leaf for leaf in tree_leaves(model.eval()(image)) if isinstance(leaf, Tensor)]
+        return list(tensors_in(call(model.eval(), inputs)))
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """Yield the tensors in what a network returns, those in dataclasses included."""
+    for leaf in tree_leaves(value):
+        if isinstance(leaf, Tensor):
+            yield leaf
+        elif is_dataclass(leaf) and not isinstance(leaf, type):
+            for field in fields(leaf):
+                yield from tensors_in(getattr(leaf, field.name))
 
 
 def make_nontrivial(model: nn.Module, seed: int) -> None:
