@@ -194,6 +194,12 @@ def measure(
     worker.stop()
 
 
+def published(row: dict[str, Any]) -> dict[str, Any]:
+    """Return what of a row is worth keeping: not what only a later run needs."""
+    ours = {key: value for key, value in row.get("ours", {}).items() if key != "output_layers"}
+    return {key: value for key, value in row.items() if key != "network"} | {"ours": ours}
+
+
 def library_versions(chosen: list[Network]) -> dict[str, str]:
     """Return the versions of the libraries that the networks are of."""
     packages = packages_distributions()
@@ -255,7 +261,7 @@ def main() -> None:
         "code": log.code,
         "chosen": len(chosen),
         "summary": summary(rows),
-        "networks": rows,
+        "networks": [published(row) for row in rows],
     }
     write_json(arguments.out, result)
     text = section(result)

@@ -10,6 +10,9 @@ Row = dict[str, Any]
 
 HEADING = "## Other libraries"
 
+SHOWS = 1e-6
+"""A change of the output below this shows nothing about slices."""
+
 MEANING = """\
 - *Traced*: `lwdna.trace` returned a graph for the network as a user calls it, built with random
   weights, confirmed by a second run in which every group had another width.
@@ -38,8 +41,9 @@ def resized(row: Row) -> bool:
 
 
 def has_slices(row: Row) -> bool:
-    """Tell whether there was a group with exact slices to check."""
-    return bool(row.get("ours", {}).get("sliced", {}).get("groups"))
+    """Tell whether there was a group with exact slices, and a check that shows something."""
+    found = row.get("ours", {}).get("sliced", {})
+    return bool(found.get("groups")) and found.get("changed", 1.0) > SHOWS
 
 
 def sliced(row: Row) -> bool:
@@ -184,6 +188,8 @@ def _faults(row: Row) -> list[str]:
         found = ours[check]
         if not found["ok"]:
             faults.append(f"{check}: {_check_fault(found)}")
+    if ours["sliced"]["ok"] and ours["sliced"].get("changed", 1.0) <= SHOWS:
+        faults.append("sliced: silencing changed nothing, so that the check shows nothing")
     if not ours["untouched"]:
         faults.append("tracing changed its weights")
     if ours["trace_seconds"] > 5:

@@ -226,16 +226,51 @@ def _units(graph: ChannelGraph, seed: int) -> dict[str, Tensor]:
 
 
 def silence(model: nn.Module, graph: ChannelGraph, kept: Mapping[str, Tensor]) -> nn.Module:
-    """Return a copy with every parameter entry of a removed unit set to zero."""
+    """Return a copy with every parameter entry of a removed unit set to zero.
+
+    Where a layer's weight is computed from its parameters (weight and spectral normalisation),
+    those keep their values, which the norm depends on; the layer's outputs are set to zero.
+    """
     result = copy.deepcopy(model)
     alive = [torch.ones(group.width) for group in graph.groups]
     for name, units in kept.items():
         alive[graph.index[name]] = torch.zeros(len(alive[graph.index[name]]))
         alive[graph.index[name]][units] = 1.0
+
+    def entries(name: str, position: int, like: Tensor) -> Tensor:
+        return graph.tensors[name][position].spread(alive).to(like)
+
+    computed = dict(_computed_weights(result))
     with torch.no_grad():
         for name, parameter in result.named_parameters():
+            if name in computed:
+                continue
             for position, axis in enumerate(graph.tensors[name]):
                 if not axis.is_fixed:
                     shape = [-1 if d == position else 1 for d in range(parameter.ndim)]
-                    parameter.mul_(axis.spread(alive).to(parameter).view(shape))
+                    parameter.mul_(entries(name, position, parameter).view(shape))
+    for name, module in computed.items():
+        transposed = isinstance(module, nn.ConvTranspose1d | nn.ConvTranspose2d)
+        parameter = result.get_parameter(name)
+        if parameter.shape == module.weight.shape:
+            module.register_forward_hook(_masked(entries(name, int(transposed), parameter)))
     return result
+
+
+def _computed_weights(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the parameters that normalised weights are computed from, and their layers."""
+    for path, module in model.named_modules():
+        for name, _ in module.named_parameters():
+            if name in ("weight_g", "weight_v", "weight_orig") or (
+                name.startswith("parametrizations.weight.")
+            ):
+                yield f"{path}.{name}".lstrip("."), module
+
+
+def _masked(alive: Tensor) -> Callable[[nn.Module, Any, Tensor], Tensor]:
+    def hook(module: nn.Module, _: Any, output: Tensor) -> Tensor:
+        if isinstance(module, nn.Linear):
+            return output * alive
+        return output * alive.view(-1, *[1] * (module.weight.ndim - 2))
+
+    return hook
