@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.backends import mha
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import FlopCounterMode
 
 import lwdna
@@ -182,7 +182,8 @@ def outputs(model: nn.Module, inputs: Any) -> list[Tensor]:
     """Run in evaluation mode with one seed; return the output tensors, flattened."""
     torch.manual_seed(0)
     with torch.no_grad():
-        return list(tensors_in(call(model.eval(), inputs)))
+        # lists and dicts anew for every run: some networks write into those that they are given
+        return list(tensors_in(call(model.eval(), tree_map(lambda value: value, inputs))))
 
 
 def tensors_in(value: Any) -> Iterator[Tensor]:

@@ -41,7 +41,7 @@ PYTORCHCV = [
     _pytorchcv("ibppose_coco", image(64)),
     _pytorchcv("centernet_resnet18_coco", image(64)),
     _pytorchcv("superpointnet", image(64, 1)),
-    _pytorchcv("quartznet5x5_en_ls", (Noise((1, 64, 64)), Constant([64]))),
+    _pytorchcv("quartznet5x5_en_ls", (Noise((1, 4000)), Constant([4000]))),
 ]
 
 PRETRAINEDMODELS = [
@@ -84,7 +84,14 @@ OTHERS = [
     Network(
         "lpips",
         "alex",
-        call("lpips:LPIPS", net="alex", pretrained=False, pnet_rand=True, verbose=False),
+        call(
+            "lpips:LPIPS",
+            net="alex",
+            pretrained=False,
+            pnet_rand=True,
+            pnet_tune=True,
+            verbose=False,
+        ),
         (image(64), image(64)),
     ),
     Network(
