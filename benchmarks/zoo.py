@@ -22,19 +22,10 @@ import copy
 import fnmatch
 import gc
 import json
-import multiprocessing
-import os
-import signal
-import subprocess
-import sys
 import time
-import warnings
-from collections.abc import Iterator
-from contextlib import contextmanager
 from dataclasses import asdict
 from functools import lru_cache
 from importlib.metadata import version
-from multiprocessing.connection import Connection
 from pathlib import Path
 from typing import Any
 
@@ -42,37 +33,16 @@ import torch
 from rich.progress import BarColumn, Progress, TextColumn
 from torch import Tensor, nn
 
-import lwdna
 from lwdna.engine import machine, versions
 from lwdna.files import write_json, write_text
+from workers import LIMIT, TimeUp, Worker, code_version, limited
 from zoo_models import KINDS, Entry, build, zoo
-from zoo_ours import analyse, brief, check
+from zoo_ours import analyse, check
 from zoo_table import markdown, summary
 from zoo_theirs import prune
 
-LIMIT = 90
-"""Processor seconds for each library, and for the checks of ours."""
 WARM_UP = Entry("timm:resnet10t", "timm.resnet", 0, (1, 3, 64, 64))
 SEED = 0
-
-
-class TimeUp(BaseException):
-    """The limit has passed; not an ``Exception``, so that nobody takes it for an answer."""
-
-
-@contextmanager
-def limited() -> Iterator[None]:
-    """Raise :class:`TimeUp` in the body after the limit."""
-
-    def stop(*_: Any) -> None:
-        raise TimeUp
-
-    signal.signal(signal.SIGPROF, stop)
-    signal.setitimer(signal.ITIMER_PROF, LIMIT)
-    try:
-        yield
-    finally:
-        signal.setitimer(signal.ITIMER_PROF, 0)
 
 
 @lru_cache(maxsize=1)
@@ -114,74 +84,6 @@ def theirs(entry: Entry) -> dict[str, Any]:
 SIDES = {"ours": ours, "theirs": theirs}
 
 
-def work(connection: Connection) -> None:
-    """Serve jobs in a worker process until one runs out of time, which may leave a mess behind."""
-    warnings.filterwarnings("ignore")
-    sys.stdout = sys.stderr = Path(os.devnull).open("w")  # noqa: SIM115  (as long as the process)
-    torch.set_num_threads(1)
-    for side in SIDES.values():
-        side(WARM_UP)
-    while True:
-        side, entry = connection.recv()
-        try:
-            found = SIDES[side](entry)
-        except Exception as error:
-            found = {"error": brief(error)}
-        connection.send(found)
-        if found.get("timeout"):
-            return
-
-
-class Worker:
-    """A worker process that is replaced when it has died."""
-
-    def __init__(self) -> None:
-        self.process: multiprocessing.process.BaseProcess | None = None
-
-    def run(self, side: str, entry: Entry) -> dict[str, Any]:
-        """Run one side on one network, whatever happens to the process."""
-        if self.process is None or not self.process.is_alive():
-            context = multiprocessing.get_context("spawn")
-            self.connection, other = context.Pipe()
-            self.process = context.Process(target=work, args=(other,), daemon=True)
-            self.process.start()
-            other.close()
-        try:
-            self.connection.send((side, entry))
-            # building and warming up take their time; and other programs may run
-            if not self.connection.poll(6 * LIMIT):
-                self.stop()
-                return {"error": f"hung for {6 * LIMIT} s", "timeout": True}
-            found: dict[str, Any] = self.connection.recv()
-        except (EOFError, OSError):
-            self.stop()
-            return {"error": "the process died (out of memory?)"}
-        if found.get("timeout"):
-            self.stop()
-        return found
-
-    def stop(self) -> None:
-        """End the process."""
-        if self.process is not None:
-            self.process.kill()
-            self.process.join()
-            self.process = None
-
-
-def code_version() -> str:
-    """Return the last commit that changed this library, ``-dirty`` if its files differ from it."""
-
-    def git(*words: str) -> subprocess.CompletedProcess[str]:
-        folder = Path(lwdna.__file__).parent
-        command = ["git", *words, "--", "."]
-        return subprocess.run(command, cwd=folder, capture_output=True, text=True, check=False)
-
-    commit = git("log", "-1", "--format=%h", "--abbrev=12").stdout.strip()
-    if not commit:
-        return f"lwdna {version('lwdna')}"
-    return commit + "-dirty" * bool(git("status", "--porcelain").stdout)
-
-
 def whole(row: dict[str, Any], sides: list[str], code: str) -> bool:
     """Tell whether a row need not be measured again: all sides, and by the code that runs now."""
     return row.get("code") == code and all(side in row for side in sides)
@@ -215,7 +117,7 @@ def measure(
 ) -> None:
     """Run what has not been run yet, adding a line per network to ``log``."""
     todo = [entry for entry in entries if entry.name not in done]
-    worker, start = Worker(), time.monotonic()
+    worker, start = Worker(SIDES, WARM_UP), time.monotonic()
     columns = (TextColumn("{task.description}"), BarColumn(), TextColumn("{task.fields[left]}"))
     guessed = [guess(entry, before) for entry in todo]
     with Progress(*columns) as progress, log.open("a") as file:

@@ -6,28 +6,31 @@ import copy
 import random
 import time
 from collections import Counter
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import fields, is_dataclass
 from typing import Any
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 from torch.backends import mha
-from torch.utils._pytree import tree_leaves
+from torch.utils._pytree import tree_leaves, tree_map
 from torch.utils.flop_counter import FlopCounterMode
 
 import lwdna
 from lwdna.channels import ChannelGraph
+from lwdna.inputs import call
+from workers import brief
 
 FACTORS = (0.4, 0.6, 0.8, 1.2, 1.5)
 TOLERANCE, TOLERANCE_64 = 1e-4, 1e-9
 """Largest difference of an output, relative to its largest entry; for float32 and float64."""
 
 
-def analyse(model: nn.Module, image: Tensor) -> tuple[dict[str, Any], ChannelGraph]:
+def analyse(model: nn.Module, inputs: Any) -> tuple[dict[str, Any], ChannelGraph]:
     """Time tracing (proof by a second run included) and resizing to half of every width."""
     wall, start = time.perf_counter(), time.process_time()
-    graph = lwdna.trace(model, image)
+    graph = lwdna.trace(model, inputs)
     traced = time.process_time()
     half = {name: max(1, width // 2) for name, width in graph.widths.items()}
     lwdna.resize(model, graph, half, init="fresh", seed=0)
@@ -65,12 +68,6 @@ def attempt(work: Callable[[], dict[str, Any]]) -> dict[str, Any]:
         return work()
     except Exception as error:
         return {"ok": False, "error": brief(error)}
-
-
-def brief(error: BaseException) -> str:
-    """Return type and first line of an error."""
-    lines = str(error).strip().splitlines()
-    return f"{type(error).__name__}: {lines[0] if lines else ''}"[:240]
 
 
 def shares(graph: ChannelGraph) -> dict[str, Any]:
@@ -122,7 +119,7 @@ def counted(texts: Any) -> dict[str, int]:
 
 
 def resized(
-    model: nn.Module, image: Tensor, graph: ChannelGraph, whole: list[Tensor], seed: int
+    model: nn.Module, inputs: Any, graph: ChannelGraph, whole: list[Tensor], seed: int
 ) -> dict[str, Any]:
     """Run at random widths, wider and narrower; compare shapes and cost with what was predicted."""
     draw = random.Random(seed)
@@ -135,7 +132,7 @@ def resized(
     mha.set_fastpath_enabled(False)  # the counter knows no operator that is an attention layer
     torch._C._set_mkldnn_enabled(False)  # nor one that is a recurrent layer
     with FlopCounterMode(display=False) as counter:
-        found = [output.shape for output in outputs(other, image)]
+        found = [output.shape for output in outputs(other, inputs)]
     counted_macs = counter.get_total_flops() // 2
     params = sum(parameter.numel() for parameter in other.parameters())
     shapes_kept = found == [output.shape for output in whole]
@@ -182,11 +179,22 @@ def distance(left: list[Tensor], right: list[Tensor]) -> float:
     return max(value if value < 1e30 else 1e30 for value in worst)
 
 
-def outputs(model: nn.Module, image: Tensor) -> list[Tensor]:
+def outputs(model: nn.Module, inputs: Any) -> list[Tensor]:
     """Run in evaluation mode with one seed; return the output tensors, flattened."""
     torch.manual_seed(0)
     with torch.no_grad():
-        return [leaf for leaf in tree_leaves(model.eval()(image)) if isinstance(leaf, Tensor)]
+        # lists and dicts anew for every run: some networks write into those that they are given
+        return list(tensors_in(call(model.eval(), tree_map(lambda value: value, inputs))))
+
+
+def tensors_in(value: Any) -> Iterator[Tensor]:
+    """Yield the tensors in what a network returns, those in dataclasses included."""
+    for leaf in tree_leaves(value):
+        if isinstance(leaf, Tensor):
+            yield leaf
+        elif is_dataclass(leaf) and not isinstance(leaf, type):
+            for field in fields(leaf):
+                yield from tensors_in(getattr(leaf, field.name))
 
 
 def make_nontrivial(model: nn.Module, seed: int) -> None:
@@ -220,16 +228,51 @@ def _units(graph: ChannelGraph, seed: int) -> dict[str, Tensor]:
 
 
 def silence(model: nn.Module, graph: ChannelGraph, kept: Mapping[str, Tensor]) -> nn.Module:
-    """Return a copy with every parameter entry of a removed unit set to zero."""
+    """Return a copy with every parameter entry of a removed unit set to zero.
+
+    Where a layer's weight is computed from its parameters (weight and spectral normalisation),
+    those keep their values, which the norm depends on; the layer's outputs are set to zero.
+    """
     result = copy.deepcopy(model)
     alive = [torch.ones(group.width) for group in graph.groups]
     for name, units in kept.items():
         alive[graph.index[name]] = torch.zeros(len(alive[graph.index[name]]))
         alive[graph.index[name]][units] = 1.0
+
+    def entries(name: str, position: int, like: Tensor) -> Tensor:
+        return graph.tensors[name][position].spread(alive).to(like)
+
+    computed = dict(_computed_weights(result))
     with torch.no_grad():
         for name, parameter in result.named_parameters():
+            if name in computed:
+                continue
             for position, axis in enumerate(graph.tensors[name]):
                 if not axis.is_fixed:
                     shape = [-1 if d == position else 1 for d in range(parameter.ndim)]
-                    parameter.mul_(axis.spread(alive).to(parameter).view(shape))
+                    parameter.mul_(entries(name, position, parameter).view(shape))
+    for name, module in computed.items():
+        transposed = isinstance(module, nn.ConvTranspose1d | nn.ConvTranspose2d)
+        parameter = result.get_parameter(name)
+        if parameter.shape == module.weight.shape:
+            module.register_forward_hook(_masked(entries(name, int(transposed), parameter)))
     return result
+
+
+def _computed_weights(model: nn.Module) -> Iterator[tuple[str, nn.Module]]:
+    """Yield the parameters that normalised weights are computed from, and their layers."""
+    for path, module in model.named_modules():
+        for name, _ in module.named_parameters():
+            if name in ("weight_g", "weight_v", "weight_orig") or (
+                name.startswith("parametrizations.weight.")
+            ):
+                yield f"{path}.{name}".lstrip("."), module
+
+
+def _masked(alive: Tensor) -> Callable[[nn.Module, Any, Tensor], Tensor]:
+    def hook(module: nn.Module, _: Any, output: Tensor) -> Tensor:
+        if isinstance(module, nn.Linear):
+            return output * alive
+        return output * alive.view(-1, *[1] * (module.weight.ndim - 2))
+
+    return hook
