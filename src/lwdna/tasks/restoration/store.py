@@ -162,6 +162,9 @@ def read_pixels(path: Path, in_chans: int) -> Pixels:
 
 
 def to_pixels(image: Tensor) -> Pixels:
-    """Turn values from 0 to 1 into the 256 levels of an image file; the shape stays."""
-    levels: Pixels = image.detach().mul(255).round().clamp(0, 255).byte().cpu().numpy()
+    """Turn values from 0 to 1 into the 256 levels of an image file, NaN into black; the shape
+    stays."""
+    levels: Pixels = (
+        image.detach().nan_to_num(0.0).mul(255).round().clamp(0, 255).byte().cpu().numpy()
+    )
     return levels
