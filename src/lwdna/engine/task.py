@@ -88,6 +88,8 @@ class Task(Protocol):
     The engine decides which examples form which batch and hands their indices over, so that
     resuming, sharding over processes and repeating a run need no state in the data pipeline.
     Everything random about an example follows from ``(seed, epoch, index)`` alone.
+
+    A task may have ``notes``, a tuple of sentences that users should read of its data.
     """
 
     metric: Metric

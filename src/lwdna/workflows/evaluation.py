@@ -40,7 +40,7 @@ def evaluate_run(
         ArchitectureError: the network is not for this data set.
         FileError: the results cannot be written.
     """
-    task = make_task(recipe)
+    task = make_task(recipe, options.say)
     model, architecture = load(weights, trust_code=options.trust_code)
     check_fits_data(architecture, task, str(weights))
     train = recipe.train

@@ -85,7 +85,7 @@ def run_training(
     name = "baseline" if architecture is None else architecture.found.get("method", "baseline")
     options.say(f"training {'the baseline' if name == 'baseline' else 'the network found'}")
     _check_start(recipe, run_dir, resume)
-    task = make_task(recipe)
+    task = make_task(recipe, options.say)
     if architecture is None:
         architecture = baseline_architecture(recipe, task, options.trust_code)
     check_for_recipe(architecture, recipe, task)

@@ -52,6 +52,7 @@ class ClassificationTask:
         self.data: ResolvedData = resolve(settings, source.kind, source.all_classes)
         """How images are read: the settings with all defaults filled in."""
         self._settings = settings
+        self.notes = source.notes
         self.class_names = source.classes
         self.num_classes = len(source.classes)
         self.in_chans = self.data.in_chans
