@@ -57,7 +57,7 @@ def answers(file: Path, images: torch.Tensor) -> torch.Tensor:
         ("edsr_baseline", (3, 24, 24), {"scale": 3, "blocks": 1, "width": 5}),
         ("dncnn17", (1, 40, 40), {"in_chans": 1, "depth": 3, "width": 5}),
         ("unet_denoise", (1, 32, 32), {"in_chans": 1, "width": 4}),
-        ("resnet8_digits", (3, 8, 8), {"num_classes": 5}),
+        ("resnet8_digits", (1, 8, 8), {"num_classes": 5}),
     ],
 )
 def test_images_of_any_size_are_taken(name, size, args, tmp_path):

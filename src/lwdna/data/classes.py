@@ -68,9 +68,9 @@ def validation_images(half: Half, classes: Sequence[str], train: Half, *, others
     """
     known = {name: number for number, name in enumerate(half.classes)}
     unknown = sorted(set(known) - set(train.classes))
-    strangers = half.images([known[name] for name in unknown]).labels if unknown else []
-    if len(strangers) and not others:
-        names = [unknown[number] for number in np.unique(strangers)]
+    strangers = [] if others else _filled(half, [known[name] for name in unknown])
+    if strangers:
+        names = [unknown[number] for number in strangers]
         more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
         raise DataError(
             f"{half.title} has images of the class {names[0]}{more}, which {train.title} lacks, so "
@@ -115,6 +115,12 @@ def absent(val: ImageSet, classes: Sequence[str]) -> str:
         f"of {len(classes)} classes {names} {have} no validation images; the figures say nothing "
         f"of {them}"
     )
+
+
+def _filled(half: Half, numbers: Sequence[int]) -> list[int]:
+    """Return which of some classes have images, as places in ``numbers``."""
+    found: list[int] = np.unique(half.images(numbers).labels).tolist() if numbers else []
+    return found
 
 
 def _no_images(half: Half) -> str:

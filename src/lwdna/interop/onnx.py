@@ -214,7 +214,9 @@ def _same(found: Any, expected: Any) -> bool:
 
 def _said(error: Exception) -> str:
     """Return what an error says in one line; torch's go on for pages."""
-    lines = [line.strip(" -") for line in str(error).splitlines() if line.strip(" -")]
+    cause = error.__cause__ if isinstance(error, torch.onnx.OnnxExporterError) else None
+    text = str(cause or error)
+    lines = [line.strip(" -") for line in text.splitlines() if line.strip(" -")]
     telling = [line for line in lines if "specialized" in line]
     return (telling or lines or [type(error).__name__])[0][:200]
 

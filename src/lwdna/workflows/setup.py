@@ -26,8 +26,9 @@ PRETRAINED = "pretrained"
 def make_task(recipe: Recipe, say: Callable[[str], None] | None = None) -> Task:
     """Open the recipe's data set; ``say`` is told what users should know of it."""
     task = TASKS[recipe.task].make(recipe.data)
-    for note in getattr(task, "notes", ()) if say else ():
-        say(f"note: {note}")
+    if say is not None:
+        for note in getattr(task, "notes", ()):
+            say(f"note: {note}")
     return task
 
 
