@@ -37,7 +37,7 @@ from lwdna.errors import (
     ModelError,
     nearest,
 )
-from lwdna.files import write_text
+from lwdna.files import json_text, write_text
 from lwdna.input_size import InputSize, InputTypes, check_size, check_types
 from lwdna.inputs import zeros
 from lwdna.models import create_model
@@ -272,7 +272,7 @@ class Architecture(Settings):
         usual = {"edits": not self.edits, "input_types": self.input_types is None}
         absent = {name for name, is_usual in usual.items() if is_usual}
         data = self.model_dump(mode="json", exclude=absent)
-        return json.dumps(data, indent=2, ensure_ascii=False) + "\n"
+        return json_text(data, indent=2) + "\n"
 
     @classmethod
     def load(cls, path: str | Path) -> Architecture:

@@ -13,7 +13,7 @@ from lwdna.architecture import Architecture
 from lwdna.files import read_json, write_json
 from lwdna.tasks.classification import ClassificationTask
 
-from .command import DIGITS, PHOTOS, at_call, done, fault, image_folder
+from .command import DIGITS, PHOTOS, at_call, done, fault, image_folder, lwdna
 
 SMALL = ("--model", "lwdna:resnet8_digits")
 
@@ -27,6 +27,23 @@ def test_data_folders() -> None:
     message = fault("shrink", *SMALL, "--data", data, *PHOTOS, "--out", "search")
     assert "photos/train/cat has no images" in message
     assert not Path("search").exists()
+
+
+def test_a_class_without_validation_images_is_told_and_learnt() -> None:
+    data = image_folder(Path("photos"))
+    shutil.rmtree(data / "val" / "bee")
+    note = "note: of 2 classes bee has no validation images; the figures say nothing of it"
+    said = done("train", "images", *SMALL, "--data", data, *PHOTOS, "--out", "run")
+    assert note in said.splitlines()
+    outcome = lwdna("evaluate", "run", "--json")
+    assert outcome.code == 0
+    assert note in outcome.err.splitlines()
+    assert (
+        json.loads(outcome.out)["top1"] == json.loads(Path("run/results.json").read_text())["top1"]
+    )
+    (data / "train" / "bee").rename(data / "val" / "bee")
+    message = fault("train", "images", *SMALL, "--data", data, *PHOTOS, "--out", "third")
+    assert "photos/val has images of the class bee, which photos/train lacks" in message
 
 
 @pytest.mark.parametrize("in_memory", ["true", "false"])

@@ -11,10 +11,10 @@ import pytest
 import torch
 from PIL import Image
 
-from lwdna.architecture import Architecture, load
+from lwdna.architecture import Architecture, ModelSource, load, save
 from lwdna.models import create_model
 
-from .command import done, fault
+from .command import done, fault, lwdna
 
 SMALL = (
     "model.args={blocks: 2, width: 8}",
@@ -122,6 +122,117 @@ def test_images_are_enlarged(enlarging: Path) -> None:
     assert not np.array_equal(np.asarray(Image.open("x8/photo.png")), whole)
 
 
+def test_a_photo_is_restored_upright_with_its_colours_and_transparency(enlarging: Path) -> None:
+    """A camera's file, transparency in four forms, and 16 bits: as the plain image, and more."""
+    from PIL import ImageCms
+
+    weights = enlarging / "lwdna"
+    plain = photo(3, 40, 24)
+    exif = Image.Exif()
+    exif[274] = 6  # to be turned by 90 degrees
+    profile = ImageCms.ImageCmsProfile(ImageCms.createProfile("sRGB")).tobytes()
+    plain.transpose(Image.Transpose.ROTATE_90).save("camera.png", exif=exif, icc_profile=profile)
+    plain.save("plain.png")
+    hole = Image.new("L", plain.size, 255)
+    hole.paste(0, (8, 4, 32, 16))
+    clear = plain.copy()
+    clear.putalpha(hole)
+    clear.save("clear.png")
+    plain.convert("L").save("grey.png")
+    grey = plain.convert("L")
+    grey.putalpha(hole)
+    grey.save("grey-clear.png")
+    palette = plain.quantize(5)
+    palette.save("palette.png", transparency=2)
+    deep = np.asarray(plain.convert("L")).astype(np.uint16) * 257
+    Image.fromarray(deep).save("deep.png")
+    names = ("camera", "plain", "clear", "grey", "grey-clear", "palette", "deep")
+    done("restore", *(f"{name}.png" for name in names), "--weights", weights, "--out", "out")
+    found = {name: Image.open(f"out/{name}.png") for name in names}
+    assert {name: (image.mode, image.size) for name, image in found.items()} == {
+        name: ("RGBA" if name in ("clear", "grey-clear", "palette") else "RGB", (80, 48))
+        for name in names
+    }
+    arrays = {name: np.asarray(image).astype(int) for name, image in found.items()}
+    assert np.array_equal(arrays["camera"], arrays["plain"])
+    assert found["camera"].info["icc_profile"] == profile
+    assert 274 not in found["camera"].getexif()
+    assert "icc_profile" not in found["plain"].info
+    assert np.array_equal(arrays["clear"][..., :3], arrays["plain"])
+    assert np.array_equal(arrays["deep"], arrays["grey"])
+    assert np.array_equal(arrays["grey-clear"][..., :3], arrays["grey"])
+    larger = np.asarray(hole.resize((80, 48), Image.Resampling.BICUBIC))
+    for name in ("clear", "grey-clear"):
+        assert np.array_equal(arrays[name][..., 3], larger)
+    assert set(larger[12:28, 20:60].flatten()) == {0}
+    mask = np.where(np.asarray(palette) == 2, 0, 255).astype(np.uint8)
+    enlarged = Image.fromarray(mask).resize((80, 48), Image.Resampling.BICUBIC)
+    assert np.array_equal(arrays["palette"][..., 3], np.asarray(enlarged))
+
+
+def test_a_profile_of_other_colours_is_not_kept(enlarging: Path) -> None:
+    profile = b"\0" * 16 + b"CMYK" + b"\0" * 200
+    photo(3, 20, 22, "CMYK").save("print.jpg", icc_profile=profile)
+    done("restore", "print.jpg", "--weights", enlarging / "lwdna")
+    assert "icc_profile" not in Image.open("restored/print.png").info
+
+
+def test_bad_files_keep_no_other_back(enlarging: Path) -> None:
+    Path("mixed").mkdir()
+    for name, content in (("a.png", b"hello"), ("c.png", b"\x89PNG\r\n\x1a\n"), ("e.jpg", b"")):
+        (Path("mixed") / name).write_bytes(content)
+    for name in ("b.png", "d.jpg"):
+        photo(3, 20, 22).save(Path("mixed") / name)
+    outcome = lwdna("restore", "mixed", "gone.png", "--weights", enlarging / "lwdna")
+    assert outcome.code == 1
+    assert {path.name for path in Path("restored").iterdir()} == {"b.png", "d.png"}
+    said = outcome.out.splitlines()
+    assert [line for line in said if line.startswith("restored/")] == [
+        "restored/b.png", "restored/d.png"
+    ]  # fmt: skip
+    assert len([line for line in said if line.startswith("failed: ")]) == 4
+    assert "error: 4 of 6 images could not be restored: the image mixed/a.png is" in outcome.err
+    for name in ("mixed/c.png", "mixed/e.jpg", "gone.png"):
+        assert name in outcome.err
+
+
+SMALL_ONLY = """
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.conv = nn.Conv2d(3, 3, 3, padding=1)
+    def forward(self, x):
+        if x.shape[3] == 30:
+            raise RuntimeError("not of 30 columns\\nreally")
+        return self.conv(x) / (x.std() > 0.01)
+
+def net(**_):
+    return Net()
+"""
+
+
+def test_images_of_which_the_network_makes_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    Path("small_only.py").write_text(SMALL_ONLY)
+    monkeypatch.syspath_prepend(tmp_path)
+    source = ModelSource(name="python:small_only:net")
+    architecture = Architecture.of_baseline(source, (3, 16, 16), True)
+    save(architecture.build(seed=0, trust_code=True), architecture, "net.safetensors")
+    photo(0, 20, 22).save("a.png")
+    photo(0, 30, 22).save("b.png")
+    Image.new("RGB", (20, 22)).save("c.png")
+    outcome = lwdna(
+        "restore", "a.png", "b.png", "c.png", "--weights", "net.safetensors", "--trust-code"
+    )
+    assert outcome.code == 1
+    assert [path.name for path in Path("restored").iterdir()] == ["a.png"]
+    assert "the network cannot restore b.png of 30x22 pixels (not of 30 columns);" in outcome.err
+    assert "what the network makes of c.png is not finite (NaN or inf)" in outcome.err
+
+
 def test_noise_is_removed_from_grey_images_and_from_each_colour(tmp_path: Path) -> None:
     data = image_sets(tmp_path / "data")
     arguments = (
@@ -147,6 +258,15 @@ def test_noise_is_removed_from_grey_images_and_from_each_colour(tmp_path: Path) 
         done("restore", "channel.png", "--weights", "run")
         alone = np.asarray(Image.open("restored/channel.png"))
         assert np.abs(alone.astype(int) - restored[:, :, channel]).max() <= 1
+    colour.putalpha(colour.getchannel("R"))
+    colour.save("clear.png")
+    colour.convert("LA").save("grey-clear.png")
+    done("restore", "clear.png", "grey-clear.png", "--weights", "run")
+    clear = Image.open("restored/clear.png")
+    assert (clear.mode, Image.open("restored/grey-clear.png").mode) == ("RGBA", "LA")
+    assert np.array_equal(np.asarray(clear)[..., :3], restored)
+    for image in (clear, Image.open("restored/grey-clear.png")):
+        assert np.array_equal(np.asarray(image)[..., -1], np.asarray(colour)[..., 3])
 
 
 def test_restoring_the_wrong_thing(enlarging: Path, job: Path) -> None:
@@ -161,8 +281,8 @@ def test_restoring_the_wrong_thing(enlarging: Path, job: Path) -> None:
     assert "would both be written" in fault("restore", "a.png", "a.jpg", "--weights", weights)
     Path("empty").mkdir()
     assert "there are no images" in fault("restore", "empty", "--weights", weights)
-    Image.fromarray(np.full((20, 20), 40_000, dtype=np.uint16)).save("deep.png")
-    assert "more than 8 bits" in fault("restore", "deep.png", "--weights", weights)
+    Image.fromarray(np.full((20, 20), 17, dtype=np.int32)).save("deep.tif")
+    assert "32-bit whole numbers" in fault("restore", "deep.tif", "--weights", weights)
     message = fault("restore", "a.png", "--weights", job / "baseline")
     assert "does not make images out of images" in message
     assert "enlarges 2 times" in fault("evaluate", weights, "data.scale=3")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 import re
 from pathlib import Path
 from typing import Any
@@ -287,3 +288,60 @@ def test_cells_judged_in_different_ways_are_not_compared(tmp_path: Path) -> None
     path.write_text("{}")
     with pytest.raises(FileError, match=r"cannot read the results in .*delete the folder"):
         write_report(folder)
+
+
+def test_networks_that_are_exactly_equal(tmp_path: Path) -> None:
+    """All outcomes alike, as where every image is restored exactly: nothing divides by 0."""
+    arms = {name: Arm({s: [60.0] * 4 for s in range(3)}, WIDTHS) for name in ("baseline", "lwdna")}
+    results, html = of(make_study(tmp_path / "study", Metric("psnr", "PSNR", "dB"), arms, seeds=3))
+    whole = results["halves"]["whole"]
+    (difference,) = whole["differences"]
+    assert difference["interval"] == [0, 0]
+    assert (difference["sd"], difference["sign"], difference["detectable"]) == (0, 0, 0)
+    assert whole["verdicts"] == [
+        "lwdna and baseline are equal with every seed at as many MACs and as many parameters."
+    ]
+    assert "nan" not in html.split("</style>")[1].lower()
+
+
+def test_one_seed_of_one_example(tmp_path: Path) -> None:
+    arms = {"baseline": Arm({0: [60.0]}, WIDTHS), "lwdna": Arm({0: [60.0]}, WIDTHS)}
+    results, _ = of(make_study(tmp_path / "study", TOP1, arms, seeds=1))
+    (difference,) = results["halves"]["whole"]["differences"]
+    assert (difference["values"], difference["interval"]) == ([0], None)
+
+
+def test_a_cell_without_a_figure_is_left_out_and_named(tmp_path: Path) -> None:
+    """Outcomes of a seed that are not finite: the other seeds are compared as ever."""
+    three = shifted(-0.5)
+    arms = {
+        "baseline": Arm(shifted(0), WIDTHS),
+        "lwdna": Arm({**three, 1: [math.nan, *three[1][1:]]}, WIDTHS),
+    }
+    results, html = of(make_study(tmp_path / "study", MAE, arms, seeds=3))
+    (difference,) = results["halves"]["whole"]["differences"]
+    assert (difference["seeds"], difference["values"]) == ([0, 2], [-0.5, -0.5])
+    (note,) = results["notes"]
+    assert note == "lwdna seed 1 is left out: The mean error is not a finite number."
+    assert note in html
+    assert "cells are not finished" not in html
+
+
+def test_a_comparison_of_which_no_cell_has_a_figure(tmp_path: Path) -> None:
+    arms = {"baseline": Arm({0: [math.inf, 1.0]}, WIDTHS)}
+    folder = make_study(tmp_path / "study", MAE, arms, seeds=1)
+    with pytest.raises(FileError, match=r"no cell .* has a mean error that is a finite number"):
+        write_report(folder)
+
+
+def test_outputs_that_failed_are_told_of_every_cell(tmp_path: Path) -> None:
+    metric = Metric("psnr", "PSNR", "dB", worst=0.0)
+    arms = {"baseline": Arm({0: [0.0, 30.0]}, WIDTHS), "lwdna": Arm({0: [28.0, 30.0]}, WIDTHS)}
+    folder = make_study(tmp_path / "study", metric, arms, seeds=1)
+    path = folder / "cells" / "baseline" / "seed0" / "training" / "results.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "not_finite": 1.0, "examples": 2}))
+    results, _ = of(folder)
+    assert results["notes"] == [
+        "baseline seed 0: For 1 of 2 validation examples the network’s output is not finite (NaN "
+        "or inf); they count as the worst there is, a PSNR of 0.00 dB."
+    ]

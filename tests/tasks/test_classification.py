@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 from pathlib import Path
 
@@ -84,13 +85,35 @@ def test_few_classes_cap_top5() -> None:
     assert values["top1"] < 100.0
 
 
-def test_a_loss_that_is_no_number_shows() -> None:
+def test_an_output_that_says_no_class_is_wrong() -> None:
+    """Of seven images two say a class: right at first, and with all other classes impossible."""
     task = digits()
     metrics = task.metrics()
-    output = torch.zeros(2, 10)
-    output[1] = torch.nan
+    output = torch.zeros(7, 10)
+    output[0, 0] = 3.0
+    output[1] = torch.nan  # argmax would say class 0
+    output[2, 5] = torch.nan
+    output[3, 0] = torch.inf
+    output[4] = -torch.inf
+    output[5, 1:] = -torch.inf
+    output[6, 0], output[6, 1] = 2e38, torch.nan
+    outcomes, _ = task.update(metrics, nn.Identity(), (output, torch.zeros(7, dtype=torch.int64)))
+    assert outcomes[[0, 5]].tolist() == [100.0, 100.0]
+    assert outcomes[[1, 2, 3, 4, 6]].isnan().all()
+    found = {name: float(value) for name, value in metrics.compute().items()}
+    assert found["top1"] == found["top5"] == pytest.approx(100 * 2 / 7)
+    of_first = math.log(1 + 9 * math.exp(-3.0))  # and 0 of the other
+    assert found["loss"] == pytest.approx(of_first / 2)
+
+
+def test_few_classes_do_not_make_it_right() -> None:
+    task = digits(classes=3)
+    metrics = task.metrics()
+    output = torch.full((2, 3), torch.nan)
     task.update(metrics, nn.Identity(), (output, torch.tensor([0, 1])))
-    assert metrics.compute()["loss"].isnan()
+    found = metrics.compute()
+    assert (float(found["top1"]), float(found["top5"])) == (0.0, 0.0)
+    assert found["loss"].isnan()
 
 
 def _evaluate_shard(rank: int, folder: str) -> None:

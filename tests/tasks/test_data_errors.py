@@ -9,10 +9,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+import torch
 
 from lwdna.errors import DataError
 from lwdna.tasks.classification import ClassificationSettings, ClassificationTask
-from tests.tasks.sets import encoded, eval_all, picture, train_all
+from tests.tasks.sets import CLASSES, encoded, eval_all, joined, picture, train_all
 
 
 def use(settings: ClassificationSettings, read: str) -> None:
@@ -66,19 +67,95 @@ def test_images_without_class_folders(folder: Path) -> None:
     assert "train has no class folders; expected train/<class>/<image>" in fault(folder)
 
 
-@pytest.mark.parametrize("split", ["train", "val"])
-def test_class_folder_without_images(folder: Path, split: str) -> None:
-    for path in (folder / split / "bee").iterdir():
+def empty(folder: Path) -> None:
+    """Leave a class folder without images."""
+    for path in folder.iterdir():
         path.rename(path.with_suffix(".txt"))
+
+
+def test_a_class_to_learn_without_images(folder: Path) -> None:
+    empty(folder / "train" / "bee")
     message = fault(folder)
-    assert f"the class folder {folder / split / 'bee'} has no images; add images" in message
+    assert f"the class folder {folder / 'train' / 'bee'} has no images; add images" in message
+    use(
+        ClassificationSettings(root=folder, image_size=16, workers=0, classes=("ant", "cat")), "val"
+    )
+    shutil.rmtree(folder / "train" / "bee")
+    assert f"{folder / 'val'} has images of the class bee, which {folder / 'train'}" in fault(
+        folder
+    )
+    shutil.rmtree(folder / "val" / "bee")
+    use(ClassificationSettings(root=folder, image_size=16, workers=0), "val")
 
 
-def test_classes_of_one_half_only(folder: Path) -> None:
+@pytest.mark.parametrize("change", [empty, shutil.rmtree])
+@pytest.mark.parametrize("missing", [("bee",), ("ant",), ("ant", "cat")])
+def test_a_class_without_validation_images_is_learnt(
+    folder: Path, change: Callable[[Path], None], missing: tuple[str, ...]
+) -> None:
+    whole = ClassificationTask(ClassificationSettings(root=folder, image_size=16, workers=0))
+    expected, classes = joined(eval_all(whole))
+    for name in missing:
+        change(folder / "val" / name)
+    task = ClassificationTask(ClassificationSettings(root=folder, image_size=16, workers=0))
+    assert task.class_names == CLASSES
+    numbers = [CLASSES.index(name) for name in missing]
+    kept = ~torch.isin(classes, torch.tensor(numbers))
+    images, labels = joined(eval_all(task))
+    assert torch.equal(labels, classes[kept])
+    assert torch.equal(images, expected[kept])
+    (note,) = task.notes
+    assert note.startswith(f"of 3 classes {missing[0]} {'has' if len(missing) == 1 else 'and 1'}")
+    assert not whole.notes
+
+
+def test_a_class_of_validation_images_only(folder: Path) -> None:
     (folder / "val" / "cat").rename(folder / "val" / "dog")
     message = fault(folder)
-    assert f"the class cat is in {folder / 'train'} but not in {folder / 'val'}" in message
-    assert "(and 1 more); both need the same classes" in message
+    assert (
+        f"{folder / 'val'} has images of the class dog, which {folder / 'train'} lacks" in message
+    )
+    settings = ClassificationSettings(root=folder, image_size=16, workers=0, classes=CLASSES)
+    task = ClassificationTask(settings)
+    assert joined(eval_all(task))[1].tolist() == [0, 0, 1, 1]
+    (folder / "val" / "dog").rename(folder / "val" / "zebra")
+    empty(folder / "val" / "zebra")  # nothing to be measured by mistake
+    use(ClassificationSettings(root=folder, image_size=16, workers=0), "val")
+
+
+def test_no_validation_images_at_all(folder: Path) -> None:
+    for name in CLASSES:
+        empty(folder / "val" / name)
+    assert f"the validation set in {folder / 'val'} has no images of the" in fault(folder)
+    (folder / "val" / "ant" / "0.txt").rename(folder / "val" / "ant" / "0.png")
+    assert "has no images of the classes in use" in fault(folder, classes=["bee"])
+
+
+def test_hidden_folders_are_no_classes(folder: Path) -> None:
+    for half in ("train", "val"):
+        (folder / half / ".ipynb_checkpoints").mkdir()
+    task = ClassificationTask(ClassificationSettings(root=folder, image_size=16, workers=0))
+    assert task.class_names == CLASSES
+
+
+def test_classes_of_archives_go_by_name(zips: Path, tmp_path: Path) -> None:
+    """A test.zip without the first class: its own numbers would be one too small."""
+    whole = ClassificationTask(ClassificationSettings(root=zips, image_size=16, workers=0))
+    with zipfile.ZipFile(zips / "test.zip") as archive:
+        entries = {name: archive.read(name) for name in archive.namelist() if "/ant/" not in name}
+    with zipfile.ZipFile(zips / "test.zip", "w") as archive:
+        for name, content in entries.items():
+            archive.writestr(name, content)
+    task = ClassificationTask(ClassificationSettings(root=zips, image_size=16, workers=0))
+    assert task.num_classes == whole.num_classes == 3
+    assert joined(eval_all(task))[1].tolist() == [1, 1, 2, 2]
+    for name, content in entries.items():
+        if "/cat/" in name:
+            with zipfile.ZipFile(zips / "test.zip", "a") as archive:
+                archive.writestr(name.replace("/cat/", "/dog/"), content)
+    assert f"{zips / 'test.zip'} has images of the class dog, which {zips / 'train.zip'}" in fault(
+        zips
+    )
 
 
 @pytest.mark.parametrize(("workers", "in_memory"), [(0, True), (0, False), (1, False)])

@@ -131,6 +131,16 @@ def test_compressed_and_broken_shards(tars: Path) -> None:
         task_of(tars)
 
 
+def test_a_number_of_validation_images_only(folder: Path, tars: Path) -> None:
+    with tarfile.open(tars / "set-val-000001.tar", "a") as archive:
+        add(archive, "new.png", (folder / "val" / "ant" / "0.png").read_bytes())
+        add(archive, "new.cls", b"3")
+    with pytest.raises(DataError, match="the class 3 has validation images, but no training"):
+        task_of(tars)
+    task = task_of(tars, classes=["0", "2"])
+    assert joined(eval_all(task))[1].tolist() == [0, 0, 1, 1]
+
+
 @pytest.fixture(scope="module")
 def tables(tmp_path_factory: pytest.TempPathFactory) -> dict[str, Path]:
     """The same six pictures as saved data set and as Parquet, in colour and with class names."""
@@ -193,3 +203,23 @@ def test_tables_without_what_is_needed(tables: dict[str, Path], tmp_path: Path) 
     datasets.DatasetDict({"train": saved["train"]}).save_to_disk(str(tmp_path / "half"))
     with pytest.raises(DataError, match="no split validation or val"):
         task_of(tmp_path / "half")
+
+
+def test_classes_of_tables_go_by_name(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Two halves that number the same classes otherwise, and one of which lacks a class."""
+    datasets = pytest.importorskip("datasets")
+    monkeypatch.setattr(datasets.config, "HF_DATASETS_CACHE", tmp_path / "cache")
+    halves = {}
+    for split, names in (("train", CLASSES), ("validation", ("cat", "ant"))):
+        features = datasets.Features(
+            {"image": datasets.Image(), "label": datasets.ClassLabel(names=list(names))}
+        )
+        labels = list(range(len(names)))
+        rows = {"image": [picture(i, (20, 18)) for i in labels], "label": labels}
+        halves[split] = datasets.Dataset.from_dict(rows, features=features)
+    root = tmp_path / "set"
+    for split, half in halves.items():
+        half.to_parquet(str(root / f"{split}.parquet"))
+    task = task_of(root, in_memory=False)
+    assert task.class_names == CLASSES
+    assert joined(eval_all(task))[1].tolist() == [2, 0]

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from lwdna.cli.arguments import Data, Json, RecipeArgs, Trust
-from lwdna.cli.output import say, working
+from lwdna.cli.output import note, say, working
 from lwdna.errors import RecipeError
+from lwdna.files import json_text
 from lwdna.run_folder import RECIPE, find_weights
 from lwdna.run_options import RunOptions
 
@@ -45,10 +46,10 @@ def evaluate(
     from lwdna.workflows import evaluate_run
 
     with working("evaluating"):
-        results = evaluate_run(file, recipe, out, options=RunOptions(trust_code=trust_code))
+        results = evaluate_run(
+            file, recipe, out, options=RunOptions(trust_code=trust_code, say=note)
+        )
     if json_:
-        import json
-
-        say(json.dumps({name: one for name, one in results.items() if isinstance(one, float)}))
+        say(json_text({name: one for name, one in results.items() if isinstance(one, float)}))
     else:
         show.results(results)

@@ -9,6 +9,7 @@ import typer
 
 from lwdna.cli.arguments import Trust
 from lwdna.cli.output import say, working
+from lwdna.input_size import describe
 from lwdna.run_folder import find_weights
 
 
@@ -18,6 +19,9 @@ def export(
     trust_code: Trust = False,
 ) -> None:
     """Write a trained network for other runtimes.
+
+    It takes batches of any size and images of any height and width, unless the network is for one
+    size only, which is said then.
 
     Example:
 
@@ -29,5 +33,8 @@ def export(
 
     with working("exporting"):
         network, architecture = load(weights, trust_code=trust_code)
-        export_onnx(network, architecture.input_size, onnx, architecture.input_types)
+        size = architecture.input_size
+        fixed = export_onnx(network, size, onnx, architecture.input_types)
     say(f"ONNX: {onnx}")
+    if fixed:
+        say(f"note: it takes inputs of {describe(size)} only: {fixed}")

@@ -9,6 +9,7 @@ import typer
 
 from lwdna.cli.arguments import Cut, Json, Pin, Tie, Trust
 from lwdna.cli.output import say, working
+from lwdna.files import json_text
 from lwdna.input_size import InputSize, describe
 from lwdna.run_options import RunOptions
 
@@ -95,14 +96,12 @@ def _measure(graph: ChannelGraph) -> float:
 
 
 def _print_json(graph: ChannelGraph, shape: InputSize, milliseconds: float | None) -> None:
-    import json
-
     from lwdna.cli import show
 
     cost, groups = vars(graph.cost()), show.group_lines(graph)
     if milliseconds is not None:
         cost = {**cost, "latency": milliseconds}
-    say(json.dumps({"input_size": shape, "cost": cost, "groups": groups}))
+    say(json_text({"input_size": shape, "cost": cost, "groups": groups}))
 
 
 def _print_tables(

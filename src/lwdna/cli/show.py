@@ -63,6 +63,8 @@ def study(folder: Path) -> None:
     console().print(table)
     for verdict in results["halves"]["whole"]["verdicts"]:
         say(verdict)
+    for note in results["notes"]:
+        say(f"warning: {note}")
 
 
 def search(found: Search) -> None:

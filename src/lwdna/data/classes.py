@@ -52,18 +52,79 @@ def rank_in_class(labels: Labels) -> Positions:
     return rank
 
 
-def check_same_classes(train: Half, val: Half) -> None:
-    """Make sure that both halves of a data set have the same classes.
+def validation_images(half: Half, classes: Sequence[str], train: Half, *, others: bool) -> ImageSet:
+    """Return the validation images of the classes that are learnt, numbered as these are.
+
+    Classes go by their names. One without validation images is legitimate.
+
+    Args:
+        half: all validation images.
+        classes: names of the classes that are learnt.
+        train: what they are learnt from, for error messages.
+        others: whether images of other classes are left out. If not, they are an error.
 
     Raises:
-        DataError: naming the first class that only one has.
+        DataError: there are images of a class that is not learnt, or none of those that are.
     """
-    missing = sorted(set(train.classes) ^ set(val.classes))
-    if missing:
-        name = missing[0]
-        here, there = (train, val) if name in train.classes else (val, train)
+    known = {name: number for number, name in enumerate(half.classes)}
+    unknown = sorted(set(known) - set(train.classes))
+    strangers = [] if others else _filled(half, [known[name] for name in unknown])
+    if strangers:
+        names = [unknown[number] for number in strangers]
+        more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
+        raise DataError(
+            f"{half.title} has images of the class {names[0]}{more}, which {train.title} lacks, so "
+            "nothing can learn it; add training images, remove it from the validation, or name the "
+            "classes to use (data.classes=[NAME, ...])"
+        )
+    shared = sorted(known[name] for name in classes if name in known)
+    if not shared:
+        raise DataError(_no_images(half))
+    images = half.images(shared)
+    if not len(images.labels):
+        raise DataError(_no_images(half))
+    new = np.array([classes.index(half.classes[number]) for number in shared], dtype=np.int64)
+    if np.array_equal(new, np.arange(len(new))):
+        return images
+    return images.take(np.arange(len(images.labels)), new[images.labels])
+
+
+def check_learnt(train: ImageSet, val: ImageSet, classes: Sequence[str]) -> None:
+    """Make sure that whatever is validated can be learnt.
+
+    Raises:
+        DataError: a class has validation images and no training images.
+    """
+    missing = np.setdiff1d(val.labels, train.labels)
+    if len(missing):
         more = f" (and {len(missing) - 1} more)" if len(missing) > 1 else ""
         raise DataError(
-            f"the class {name} is in {here.title} but not in {there.title}{more}; both need the "
-            "same classes"
+            f"the class {classes[missing[0]]}{more} has validation images, but no training images; "
+            "add some, or name the classes to use (data.classes=[NAME, ...])"
         )
+
+
+def absent(val: ImageSet, classes: Sequence[str]) -> str:
+    """Return a sentence that names classes without validation images, ``""`` if there are none."""
+    missing = np.setdiff1d(np.arange(len(classes)), val.labels)
+    if not len(missing):
+        return ""
+    names = classes[missing[0]] + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
+    have, them = ("has", "it") if len(missing) == 1 else ("have", "them")
+    return (
+        f"of {len(classes)} classes {names} {have} no validation images; the figures say nothing "
+        f"of {them}"
+    )
+
+
+def _filled(half: Half, numbers: Sequence[int]) -> list[int]:
+    """Return which of some classes have images, as places in ``numbers``."""
+    found: list[int] = np.unique(half.images(numbers).labels).tolist() if numbers else []
+    return found
+
+
+def _no_images(half: Half) -> str:
+    return (
+        f"the validation set in {half.title} has no images of the classes in use; give it at least "
+        "one"
+    )

@@ -11,7 +11,7 @@ from torchvision.transforms import InterpolationMode, v2
 
 from lwdna.data.crops import CropAndFlip, fit
 from lwdna.data.draws import Stream, draw_seed
-from lwdna.data.image_files import Pixels, decode
+from lwdna.data.image_files import Pixels, decode, size_of
 from lwdna.data.images import ImageSet
 from lwdna.data.settings import AugmentSettings, ResolvedData
 
@@ -61,7 +61,7 @@ class TrainTransform:
     ) -> list[Pixels]:
         # headers first: all crops are then drawn at once, which costs far less than one by one
         opened = [images.open(index) for index in indices]
-        sizes = torch.tensor([(image.height, image.width) for image in opened])
+        sizes = torch.tensor([size_of(image)[::-1] for image in opened])
         boxes, flips = self.crop.draw(seed, epoch, torch.tensor(indices), sizes)
         drawn = zip(indices, boxes.tolist(), flips.tolist(), strict=True)
         chunk = []

@@ -14,7 +14,7 @@ from torch import Tensor
 from lwdna.data.batch_order import Order
 from lwdna.data.cache import cached
 from lwdna.data.crops import CropAndFlip
-from lwdna.data.image_files import Pixels, decode
+from lwdna.data.image_files import DECODING, Pixels, decode
 from lwdna.data.image_transforms import EvalTransform, to_array
 from lwdna.data.images import ImageSet
 from lwdna.data.progress import follow
@@ -94,7 +94,7 @@ def _load(images: ImageSet, settings: ResolvedData, crop: CropAndFlip | None) ->
     state = images.fingerprint()
     key = None
     if state is not None:
-        text = f"1 {recipe} {settings.in_chans} {state}"
+        text = f"{DECODING} {recipe} {settings.in_chans} {state}"
         key = hashlib.sha256(text.encode()).hexdigest()[:32]
     return cached(key, lambda: _decode_all(images, read))
 

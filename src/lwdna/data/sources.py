@@ -5,7 +5,13 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
-from lwdna.data.classes import check_same_classes, choose_classes, first_of_each
+from lwdna.data.classes import (
+    absent,
+    check_learnt,
+    choose_classes,
+    first_of_each,
+    validation_images,
+)
 from lwdna.data.data_format import FORMATS
 from lwdna.data.images import ImageSet
 from lwdna.data.settings import AUTO, DataSettings
@@ -22,6 +28,8 @@ class ImageSource:
     classes: tuple[str, ...]
     train: ImageSet
     val: ImageSet
+    notes: tuple[str, ...]
+    """What a user should know of it."""
 
 
 def open_source(settings: DataSettings) -> ImageSource:
@@ -33,14 +41,18 @@ def open_source(settings: DataSettings) -> ImageSource:
     """
     kind, root = _locate(settings)
     train, val = FORMATS[kind].open(root)
-    check_same_classes(train, val)
     chosen = choose_classes(train.classes, settings.classes)
+    classes = tuple(train.classes[number] for number in chosen)
+    learnt = train.images(chosen)
+    validated = validation_images(val, classes, train, others=settings.classes is not None)
+    check_learnt(learnt, validated, classes)
     return ImageSource(
         kind,
         len(train.classes),
-        tuple(train.classes[number] for number in chosen),
-        first_of_each(train.images(chosen), settings.train_limit),
-        first_of_each(val.images(chosen), settings.val_limit),
+        classes,
+        first_of_each(learnt, settings.train_limit),
+        first_of_each(validated, settings.val_limit),
+        tuple(filter(None, [absent(validated, classes)])),
     )
 
 

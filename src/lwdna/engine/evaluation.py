@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import warnings
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,7 @@ from lwdna.engine import order
 from lwdna.engine.device import as_channels_last, make_accelerator, prepared, share_buffers
 from lwdna.engine.settings import Precision
 from lwdna.engine.signals import Stop
-from lwdna.engine.task import Task
+from lwdna.engine.task import NOT_FINITE, Task
 from lwdna.errors import DataError, TrainingError
 
 
@@ -28,7 +29,8 @@ class Evaluation:
     """What all processes know after an evaluation."""
 
     metrics: dict[str, float]
-    """The task's metrics by name; its ``loss`` is called ``val_loss``."""
+    """The task's metrics by name; its ``loss`` is called ``val_loss``. How many examples have
+    outputs that are not finite is called ``not_finite``, and left out if there are none."""
     outcomes: Tensor
     """Of every example, as :meth:`Task.update` gives them, in the order of their indices, float32,
     shape (N,)."""
@@ -57,13 +59,15 @@ def evaluate(
         outputs: a folder for what the network makes of every example (restored images, say).
 
     Returns:
-        The task's metrics by name; its ``loss`` is called ``val_loss``.
+        The task's metrics by name; its ``loss`` is called ``val_loss``. NaN is what cannot be
+        known. Examples with outputs that are not finite count as the metric's worst value; if
+        there are any, ``not_finite`` is their number.
 
     Raises:
         DataError: the validation set is empty.
         TrainingError: the task does not compute the metrics that it declares.
     """
-    check_metrics(task)
+    check_validation(task)
     accelerator = make_accelerator(mixed_precision)
     if channels_last:
         model.to(memory_format=torch.channels_last)
@@ -73,12 +77,15 @@ def evaluate(
         ).metrics
 
 
-def check_metrics(task: Task) -> None:
-    """Make sure that a task computes what it declares, and its loss.
+def check_validation(task: Task) -> None:
+    """Make sure that a task has validation examples and computes what it declares, and its loss.
 
     Raises:
-        TrainingError: it does not.
+        DataError: the validation set is empty.
+        TrainingError: a metric is missing.
     """
+    if task.eval_size == 0:
+        raise DataError("the validation set is empty; give one with at least one image")
     computed = [str(name) for name in task.metrics()]
     declared = [metric.name for metric in (task.metric, *task.other_metrics)]
     missing = [name for name in (*declared, "loss") if name not in computed]
@@ -108,10 +115,7 @@ def run_evaluation(
     Raises:
         EvaluationStopped: ``stop`` was requested and this process is the only one (several
             would first have to agree, so they go on to the end).
-        DataError: the validation set is empty.
     """
-    if task.eval_size == 0:
-        raise DataError("the validation set is empty; give one with at least one image")
     share_buffers(accelerator, model)
     metrics = task.metrics().to(accelerator.device)
     batches = order.eval_batches(
@@ -143,4 +147,19 @@ def run_evaluation(
     if accelerator.num_processes > 1:  # each has filled in its own part
         outcomes = accelerator.reduce(outcomes, "sum")
     renamed = {"val_loss" if name == "loss" else name: value for name, value in values.items()}
-    return Evaluation({name: float(value) for name, value in renamed.items()}, outcomes.cpu())
+    figures = {name: float(value) for name, value in renamed.items()}
+    return _without_failures(task, figures, outcomes.cpu())
+
+
+def _without_failures(task: Task, figures: dict[str, float], outcomes: Tensor) -> Evaluation:
+    """Count examples whose outcome is not finite as the worst that the metric knows."""
+    metric = task.metric
+    failed = ~outcomes.isfinite()
+    count = int(failed.sum())
+    if count:
+        figures[NOT_FINITE] = float(count)
+        if metric.mean_of_examples:
+            worst = math.nan if metric.worst is None else metric.worst
+            outcomes = torch.where(failed, worst, outcomes)
+            figures[metric.name] = float(outcomes.double().mean())
+    return Evaluation(figures, outcomes)

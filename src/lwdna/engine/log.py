@@ -12,12 +12,15 @@ from typing import Any
 from torch.utils.tensorboard import SummaryWriter
 
 from lwdna.errors import FileError
-from lwdna.files import write_text
+from lwdna.files import json_text, write_text
 from lwdna.run_folder import METRICS, TENSORBOARD
 
 
 class RunLog:
-    """Appends one line per epoch to ``metrics.jsonl`` and the same values to TensorBoard."""
+    """Appends one line per epoch to ``metrics.jsonl`` and the same values to TensorBoard.
+
+    A value that is not finite is ``null`` there, and as it is in TensorBoard.
+    """
 
     def __init__(self, path: Path, writer: SummaryWriter) -> None:
         self._path = path
@@ -31,7 +34,7 @@ class RunLog:
         """
         try:
             with self._path.open("a", encoding="utf-8") as file:
-                file.write(json.dumps(line) + "\n")
+                file.write(json_text(line) + "\n")
                 file.flush()
                 os.fsync(file.fileno())
             for name, value in line.items():
@@ -51,7 +54,7 @@ def open_log(run_dir: Path, epochs_done: int, steps_done: int) -> Iterator[RunLo
     """
     path = run_dir / METRICS
     kept = [line for line in read_metrics(run_dir) if line["epoch"] <= epochs_done]
-    write_text(path, "".join(json.dumps(line) + "\n" for line in kept))
+    write_text(path, "".join(json_text(line) + "\n" for line in kept))
     try:
         writer = SummaryWriter(str(run_dir / TENSORBOARD), purge_step=steps_done + 1)
     except OSError as error:

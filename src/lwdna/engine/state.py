@@ -187,9 +187,12 @@ def check_weights(run: Run) -> None:
 
 
 def keep_best(run: Run, value: float) -> None:
-    """Keep the evaluated weights as ``best.safetensors`` if ``value`` is the best so far."""
+    """Keep the evaluated weights as ``best.safetensors`` if ``value`` is the best so far.
+
+    A value that is not finite is none: nothing would ever be better than a NaN.
+    """
     best, metric = run.position.best, run.task.metric
-    if best is None or metric.better(value, best):
+    if math.isfinite(value) and (best is None or metric.better(value, best)):
         run.position.best = value
         if run.accelerator.is_main_process:
             note = {"epoch": str(run.position.epoch), metric.name: str(value)}

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 from lwdna.input_size import InputSize
 
+NOT_FINITE = "not_finite"
+"""What results call the number of validation examples with outputs that are not finite."""
+
 Batch = Any
 """What a task hands to its own loss: for classification ``(images, targets)``."""
 
@@ -39,6 +42,10 @@ class Metric:
     """Whether it is the mean of the outcomes that :meth:`Task.update` returns, as an accuracy is
     and an area under a curve is not. Comparisons look at the examples of such a metric; of any
     other they see one value per training."""
+    worst: float | None = None
+    """What an example counts for which the network's output is not finite, where the metric is a
+    mean over the examples: 0 for an accuracy. Without it, one such example leaves the metric
+    unknown."""
 
     def better(self, value: float, than: float) -> bool:
         """Whether ``value`` is strictly better."""
@@ -81,6 +88,8 @@ class Task(Protocol):
     The engine decides which examples form which batch and hands their indices over, so that
     resuming, sharding over processes and repeating a run need no state in the data pipeline.
     Everything random about an example follows from ``(seed, epoch, index)`` alone.
+
+    A task may have ``notes``, a tuple of sentences that users should read of its data.
     """
 
     metric: Metric
@@ -153,7 +162,9 @@ class Task(Protocol):
 
         Returns:
             The outcome of every example, shape (B,): what it contributes to the primary metric,
-            which is the mean of all outcomes (0 or 100 for an accuracy in percent). Comparisons
+            which is the mean of all outcomes (0 or 100 for an accuracy in percent), NaN where the
+            network's output is not finite: such examples are counted, and count as
+            :attr:`Metric.worst`. Comparisons
             that pair two networks example by example rest on it. If the metric is no such mean
             (:attr:`Metric.mean_of_examples` says so), whatever tells of one example: it is kept
             in ``outcomes.safetensors``, but comparisons pair the metric itself by seed alone.

@@ -18,7 +18,7 @@ from torch import Tensor, nn
 from lwdna.engine import order
 from lwdna.engine.device import as_channels_last
 from lwdna.engine.display import Display, display
-from lwdna.engine.evaluation import EvaluationStopped, check_metrics, run_evaluation
+from lwdna.engine.evaluation import EvaluationStopped, check_validation, run_evaluation
 from lwdna.engine.log import RunLog, open_log
 from lwdna.engine.settings import TrainSettings
 from lwdna.engine.signals import Stop, TrainingInterrupted, stop_on_signal
@@ -90,7 +90,7 @@ def train(
     """
     run_dir = Path(run_dir)
     if evaluate:
-        check_metrics(task)
+        check_validation(task)
     with open_run(model, task, settings, run_dir, seed=seed, resume=resume) as run:
         run.last_step, run.evaluating, run.after_step = steps, evaluate, after_step
         run.step_graph = _step_graph(run)

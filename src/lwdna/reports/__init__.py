@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from lwdna.reports.report import compare_run, write_report
     from lwdna.reports.study_page import STUDY_COLUMNS, comparison_lines, write_comparison
     from lwdna.reports.tables import COMPARISON_COLUMNS, ComparisonRow, comparison, figure_lines
-    from lwdna.reports.verdict import evidence, verdict
+    from lwdna.reports.verdict import evidence, not_finite, verdict
 
 __all__ = [
     "COMPARISON_COLUMNS",
@@ -42,6 +42,7 @@ __all__ = [
     "format_percent",
     "format_seconds",
     "format_trials",
+    "not_finite",
     "verdict",
     "write_comparison",
     "write_graph_page",
@@ -80,6 +81,7 @@ export_lazily(
         ),
         "lwdna.reports.verdict": (
             "evidence",
+            "not_finite",
             "verdict",
         ),
     },

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass
 from pathlib import Path
 from statistics import fmean
@@ -79,6 +80,12 @@ class Cell:
     search_seconds: float
     """0 for the baseline."""
 
+    @property
+    def comparable(self) -> bool:
+        """Whether the primary metric is a number, that of every example included."""
+        value = self.results.get(self.metric.name, math.nan)
+        return math.isfinite(value) and bool(np.isfinite(self.outcomes).all())
+
 
 @dataclass(frozen=True)
 class Cells:
@@ -89,6 +96,8 @@ class Cells:
     """The recipe as it was written down."""
     arms: dict[str, dict[int, Cell]]
     """By name and seed, in the order of the recipe; arms without a finished cell are left out."""
+    left_out: dict[str, dict[int, Cell]]
+    """Finished cells that cannot be compared, because their metric is not a finite number."""
 
     @property
     def any(self) -> Cell:
@@ -119,18 +128,26 @@ def read_cells(folder: Path) -> Cells:
     """Read all finished cells.
 
     Raises:
-        FileError: no cell is finished, or a file is damaged.
+        FileError: no cell is finished, none can be compared, or a file is damaged.
     """
     recipe, text = _read_recipe(folder / RECIPE)
     arms: dict[str, dict[int, Cell]] = {}
+    left_out: dict[str, dict[int, Cell]] = {}
     for name in recipe.compare.arms:
         for seed in range(recipe.seed, recipe.seed + recipe.compare.seeds):
             place = cell_folder(folder, name, seed)
             if (place / TRAINING / RESULTS).is_file():
-                arms.setdefault(name, {})[seed] = _read(place)
+                cell = _read(place)
+                (arms if cell.comparable else left_out).setdefault(name, {})[seed] = cell
+    if left_out and not arms:
+        metric = next(iter(next(iter(left_out.values())).values())).metric
+        raise FileError(
+            f"no cell of the comparison in {folder} has a {metric.title} that is a finite number; "
+            "look at the results.json of the cells, and train with a smaller train.lr"
+        )
     if not arms:
         raise FileError(f"no cell of the comparison in {folder} is finished yet")
-    cells = Cells(recipe, text, arms)
+    cells = Cells(recipe, text, arms, left_out)
     for name, by_seed in arms.items():
         for seed, cell in by_seed.items():
             if cell.examples != cells.any.examples:
@@ -163,16 +180,18 @@ def _read_recipe(path: Path) -> tuple[StudyRecipe, str]:
 
 def _read(place: Path) -> Cell:
     training, search = place / TRAINING, place / SEARCH / SEARCH_RECORD
-    results = read_record(Results, training / RESULTS).figures
+    record = read_record(Results, training / RESULTS)
+    results = record.figures
     try:
         metric = described(results)[0]
-        value = float(results[metric.name])
+        value = dict(record)[metric.name]
+        value = math.nan if value is None else float(value)
         outcomes = load_file(training / OUTCOMES)[metric.name].astype(np.float64)
     except (OSError, SafetensorError, LookupError, TypeError, ValueError) as error:
         raise FileError(
             f"cannot read the results in {training} ({error}); delete the folder and repeat it"
         ) from error
-    if metric.mean_of_examples:
+    if metric.mean_of_examples and math.isfinite(value):
         _check_mean(metric, value, outcomes, training)
     return Cell(
         results=results,

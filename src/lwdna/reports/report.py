@@ -18,7 +18,7 @@ from lwdna.reports.statistics import HALVES
 from lwdna.reports.study_page import write_comparison
 from lwdna.reports.tables import ComparisonRow, Figures, comparison
 from lwdna.reports.trials import trial_chart
-from lwdna.reports.verdict import evidence, verdict
+from lwdna.reports.verdict import evidence, not_finite, verdict
 from lwdna.run_folder import REPORT, is_comparison
 
 
@@ -82,6 +82,17 @@ def _figures(run: RunFiles) -> tuple[Figures | None, Figures | None]:
     return figures[0], figures[1]
 
 
+def _notes(run: RunFiles) -> list[str]:
+    """Return a sentence for either training with outputs that are not finite."""
+    trainings = (("Baseline", run.baseline), ("LW-DNA network", run.found))
+    said = {
+        name: not_finite(training.results.figures)
+        for name, training in trainings
+        if training is not None and training.results is not None and training.results.metric
+    }
+    return [f"{name}: {sentence}" for name, sentence in said.items() if sentence]
+
+
 def _render(run: RunFiles) -> str:
     baseline, found = _figures(run)
     groups = run.search.groups if run.search is not None else ()
@@ -97,6 +108,7 @@ def _render(run: RunFiles) -> str:
         provenance="How it was found" if found is not None else "How it was trained",
         verdict=verdict(baseline, found),
         evidence=evidence(baseline, found),
+        notes=_notes(run),
         protocol_differences=provenance.differences(run),
         comparison=comparison(baseline, found),
         found=found is not None,

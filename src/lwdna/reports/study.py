@@ -13,7 +13,7 @@ from lwdna.arms import BASELINE
 from lwdna.engine.task import describe
 from lwdna.reports.cells import Cell, Cells
 from lwdna.reports.statistics import HALVES, Difference, Half, compare, examples_of, spread
-from lwdna.reports.verdict import study_verdict
+from lwdna.reports.verdict import not_finite, study_verdict
 
 METHOD = "lwdna"
 """The arm that is also compared with every other arm, not with the baseline alone."""
@@ -77,10 +77,23 @@ def results(cells: Cells, parts: Mapping[Half, Part]) -> dict[str, Any]:
             **describe(cells.metric),
             "unit": cells.metric.unit,
             "examples": cells.any.examples,
+            "notes": notes(cells),
             "arms": {name: _arm(cells, name, by_seed) for name, by_seed in cells.arms.items()},
             "halves": {half: _half(part) for half, part in parts.items()},
         }
     )
+    return said
+
+
+def notes(cells: Cells) -> list[str]:
+    """Return a sentence for every cell with outputs that are not finite."""
+    said = []
+    for arms, what in ((cells.arms, ""), (cells.left_out, " is left out")):
+        for name, by_seed in arms.items():
+            for seed, cell in by_seed.items():
+                fault = not_finite(cell.results) or (what and "Some outcomes are not finite.")
+                if fault:
+                    said.append(f"{name} seed {seed}{what}: {fault}")
     return said
 
 

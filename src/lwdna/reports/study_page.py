@@ -109,6 +109,7 @@ def _render(cells: Cells, parts: Mapping[Half, study.Part], half: Half) -> str:
         script="report.js",
         network=model.name,
         verdicts=part.verdicts,
+        notes=study.notes(cells),
         half=half,
         metric=cells.metric,
         examples=cells.any.examples,
@@ -278,4 +279,5 @@ def _widths(cells: Cells) -> list[Widths]:
 
 def _missing(cells: Cells) -> int:
     planned = cells.recipe.compare.seeds * len(cells.recipe.compare.arms)
-    return planned - sum(len(by_seed) for by_seed in cells.arms.values())
+    finished = (*cells.arms.values(), *cells.left_out.values())
+    return planned - sum(map(len, finished))

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import replace
 
-from lwdna.engine.task import Metric, described
+from lwdna.engine.task import NOT_FINITE, Metric, described
 from lwdna.reports.formats import format_difference, format_metric, unit_of_difference
 from lwdna.reports.statistics import Difference
 from lwdna.reports.tables import Figures
@@ -26,15 +27,11 @@ def verdict(baseline: Figures | None, found: Figures | None) -> str:
             return f"The LW-DNA network is {_compared(metric, one, two)}{at}."
         if two is not None:
             than = f" with {cost} than the baseline" if cost else ""
-            return (
-                f"The LW-DNA network reaches {_reached(metric, two)}{than}; there is no trained "
-                "baseline to compare it with."
-            )
+            missing = _missing(before, metric, "baseline")
+            return f"The LW-DNA network reaches {_reached(metric, two)}{than}; {missing}."
         if one is not None:
-            return (
-                f"The baseline reaches {_reached(metric, one)}; there is no trained LW-DNA "
-                "network to compare it with."
-            )
+            missing = _missing(after, metric, "LW-DNA network")
+            return f"The baseline reaches {_reached(metric, one)}; {missing}."
     if cost:
         return f"The LW-DNA network has {cost} than the baseline; its quality is not known yet."
     return "Neither network has been evaluated yet."
@@ -57,6 +54,28 @@ def evidence(baseline: Figures | None, found: Figures | None) -> str:
         f"Each network was trained once{said}. One run is no evidence: results also differ "
         "from seed to seed. Repeat with several seeds before you believe a difference."
     )
+
+
+def not_finite(figures: Figures) -> str:
+    """Return what there is to say of outputs that are not finite, ``""`` if nothing is.
+
+    Args:
+        figures: of one network, as in ``results.json``.
+    """
+    metric, count = described(figures)[0], figures.get(NOT_FINITE)
+    value = figures.get(metric.name)
+    unknown = value is None or not math.isfinite(value)
+    if not count:
+        return f"The {metric.title} is not a finite number." if unknown else ""
+    of = f" of {figures['examples']}" if "examples" in figures else ""
+    said = (
+        f"For {count:.0f}{of} validation examples the network’s output is not finite (NaN or inf)"
+    )
+    if unknown:
+        return f"{said}, so the {metric.title} is not known."
+    if metric.worst is None or not metric.mean_of_examples:
+        return f"{said}."
+    return f"{said}; they count as the worst there is, {_reached(metric, metric.worst)}."
 
 
 def study_verdict(
@@ -88,6 +107,12 @@ def study_verdict(
         f"No evidence that {arm} differs from {other}: {by}{at} ({sure}); "
         f"a true difference of {least} would have been seen in four of five such comparisons."
     )
+
+
+def _missing(figures: Figures, metric: Metric, name: str) -> str:
+    if figures.get("train_seconds") is None:
+        return f"there is no trained {name} to compare it with"
+    return f"that of the {name} is not a finite number"
 
 
 def _reached(metric: Metric, value: float) -> str:

@@ -12,6 +12,7 @@ from lwdna.engine import evaluate
 from lwdna.engine.task import describe
 from lwdna.files import write_json
 from lwdna.recipe import Recipe
+from lwdna.reports import not_finite
 from lwdna.run_folder import EVALUATION, IMAGES, RESULTS
 from lwdna.run_options import RunOptions
 from lwdna.tasks import TASKS
@@ -32,14 +33,14 @@ def evaluate_run(
         recipe: names the data.
         out: gets ``results.json`` and, from tasks that make images, ``images/``. By default such
             tasks write into ``evaluation/`` beside the weights, and others nothing.
-        options: trust.
+        options: trust; of outputs that are not finite a warning is said.
 
     Raises:
         CheckpointError: the file does not hold a network.
         ArchitectureError: the network is not for this data set.
         FileError: the results cannot be written.
     """
-    task = make_task(recipe)
+    task = make_task(recipe, options.say)
     model, architecture = load(weights, trust_code=options.trust_code)
     check_fits_data(architecture, task, str(weights))
     train = recipe.train
@@ -54,6 +55,9 @@ def evaluate_run(
         channels_last=train.channels_last,
         outputs=out / IMAGES if out else None,
     )
+    metrics["examples"] = task.eval_size
+    if warning := not_finite(metrics):
+        options.say(f"warning: {warning}")
     if out and PartialState().is_main_process:
         write_json(out / RESULTS, {"weights": str(weights), **metrics})
     return metrics

@@ -7,10 +7,13 @@ from pathlib import Path
 
 from lwdna.architecture import load
 from lwdna.engine.device import make_accelerator
-from lwdna.errors import ModelError
+from lwdna.errors import DataError, LwdnaError, ModelError
 from lwdna.input_size import describe, only
 from lwdna.run_options import RunOptions
 from lwdna.tasks.restoration.restore_files import plan_outputs, restore_files
+
+_NAMED = 5
+"""How many failures the error at the end repeats."""
 
 
 def restore_images(
@@ -22,7 +25,7 @@ def restore_images(
     ensemble: bool = False,
     options: RunOptions = RunOptions(),
 ) -> list[Path]:
-    """Write restored images as ``out/STEM.png``.
+    """Write restored images as ``out/STEM.png``; one that cannot be read keeps no other back.
 
     Args:
         weights: a ``.safetensors`` file of a super-resolution or denoising network.
@@ -30,7 +33,7 @@ def restore_images(
         out: folder for the results.
         tile: larger images are restored in overlapping tiles of this side.
         ensemble: average over the eight mirrored and turned images.
-        options: trust; every file written is said.
+        options: trust; every file written and every failure is said.
 
     Returns:
         The files written.
@@ -38,7 +41,8 @@ def restore_images(
     Raises:
         CheckpointError: the file does not hold a network.
         ModelError: the network does not make images out of images.
-        DataError: an image is missing or damaged, or would be overwritten.
+        DataError: an image would be overwritten; or, after all others have been restored, images
+            are missing or damaged, or the network makes nothing of them.
         FileError: a result cannot be written.
     """
     planned = plan_outputs(images, out)
@@ -49,8 +53,9 @@ def restore_images(
             f"the network in {weights} takes {describe(architecture.input_size)}, but only a "
             "network that makes images out of single images can restore them"
         )
-    written = []
-    for path in restore_files(
+    written: list[Path] = []
+    failed: list[LwdnaError] = []
+    for found in restore_files(
         model,
         size[0],
         planned,
@@ -58,6 +63,23 @@ def restore_images(
         tile=tile,
         ensemble=ensemble,
     ):
-        written.append(path)
-        options.say(str(path))
+        if isinstance(found, Path):
+            written.append(found)
+            options.say(str(found))
+        else:
+            failed.append(found)
+            if len(planned) > 1:
+                options.say(f"failed: {found}")
+    if failed:
+        raise _failure(failed, len(planned))
     return written
+
+
+def _failure(failed: Sequence[LwdnaError], planned: int) -> LwdnaError:
+    if planned == 1:
+        return failed[0]
+    more = f"; and {len(failed) - _NAMED} more" if len(failed) > _NAMED else ""
+    return DataError(
+        f"{len(failed)} of {planned} images could not be restored: "
+        f"{'; '.join(map(str, failed[:_NAMED]))}{more}"
+    )

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -23,9 +23,13 @@ PRETRAINED = "pretrained"
 """The argument by which timm gives a network its published weights."""
 
 
-def make_task(recipe: Recipe) -> Task:
-    """Open the recipe's data set."""
-    return TASKS[recipe.task].make(recipe.data)
+def make_task(recipe: Recipe, say: Callable[[str], None] | None = None) -> Task:
+    """Open the recipe's data set; ``say`` is told what users should know of it."""
+    task = TASKS[recipe.task].make(recipe.data)
+    if say is not None:
+        for note in getattr(task, "notes", ()):
+            say(f"note: {note}")
+    return task
 
 
 def make_source(recipe: Recipe, task: Task) -> ModelSource:

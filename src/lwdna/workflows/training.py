@@ -23,6 +23,7 @@ from lwdna.errors import ArchitectureError, CheckpointError
 from lwdna.files import write_json, write_text
 from lwdna.methods import distilled
 from lwdna.recipe import Recipe
+from lwdna.reports import not_finite
 from lwdna.run_folder import (
     ARCHITECTURE,
     EXAMPLES,
@@ -84,7 +85,7 @@ def run_training(
     name = "baseline" if architecture is None else architecture.found.get("method", "baseline")
     options.say(f"training {'the baseline' if name == 'baseline' else 'the network found'}")
     _check_start(recipe, run_dir, resume)
-    task = make_task(recipe)
+    task = make_task(recipe, options.say)
     if architecture is None:
         architecture = baseline_architecture(recipe, task, options.trust_code)
     check_for_recipe(architecture, recipe, task)
@@ -97,7 +98,7 @@ def run_training(
     trained = train(
         model, learnt, recipe.train, run_dir, seed=recipe.seed, resume=resume, progress=bar
     )
-    results = {"name": name, **_figures(task, trained, architecture, weights)}
+    results = {"name": name, **_figures(task, trained, architecture, weights, options)}
     if learnt is not task and recipe.distill:
         results["distill"] = recipe.distill.model_dump(mode="json")
     if PartialState().is_main_process:
@@ -179,16 +180,24 @@ def _write_start(recipe: Recipe, architecture: Architecture, run_dir: Path, resu
 
 
 def _figures(
-    task: Task, trained: TrainResult, architecture: Architecture, weights: Path | None
+    task: Task,
+    trained: TrainResult,
+    architecture: Architecture,
+    weights: Path | None,
+    options: RunOptions,
 ) -> dict[str, Any]:
     """Return what all processes know of a network that has been trained."""
     given = {} if weights is None else {"initial_weights": str(weights)}
-    return {
+    figures: dict[str, Any] = {
         **describe(task.metric, *task.other_metrics),
         **trained.metrics,
+        "examples": task.eval_size,
         **architecture.cost.model_dump(),
         **given,
     }
+    if warning := not_finite(figures):
+        options.say(f"warning: {warning}")
+    return figures
 
 
 def _write_end(

@@ -9,13 +9,14 @@ import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
+from PIL import Image
 from torch import Tensor, nn
 
 from lwdna.engine import evaluate
 from lwdna.tasks.restoration.degrade import resize_bicubic
 from lwdna.tasks.restoration.metrics import luma, psnr, ssim
 
-from .sets import task_of
+from .sets import save_all, task_of
 
 
 def imresize_matrix(old: int, new: int) -> np.ndarray:
@@ -95,6 +96,55 @@ def test_psnr_and_ssim_by_hand(channels: int, on_luma: bool, border: int) -> Non
     )
     expected = np.mean([ssim_by_hand(a, b) for a, b in zip(*pair, strict=True)])
     assert ssim(restored, target, **how).item() == pytest.approx(expected, abs=1e-4)
+
+
+@pytest.mark.parametrize("level", [0.0, 1.0, 0.5])
+def test_an_image_restored_exactly_counts_60_db(level: float) -> None:
+    page = torch.full((1, 3, 19, 23), level)
+    assert psnr(page, page, border=0, on_luma=False).item() == 60.0
+    assert psnr(page, page, border=2, on_luma=True).item() == 60.0
+    assert ssim(page, page, border=0, on_luma=False).item() == pytest.approx(1.0)
+
+
+def test_no_psnr_is_beyond_that_of_an_exact_image() -> None:
+    """One level off in one value of 300,000 would be 10 log10(255^2 * 300000) = 102.9 dB."""
+    page = torch.ones(1, 3, 200, 500)
+    other = page.clone()
+    other[0, 0, 7, 11] = 254 / 255
+    assert psnr(other, page, border=0, on_luma=False).item() == 60.0
+    other[0, 0] = 254 / 255  # a third of the values: 10 log10(255^2 * 3) = 52.9 dB
+    assert psnr(other, page, border=0, on_luma=False).item() == pytest.approx(52.902, abs=1e-3)
+
+
+class Sometimes(nn.Module):
+    """Returns its input, with one value changed where the image is white."""
+
+    def __init__(self, value: float) -> None:
+        super().__init__()
+        self.value = value
+        self.unused = nn.Parameter(torch.zeros(()))
+
+    def forward(self, x: Tensor) -> Tensor:
+        white = x.mean() > 0.9
+        x = x.clone()
+        if white:
+            x[..., 5, 7] = self.value
+        return x
+
+
+@pytest.mark.parametrize("value", [math.nan, math.inf, -math.inf])
+def test_an_image_that_is_not_finite_is_the_worst_there_is(tmp_path: Path, value: float) -> None:
+    pages = {"white.png": Image.new("L", (24, 24), 255), "black.png": Image.new("L", (24, 24), 0)}
+    for half in ("train", "val"):
+        save_all(tmp_path / half, pages)
+    task = task_of(tmp_path, noise=1e-3, in_chans=1, patch_size=16)
+    found = evaluate(Sometimes(value), task, 2, outputs=tmp_path / "out")
+    assert found["not_finite"] == 1
+    assert found["psnr"] == pytest.approx(60.0 / 2)  # the noise is too little to show
+    assert found["ssim"] == pytest.approx(1.0 / 2)
+    assert found["input_psnr"] == 60.0
+    assert 0 < found["val_loss"] < 1e-9
+    assert np.asarray(Image.open(tmp_path / "out" / "val" / "white.png"))[5, 7] in (0, 255)
 
 
 class Nothing(nn.Module):

@@ -25,7 +25,7 @@ class ClassFolders(DataFormat):
 
     def open(self, root: Path) -> tuple[Half, Half]:
         train, val = split_folders(root)
-        return FolderHalf.of(train), FolderHalf.of(val)
+        return FolderHalf.of(train, training=True), FolderHalf.of(val)
 
 
 @dataclass(frozen=True)
@@ -34,20 +34,28 @@ class FolderHalf:
 
     root: Path
     classes: tuple[str, ...]
+    training: bool
 
     @classmethod
-    def of(cls, root: Path) -> FolderHalf:
+    def of(cls, root: Path, *, training: bool = False) -> FolderHalf:
         """Look at a folder ``<class>/<image>``.
 
         Images may lie deeper in a class folder (as Tiny-ImageNet's ``train/<class>/images`` do).
+        Hidden folders are none of a class.
+
+        Args:
+            root: the folder.
+            training: whether every class must have images.
 
         Raises:
-            DataError: there are no class folders; :meth:`images`: a class folder has no images.
+            DataError: there are no class folders; :meth:`images`: the folder of a class to learn
+                has no images.
         """
-        classes = tuple(sorted(entry.name for entry in root.iterdir() if entry.is_dir()))
+        names = (entry.name for entry in root.iterdir() if entry.is_dir())
+        classes = tuple(sorted(name for name in names if not name.startswith(".")))
         if not classes:
             raise DataError(f"{root} has no class folders; expected {root.name}/<class>/<image>")
-        return cls(root, classes)
+        return cls(root, classes, training)
 
     @property
     def title(self) -> str:
@@ -62,7 +70,8 @@ class FolderHalf:
             str(self.root), class_to_idx=numbers, extensions=EXTENSIONS, allow_empty=True
         )
         labels = np.array([number for _, number in found], dtype=np.int64)
-        check_filled(self.root, wanted, labels)
+        if self.training:
+            _check_filled(self.root, wanted, labels)
         prefix = len(str(self.root)) + 1
         return FolderImages(self.root, as_names([path[prefix:] for path, _ in found]), labels)
 
@@ -84,8 +93,8 @@ def split_folders(root: Path) -> tuple[Path, Path]:
     return train, val
 
 
-def check_filled(root: Path, classes: Sequence[str], labels: Labels) -> None:
-    """Make sure that every class has images.
+def _check_filled(root: Path, classes: Sequence[str], labels: Labels) -> None:
+    """Make sure that every class to learn has images.
 
     Raises:
         DataError: naming the folder of the first class that has none.
@@ -95,5 +104,6 @@ def check_filled(root: Path, classes: Sequence[str], labels: Labels) -> None:
         more = f" (and {len(empty) - 1} more classes)" if len(empty) > 1 else ""
         raise DataError(
             f"the class folder {root / classes[empty[0]]} has no images{more}; add images "
-            f"({', '.join(EXTENSIONS)}) or remove the folder"
+            f"({', '.join(EXTENSIONS)}), remove the class from training and validation, or name "
+            "the classes to use (data.classes=[NAME, ...])"
         )

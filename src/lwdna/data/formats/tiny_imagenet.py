@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lwdna.data.data_format import DataFormat, Defaults, Half, register_format
-from lwdna.data.formats.folder import FolderHalf, check_filled, split_folders
+from lwdna.data.formats.folder import FolderHalf, split_folders
 from lwdna.data.images import FolderImages, as_names
 from lwdna.errors import DataError
 
@@ -31,7 +31,7 @@ class TinyImageNet(DataFormat):
 
     def open(self, root: Path) -> tuple[Half, Half]:
         train, val = split_folders(root)
-        listed = FolderHalf.of(train)
+        listed = FolderHalf.of(train, training=True)
         if (val / _ANNOTATIONS).is_file():
             return listed, _read_annotations(val, listed.classes)
         return listed, FolderHalf.of(val)
@@ -55,7 +55,6 @@ class _AnnotatedHalf:
         numbers = {name: number for number, name in enumerate(wanted)}
         kept = [(name, numbers[label]) for name, label in self.pairs if label in numbers]
         labels = np.array([label for _, label in kept], dtype=np.int64)
-        check_filled(self.root, wanted, labels)
         return FolderImages(self.root, as_names([name for name, _ in kept]), labels)
 
 
@@ -63,8 +62,7 @@ def _read_annotations(root: Path, classes: tuple[str, ...]) -> _AnnotatedHalf:
     """Look at ``images/<image>`` and ``val_annotations.txt``.
 
     Raises:
-        DataError: the annotations cannot be read or name an unknown class; ``images``: a class has
-            no images.
+        DataError: the annotations cannot be read or name an unknown class.
     """
     path = root / _ANNOTATIONS
     try:

@@ -12,8 +12,7 @@ from timm.data.mixup import Mixup
 from timm.loss.cross_entropy import LabelSmoothingCrossEntropy, SoftTargetCrossEntropy
 from torch import Tensor, nn
 from torch.nn import functional as F
-from torchmetrics import MeanMetric, MetricCollection
-from torchmetrics.classification import MulticlassAccuracy
+from torchmetrics import MetricCollection
 
 from lwdna.data.batch_order import Order
 from lwdna.data.draws import Stream, draw_seed
@@ -24,6 +23,7 @@ from lwdna.data.sources import open_source
 from lwdna.engine.task import Metric
 from lwdna.input_size import InputSize, describe, only
 from lwdna.tasks.classification.settings import ClassificationSettings
+from lwdna.tasks.means import FiniteMean, Percentage
 
 Batch = tuple[Tensor, Tensor]
 """Normalised images, float32, shape (B, C, H, W), and targets: classes, int64, shape (B,), or
@@ -44,7 +44,7 @@ class ClassificationTask:
             found when they are read.
     """
 
-    metric = Metric("top1", "top-1 accuracy", "%")
+    metric = Metric("top1", "top-1 accuracy", "%", worst=0.0)
     other_metrics: tuple[Metric, ...] = (Metric("top5", "top-5 accuracy", "%"),)
 
     def __init__(self, settings: ClassificationSettings) -> None:
@@ -52,6 +52,7 @@ class ClassificationTask:
         self.data: ResolvedData = resolve(settings, source.kind, source.all_classes)
         """How images are read: the settings with all defaults filled in."""
         self._settings = settings
+        self.notes = source.notes
         self.class_names = source.classes
         self.num_classes = len(source.classes)
         self.in_chans = self.data.in_chans
@@ -139,14 +140,12 @@ class ClassificationTask:
     def metrics(self) -> MetricCollection:
         """Return ``top1`` and ``top5`` accuracy in percent and the mean cross-entropy ``loss``.
 
-        With fewer than five classes ``top5`` counts all of them.
+        With fewer than five classes ``top5`` counts all of them. An image whose output says no
+        class, because probabilities would not be finite, is wrong; the loss is the mean over all
+        images for which it is finite.
         """
         return MetricCollection(
-            {
-                "top1": _Percent(self.num_classes, top_k=1),
-                "top5": _Percent(self.num_classes, top_k=min(5, self.num_classes)),
-                "loss": MeanMetric(nan_strategy="disable"),
-            },
+            {"top1": Percentage(), "top5": Percentage(), "loss": FiniteMean()},
             # torchmetrics would share the state of two metrics that agree on the first batch
             compute_groups=False,
         )
@@ -157,15 +156,18 @@ class ClassificationTask:
         """Run ``model`` on a validation batch and count every image of it once.
 
         Returns:
-            100 for every image whose class got the highest value, 0 for the others, shape (B,).
+            100 for every image whose class got the highest value, 0 for the others, NaN for those
+            whose output says no class, shape (B,).
         """
         images, targets = batch
         output: Tensor = model(images).float()
-        metrics["top1"].update(output, targets)
-        metrics["top5"].update(output, targets)
-        # one value per image: MeanMetric ignores weights unless it looks for NaNs
+        says = output.logsumexp(1).isfinite()  # no NaN, no +inf, and not all are -inf
+        best = output.topk(min(5, self.num_classes)).indices.eq(targets[:, None])
+        first = output.argmax(1).eq(targets)
+        metrics["top1"].update(first & says)
+        metrics["top5"].update(best.any(1) & says)
         metrics["loss"].update(F.cross_entropy(output, targets, reduction="none"))
-        return 100 * output.argmax(1).eq(targets).float(), None
+        return torch.where(says, 100 * first.float(), torch.nan), None
 
     def save(self, batch: Batch, answers: None, folder: Path) -> None:
         """Write nothing: a class is not much to look at."""
@@ -203,17 +205,6 @@ class ClassificationTask:
             _, last = mixup(images[-1:].expand(2, -1, -1, -1), pair)
             mixed = torch.cat([mixed, last[:1]])
         return images, mixed
-
-
-class _Percent(MulticlassAccuracy):
-    """Top-k accuracy over all images, from 0 to 100."""
-
-    def __init__(self, num_classes: int, *, top_k: int) -> None:
-        super().__init__(num_classes, top_k=top_k, average="micro", validate_args=False)
-
-    def compute(self) -> Tensor:
-        accuracy: Tensor = super().compute()
-        return 100 * accuracy
 
 
 def _make_loss(mixing: bool, smoothing: float) -> Callable[[Tensor, Tensor], Any]:

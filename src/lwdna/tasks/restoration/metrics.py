@@ -12,6 +12,10 @@ from torchmetrics.functional.image import (
 _LUMA = (65.481, 128.553, 24.966)
 """ITU-R BT.601, for RGB values from 0 to 1 and a luma from 16 to 235."""
 
+PSNR_LIMIT = 60.0
+"""Decibels that no PSNR exceeds, as Netflix's VMAF has it for 8 bits. That of an image restored
+exactly would be infinite, and the mean over the set with it."""
+
 SSIM_WINDOW = 11
 """Side in pixels of what SSIM looks at."""
 
@@ -41,10 +45,10 @@ def psnr(restored: Tensor, target: Tensor, *, border: int, on_luma: bool) -> Ten
             otherwise all channels count alike.
 
     Returns:
-        The peak signal-to-noise ratio in dB, a scalar.
+        The peak signal-to-noise ratio in dB, a scalar, at most :data:`PSNR_LIMIT`.
     """
     ours, true = (_comparable(image, border, on_luma) for image in (restored, target))
-    return peak_signal_noise_ratio(ours, true, data_range=255.0)
+    return peak_signal_noise_ratio(ours, true, data_range=255.0).clamp(max=PSNR_LIMIT)
 
 
 def ssim(restored: Tensor, target: Tensor, *, border: int, on_luma: bool) -> Tensor:
@@ -52,12 +56,15 @@ def ssim(restored: Tensor, target: Tensor, *, border: int, on_luma: bool) -> Ten
 
     The Gaussian window of 11 pixels is used where it lies inside the image.
     """
-    ours, true = (_comparable(image, border, on_luma) for image in (restored, target))
+    pair = (_comparable(image, border, on_luma) for image in (restored, target))
+    # the variances of bright, even images are differences of large numbers; Apple's GPUs have
+    # single precision only
+    ours, true = ((one.cpu() if one.device.type == "mps" else one).double() for one in pair)
     _, places = structural_similarity_index_measure(
         ours, true, data_range=255.0, return_full_image=True
     )
     half = SSIM_WINDOW // 2  # torchmetrics mirrors the image beyond its border
-    return places[:, :, half:-half, half:-half].mean()
+    return places[:, :, half:-half, half:-half].mean().to(restored)
 
 
 def _comparable(image: Tensor, border: int, on_luma: bool) -> Tensor:

@@ -16,20 +16,31 @@ CROP = 96
 """Side of the crops in pixels of the restored image."""
 
 
-def write_image(path: Path, image: Tensor) -> None:
+_SPACES = {"L": b"GRAY", "RGB": b"RGB "}
+"""What an ICC profile says of the images that it is for, by Pillow's mode."""
+
+
+def write_image(
+    path: Path, image: Tensor, alpha: Image.Image | None = None, profile: bytes | None = None
+) -> None:
     """Write an image as PNG, atomically.
 
     Args:
         path: the file.
         image: values from 0 to 1, shape (1, C, H, W) or (C, H, W).
+        alpha: how opaque it is; brought to its size by bicubic interpolation.
+        profile: ICC profile of the image that it was made from, kept if it is for such colours.
 
     Raises:
         FileError: it cannot be written.
     """
     pixels = to_pixels(image.reshape(image.shape[-3:]))
     picture = Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0))
+    fits = profile is not None and profile[16:20] == _SPACES[picture.mode]
+    if alpha is not None:
+        picture.putalpha(alpha.resize(picture.size, Image.Resampling.BICUBIC))
     with atomic(path) as temporary:
-        picture.save(temporary, format="PNG")
+        picture.save(temporary, format="PNG", icc_profile=profile if fits else None)
 
 
 def busiest_window(target: Tensor) -> tuple[slice, slice]:

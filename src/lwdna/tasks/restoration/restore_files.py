@@ -8,11 +8,11 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lwdna.data.image_files import EXTENSIONS, open_file
-from lwdna.errors import DataError, ModelError
+from lwdna.data.image_files import EXTENSIONS, opacity, open_file, upright
+from lwdna.errors import DataError, LwdnaError, ModelError
 from lwdna.tasks.restoration.inference import Restorer
 from lwdna.tasks.restoration.pictures import write_image
-from lwdna.tasks.restoration.store import read_pixels
+from lwdna.tasks.restoration.store import as_pixels
 
 _TRIAL = 64
 _GREY = ("1", "L", "LA")
@@ -58,10 +58,11 @@ def restore_files(
     device: torch.device,
     tile: int,
     ensemble: bool = False,
-) -> Iterator[Path]:
-    """Restore image files and yield what was written, one by one.
+) -> Iterator[Path | LwdnaError]:
+    """Restore image files and yield what was written, or why nothing was, one by one.
 
-    A network for grey images restores the channels of a colour image each by itself.
+    A network for grey images restores the channels of a colour image each by itself. An alpha
+    channel is kept, enlarged by bicubic interpolation, as is an ICC profile.
 
     Args:
         model: a restoration network in eval mode.
@@ -73,19 +74,47 @@ def restore_files(
 
     Raises:
         ModelError: the network does not make images out of images.
-        DataError: an image is missing or damaged.
         FileError: a result cannot be written.
     """
     model = model.to(device).eval()
     _check_restores(model, channels, device)
     restore = Restorer(model, tile=tile, ensemble=ensemble)
     for source, output in planned:
-        grey = channels == 1 and open_file(str(source)).mode in _GREY
-        pixels = torch.from_numpy(read_pixels(source, 1 if grey else 3).copy())
-        image = pixels.to(device).float().div(255)
-        batch = image[:, None] if channels == 1 else image[None]
-        write_image(output, restore(batch).flatten(0, 1))
+        try:
+            opened = open_file(str(source))
+            given = upright(opened, str(source))
+            pixels = as_pixels(
+                given.convert("L" if channels == 1 and given.mode in _GREY else "RGB")
+            )
+            image = torch.from_numpy(pixels.copy()).to(device).float().div(255)
+            restored = _restored(restore, image, channels, source)
+        except (DataError, ModelError) as error:
+            yield error
+            continue
+        write_image(output, restored, opacity(given), opened.info.get("icc_profile"))
         yield output
+
+
+def _restored(restore: Restorer, image: Tensor, channels: int, source: Path) -> Tensor:
+    """Return what a network makes of an image (C, H, W), shape (C, s H, s W).
+
+    Raises:
+        ModelError: nothing, as by lack of memory, or values that are not finite.
+    """
+    try:
+        result = restore(image[:, None] if channels == 1 else image[None]).flatten(0, 1)
+    except RuntimeError as error:
+        why = (str(error).strip() or type(error).__name__).splitlines()[0]
+        raise ModelError(
+            f"the network cannot restore {source} of {image.shape[2]}x{image.shape[1]} pixels "
+            f"({why}); if memory is short, lower --tile"
+        ) from error
+    if not bool(result.isfinite().all()):
+        raise ModelError(
+            f"what the network makes of {source} is not finite (NaN or inf); its weights may be "
+            "damaged, or not be for such images"
+        )
+    return result
 
 
 @torch.no_grad()

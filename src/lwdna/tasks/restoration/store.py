@@ -10,9 +10,10 @@ from pathlib import Path
 
 import numpy as np
 import torch
+from PIL import Image
 from torch import Tensor
 
-from lwdna.data.image_files import Pixels, decode, open_file
+from lwdna.data.image_files import DECODING, Pixels, decode, open_file, size_of
 from lwdna.data.progress import follow
 from lwdna.errors import DataError
 from lwdna.files import atomic, cache_folder
@@ -21,7 +22,6 @@ from lwdna.tasks.restoration.layouts import Pair
 from lwdna.tasks.restoration.settings import RestorationSettings
 
 _MAX_BYTES = 2 * 10**9
-_FORMAT = 1
 
 
 class ImageStore:
@@ -79,7 +79,7 @@ class ImageStore:
 
     def _size_of(self, pair: Pair, least: int) -> tuple[int, int]:
         """Return height and width of a target as it is used, from the header of its file."""
-        width, height = open_file(str(pair.target)).size
+        width, height = size_of(open_file(str(pair.target)))
         if min(width, height) < least:
             raise DataError(
                 f"the image {pair.target} has {width}x{height} pixels, less than the {least}x"
@@ -101,7 +101,7 @@ class ImageStore:
 
     def _key(self) -> str:
         """Return a digest of everything that the flat array depends on."""
-        digest = hashlib.sha256(f"{_FORMAT} {self._scale} {self._channels}".encode())
+        digest = hashlib.sha256(f"{DECODING} {self._scale} {self._channels}".encode())
         for pair in self._pairs:
             for path in (pair.target, pair.small):
                 if path is not None:
@@ -147,21 +147,21 @@ def read_pixels(path: Path, in_chans: int) -> Pixels:
     """Read an image file as RGB, or grey if ``in_chans`` is 1; shape (C, H, W).
 
     Raises:
-        DataError: it is missing, damaged, or has more than 8 bits per value.
+        DataError: it is missing, damaged, or has values that cannot be taken for brightness.
     """
-    opened = open_file(str(path))
-    if opened.mode.startswith(("I", "F")):  # Pillow would cut them off at 255
-        raise DataError(
-            f"the image {path} has more than 8 bits per value (mode {opened.mode}); convert it "
-            "to 8 bits"
-        )
-    pixels = np.asarray(decode(opened, in_chans, str(path)))
-    if in_chans == 1:
-        return pixels[None]
-    return np.ascontiguousarray(pixels.transpose(2, 0, 1))
+    return as_pixels(decode(open_file(str(path)), in_chans, str(path)))
+
+
+def as_pixels(image: Image.Image) -> Pixels:
+    """Return the pixels of an image of RGB or grey; shape (C, H, W)."""
+    pixels = np.asarray(image)
+    return pixels[None] if pixels.ndim == 2 else np.ascontiguousarray(pixels.transpose(2, 0, 1))
 
 
 def to_pixels(image: Tensor) -> Pixels:
-    """Turn values from 0 to 1 into the 256 levels of an image file; the shape stays."""
-    levels: Pixels = image.detach().mul(255).round().clamp(0, 255).byte().cpu().numpy()
+    """Turn values from 0 to 1 into the 256 levels of an image file, NaN into black; the shape
+    stays."""
+    levels: Pixels = (
+        image.detach().nan_to_num(0.0).mul(255).round().clamp(0, 255).byte().cpu().numpy()
+    )
     return levels

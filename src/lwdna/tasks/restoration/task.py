@@ -10,13 +10,14 @@ import numpy as np
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
-from torchmetrics import MeanMetric, MetricCollection
+from torchmetrics import MetricCollection
 
 from lwdna.data.draws import Stream, uniforms
 from lwdna.data.image_files import Pixels
 from lwdna.engine.task import Metric
 from lwdna.errors import ModelError
 from lwdna.input_size import InputSize, describe, only
+from lwdna.tasks.means import FiniteMean
 from lwdna.tasks.restoration.degrade import gaussian_noise, resize_bicubic
 from lwdna.tasks.restoration.inference import Restorer, apply_symmetry
 from lwdna.tasks.restoration.layouts import find_pairs
@@ -57,7 +58,7 @@ class RestorationTask:
         DataError: images are missing, damaged or too small.
     """
 
-    metric = Metric("psnr", "PSNR", "dB")
+    metric = Metric("psnr", "PSNR", "dB", worst=0.0)
     other_metrics: tuple[Metric, ...] = (
         Metric("ssim", "SSIM", digits=4),
         Metric("input_psnr", "PSNR of the input", "dB"),
@@ -153,11 +154,13 @@ class RestorationTask:
 
     def metrics(self) -> MetricCollection:
         """Return means over the images: ``psnr`` (dB), ``ssim``, the training ``loss``, and
-        ``input_psnr`` of the noisy image or of bicubic enlargement."""
+        ``input_psnr`` of the noisy image or of bicubic enlargement.
+
+        A restored image with values that are not finite counts 0 dB, the worst that images of 256
+        levels can have, and an SSIM of 0; the loss is the mean over all others.
+        """
         names = ("psnr", "ssim", "input_psnr", "loss")
-        return MetricCollection(
-            {name: MeanMetric(nan_strategy="disable") for name in names}, compute_groups=False
-        )
+        return MetricCollection({name: FiniteMean() for name in names}, compute_groups=False)
 
     def update(
         self, metrics: MetricCollection, model: nn.Module, batch: list[Example]
@@ -165,7 +168,8 @@ class RestorationTask:
         """Restore the images of a batch and count every one of them once.
 
         Returns:
-            The PSNR of every image, shape (B,), and the restored images.
+            The PSNR of every image, NaN where it has values that are not finite, shape (B,), and
+            the restored images.
         """
         restore = self._restorer(model)
         how: Any = {"border": self.data.border, "on_luma": self.data.scale is not None}
@@ -173,12 +177,13 @@ class RestorationTask:
         for example in batch:
             image = restore(example.given)
             self._check_size(image, example.target)
-            found = psnr(image, example.target, **how)
+            whole = image.isfinite().all()
+            found = psnr(image, example.target, **how).where(whole, 0.0)
             metrics["psnr"].update(found)
-            metrics["ssim"].update(ssim(image, example.target, **how))
+            metrics["ssim"].update(ssim(image, example.target, **how).where(whole, 0.0))
             metrics["input_psnr"].update(psnr(self._enlarged(example), example.target, **how))
             metrics["loss"].update(self._loss(image, example.target))
-            judged.append(found)
+            judged.append(found.where(whole, torch.nan))
             restored.append(image)
         return torch.stack(judged), restored
 
