@@ -10,10 +10,9 @@ from typing import Any
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 from lwdna.arms import CompareSettings
+from lwdna.arrays import read_arrays
 from lwdna.engine.task import Metric, described
 from lwdna.errors import FileError
 from lwdna.files import read_json
@@ -156,8 +155,8 @@ def _read(place: Path) -> Cell:
     try:
         metric = described(results)[0]
         value = float(results[metric.name])
-        outcomes = load_file(training / OUTCOMES)[metric.name].astype(np.float64)
-    except (OSError, SafetensorError, LookupError, TypeError, ValueError) as error:
+        outcomes = read_arrays(training / OUTCOMES)[metric.name].astype(np.float64)
+    except (FileError, LookupError, TypeError, ValueError) as error:
         raise FileError(
             f"cannot read the results in {training} ({error}); delete the folder and repeat it"
         ) from error
