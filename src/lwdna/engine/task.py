@@ -81,6 +81,9 @@ class Task(Protocol):
     The engine decides which examples form which batch and hands their indices over, so that
     resuming, sharding over processes and repeating a run need no state in the data pipeline.
     Everything random about an example follows from ``(seed, epoch, index)`` alone.
+
+    Of a task that is a :class:`lwdna.engine.fingerprint.KnowsItsData`, too, runs are resumed on the
+    same data only.
     """
 
     metric: Metric
