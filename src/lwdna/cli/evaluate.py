@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from lwdna.cli.arguments import Data, Json, RecipeArgs, Trust
-from lwdna.cli.output import say, working
+from lwdna.cli.output import note, say, working
 from lwdna.errors import RecipeError
 from lwdna.run_folder import RECIPE, find_weights
 from lwdna.run_options import RunOptions
@@ -22,6 +22,10 @@ def evaluate(
         Path | None,
         typer.Option(help="Folder for the figures and for restored images [RUN/evaluation]."),
     ] = None,
+    any_classes: Annotated[
+        bool,
+        typer.Option("--any-classes", help="Compare classes by number, whatever their names."),
+    ] = False,
     json_: Json = False,
     trust_code: Trust = False,
 ) -> None:
@@ -45,7 +49,8 @@ def evaluate(
     from lwdna.workflows import evaluate_run
 
     with working("evaluating"):
-        results = evaluate_run(file, recipe, out, options=RunOptions(trust_code=trust_code))
+        chosen = RunOptions(trust_code=trust_code, say=note)
+        results = evaluate_run(file, recipe, out, any_classes=any_classes, options=chosen)
     if json_:
         import json
 

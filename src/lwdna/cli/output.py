@@ -27,6 +27,13 @@ def say(text: str) -> None:
     console().print(escape(text), highlight=False, soft_wrap=True)
 
 
+def note(text: str) -> None:
+    """Print one line on standard error, beside what a command prints."""
+    from rich.markup import escape
+
+    console(stderr=True).print(escape(text), highlight=False, soft_wrap=True)
+
+
 def error(text: str, everywhere: bool = True) -> None:
     """Print an error as one line on standard error.
 

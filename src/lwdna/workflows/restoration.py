@@ -11,6 +11,7 @@ from lwdna.errors import ModelError
 from lwdna.input_size import describe, only
 from lwdna.run_options import RunOptions
 from lwdna.tasks.restoration.restore_files import plan_outputs, restore_files
+from lwdna.workflows.one_writer import one_writer
 
 
 def restore_images(
@@ -39,6 +40,7 @@ def restore_images(
         CheckpointError: the file does not hold a network.
         ModelError: the network does not make images out of images.
         DataError: an image is missing or damaged, or would be overwritten.
+        LockedError: another process writes ``out``.
         FileError: a result cannot be written.
     """
     planned = plan_outputs(images, out)
@@ -50,14 +52,15 @@ def restore_images(
             "network that makes images out of single images can restore them"
         )
     written = []
-    for path in restore_files(
-        model,
-        size[0],
-        planned,
-        device=make_accelerator("no").device,
-        tile=tile,
-        ensemble=ensemble,
-    ):
-        written.append(path)
-        options.say(str(path))
+    with one_writer(out, options):
+        for path in restore_files(
+            model,
+            size[0],
+            planned,
+            device=make_accelerator("no").device,
+            tile=tile,
+            ensemble=ensemble,
+        ):
+            written.append(path)
+            options.say(str(path))
     return written
