@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -24,7 +24,6 @@ from pydantic import (
     field_validator,
     model_serializer,
 )
-from safetensors import SafetensorError, safe_open
 from torch import Tensor, nn
 
 from lwdna.channels import ChannelGraph, Edits, resize, trace
@@ -44,7 +43,7 @@ from lwdna.models import create_model
 from lwdna.models.memory import limited_memory
 from lwdna.settings import Settings
 from lwdna.transforms import Transform, rewrite
-from lwdna.weights import load_weights, save_weights
+from lwdna.weights import load_weights, name_classes, read_tensors, save_weights
 
 FORMAT_VERSION = 1
 METADATA_KEY = "lwdna_architecture"
@@ -313,9 +312,26 @@ class Architecture(Settings):
             ) from error
 
 
-def save(model: nn.Module, architecture: Architecture, path: str | Path) -> None:
-    """Write weights as safetensors with the architecture in the metadata, atomically."""
-    save_weights(path, model.state_dict(), {METADATA_KEY: architecture.to_json()})
+def save(
+    model: nn.Module,
+    architecture: Architecture,
+    path: str | Path,
+    classes: Sequence[str] | None = None,
+) -> None:
+    """Write weights as safetensors with the architecture in the metadata, atomically.
+
+    Args:
+        model: the network.
+        architecture: what it is.
+        path: the file.
+        classes: names of the classes that its outputs stand for, which are written down, too; see
+            :func:`lwdna.weights.read_classes`.
+
+    Raises:
+        FileError: the file cannot be written.
+    """
+    metadata = {METADATA_KEY: architecture.to_json(), **name_classes(classes)}
+    save_weights(path, model.state_dict(), metadata)
 
 
 def load(
@@ -339,12 +355,8 @@ def load(
 
 
 def _read_weights(path: Path) -> tuple[dict[str, Tensor], Architecture]:
-    try:
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(METADATA_KEY)
-            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
-    except (OSError, SafetensorError) as error:
-        raise CheckpointError(f"cannot read weights {path}: {error}") from error
+    tensors, notes = read_tensors(path)
+    text = notes.get(METADATA_KEY)
     if text is None:
         raise CheckpointError(
             f"{path} has no lwdna architecture in its metadata; "

@@ -61,6 +61,10 @@ class FileError(LwdnaError):
     """A file that cannot be read or written (disk full, no permission)."""
 
 
+class LockedError(FileError):
+    """A folder that another process is writing."""
+
+
 def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
     """Return ``"; did you mean a, b?"`` for the known names nearest to ``name``, or ``""``."""
     close = difflib.get_close_matches(name, list(known), n=count, cutoff=0.5)

@@ -12,6 +12,9 @@ from lwdna.errors import CheckpointError
 
 RECIPE = "recipe.yaml"
 """The recipe with every default filled in; a search, a training, a job and a comparison have it."""
+DATA = "data.json"
+"""Names of the classes and a fingerprint of the data; a search, a training, a job and a comparison
+have it."""
 ARCHITECTURE = "architecture.lwdna.json"
 """The network found by a search, or that of a training."""
 WEIGHTS = "model.safetensors"
@@ -57,7 +60,10 @@ TIMINGS = "timings.json"
 CLAIM = "claim.lock"
 """In a cell: held by the process that works on it."""
 RECIPE_LOCK = "recipe.lock"
-"""In a comparison: held while its recipe is changed."""
+"""In a comparison: held while its recipe or its report is changed."""
+
+LOCK = "run.lock"
+"""In every folder that a run writes: held by its process."""
 
 EVALUATION = "evaluation"
 """Folder of a later evaluation, beside the weights."""
@@ -80,9 +86,27 @@ def cell_folder(folder: Path, arm: str, seed: int) -> Path:
     return folder / CELLS / arm / f"seed{seed}"
 
 
+def is_free(folder: Path) -> bool:
+    """Whether a run may begin in a folder: it is missing, or empty but for what a run leaves that
+    was killed before it had written down its recipe."""
+    if not folder.exists():
+        return True
+    return folder.is_dir() and {file.name for file in folder.iterdir()} <= {LOCK, RECIPE_LOCK, DATA}
+
+
 def is_comparison(folder: Path) -> bool:
     """Whether a folder is that of a comparison."""
     return (folder / CELLS).is_dir()
+
+
+def check_no_comparison(folder: Path) -> None:
+    """Make sure that a folder is not that of a comparison.
+
+    Raises:
+        CheckpointError: it is.
+    """
+    if is_comparison(folder):
+        raise CheckpointError(f"{folder} holds a comparison; choose another folder (--out)")
 
 
 def find_weights(path: str | Path) -> Path:

@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import json
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
+from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor, nn
 
 from lwdna.errors import CheckpointError
-from lwdna.files import atomic
+from lwdna.files import CHECKSUM, atomic, checksum
+
+_CLASSES = "lwdna_classes"
+"""Key of the metadata of a file of weights: names of the classes as a JSON list."""
 
 
 def save_weights(
@@ -51,12 +55,95 @@ def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str | 
 def write_tensors(
     path: str | Path, tensors: Mapping[str, Tensor], metadata: Mapping[str, str]
 ) -> None:
-    """Write tensors that share no memory atomically to ``path``."""
+    """Write tensors on the CPU that share no memory atomically to ``path``, with a checksum."""
+    notes = {**metadata, CHECKSUM: checksum_of(tensors, metadata)}
     with atomic(path) as temporary:
         try:
-            save_file(dict(tensors), temporary, metadata=dict(metadata))
+            save_file(dict(tensors), temporary, metadata=notes)
         except SafetensorError as error:  # a full disk arrives as this, not as an OSError
             raise OSError(str(error)) from error
+        _order_metadata(temporary)
+
+
+def _order_metadata(path: Path) -> None:
+    """Sort a file's metadata by name: safetensors leaves them in random order.
+
+    So equal contents give equal bytes.
+    """
+    with path.open("r+b") as file:
+        size = int.from_bytes(file.read(8), "little")
+        header = json.loads(file.read(size))
+        header["__metadata__"] = dict(sorted(header["__metadata__"].items()))
+        text = json.dumps(header, ensure_ascii=False, separators=(",", ":")).encode()
+        if len(text) <= size:  # it is as long as before, without the spaces at its end
+            file.seek(8)
+            file.write(text.ljust(size))
+
+
+def name_classes(classes: Sequence[str] | None) -> dict[str, str]:
+    """Return the metadata by which a file of weights says what its network's outputs stand for."""
+    return {} if classes is None else {_CLASSES: json.dumps(list(classes), ensure_ascii=False)}
+
+
+def read_classes(path: str | Path) -> tuple[str, ...] | None:
+    """Return the names of the classes that a network's outputs stand for, in their order.
+
+    None, if the file does not say: it is of a task without classes, or was written without them.
+
+    Raises:
+        CheckpointError: the file is missing or damaged.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            text = (file.metadata() or {}).get(_CLASSES)
+        return None if text is None else tuple(str(name) for name in json.loads(text))
+    except (OSError, SafetensorError, ValueError, TypeError) as error:
+        raise CheckpointError(f"cannot read weights {path}: {error}; restore the file") from error
+
+
+def read_tensors(
+    path: str | Path, what: str = "weights", way_out: str = "restore the file"
+) -> tuple[dict[str, Tensor], dict[str, str]]:
+    """Return the tensors of a safetensors file, on the CPU, and its metadata.
+
+    Args:
+        path: the file.
+        what: what errors call it.
+        way_out: what they say is to be done.
+
+    Raises:
+        CheckpointError: the file is missing, or damaged; that a tensor or a note is not what was
+            written shows in files with a checksum, as :func:`write_tensors` writes them.
+    """
+    try:
+        with safe_open(path, framework="pt") as file:
+            notes: dict[str, str] = file.metadata() or {}
+            tensors = {name: file.get_tensor(name) for name in file.keys()}  # noqa: SIM118
+    except (OSError, SafetensorError, ValueError) as error:
+        why = " ".join(str(error).split())
+        raise CheckpointError(f"cannot read {what} {path}: {why}; {way_out}") from error
+    if CHECKSUM in notes and notes[CHECKSUM] != checksum_of(tensors, notes):
+        raise CheckpointError(
+            f"cannot read {what} {path}: its contents changed after they were written (the "
+            f"checksum differs); {way_out}"
+        )
+    return tensors, notes
+
+
+def checksum_of(tensors: Mapping[str, Tensor], notes: Mapping[str, str]) -> str:
+    """Return the checksum of contiguous tensors on the CPU and of notes."""
+    return checksum(
+        (
+            (
+                name,
+                str(tensor.dtype).removeprefix("torch."),
+                tensor.shape,
+                tensor.reshape(-1).view(torch.uint8).numpy(),
+            )
+            for name, tensor in tensors.items()
+        ),
+        notes,
+    )
 
 
 def own_memory(tensor: Tensor) -> Tensor:

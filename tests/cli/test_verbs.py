@@ -20,6 +20,7 @@ from .command import DIGITS, PHOTOS, done, fault, image_folder, lwdna
 def test_quickstart_leaves_everything_worth_keeping(job: Path) -> None:
     assert {path.name for path in job.iterdir()} == {
         "recipe.yaml",
+        "data.json",
         "search",
         "baseline",
         "lwdna",

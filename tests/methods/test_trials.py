@@ -16,6 +16,7 @@ import lwdna
 from lwdna.channels import trace, widened_widths
 from lwdna.engine import TrainingInterrupted, TrainSettings
 from lwdna.errors import CheckpointError, RecipeError, TrainingError
+from lwdna.files import unsealed
 from lwdna.methods import ShrinkSettings, Trained, TrialSetup, search
 from lwdna.methods import trials as module
 from lwdna.methods.directions import directions
@@ -286,7 +287,8 @@ def test_a_search_with_trials(tmp_path):
     model = Bare()
     found = search(model, EXAMPLE, [batch], _loss, options, seed=2, trial_setup=setup)
     record = found.to_json()["trials"]
-    assert [json.loads(line) for line in (tmp_path / LOG).read_text().splitlines()] == record
+    lines = (tmp_path / LOG).read_text().splitlines()
+    assert [unsealed(json.loads(line)) for line in lines] == record
     assert len(record) == 3
     assert found.architecture.found["trials"] == {"count": 3, "epochs": 1}
     cost = found.graph.cost(found.architecture.widths)

@@ -23,6 +23,10 @@ def evaluate(
         Path | None,
         typer.Option(help="Folder for the figures and for restored images [RUN/evaluation]."),
     ] = None,
+    any_classes: Annotated[
+        bool,
+        typer.Option("--any-classes", help="Compare classes by number, whatever their names."),
+    ] = False,
     json_: Json = False,
     trust_code: Trust = False,
 ) -> None:
@@ -46,9 +50,8 @@ def evaluate(
     from lwdna.workflows import evaluate_run
 
     with working("evaluating"):
-        results = evaluate_run(
-            file, recipe, out, options=RunOptions(trust_code=trust_code, say=note)
-        )
+        chosen = RunOptions(trust_code=trust_code, say=note)
+        results = evaluate_run(file, recipe, out, any_classes=any_classes, options=chosen)
     if json_:
         say(json_text({name: one for name, one in results.items() if isinstance(one, float)}))
     else:

@@ -9,6 +9,7 @@ import typer
 
 from lwdna.cli.arguments import Trust
 from lwdna.cli.output import say, working
+from lwdna.files import ABANDONED, remove_unfinished
 from lwdna.input_size import describe
 from lwdna.run_folder import find_weights
 
@@ -31,6 +32,7 @@ def export(
     from lwdna.architecture import load
     from lwdna.interop.onnx import export_onnx
 
+    remove_unfinished(onnx.parent, older_than=ABANDONED)
     with working("exporting"):
         network, architecture = load(weights, trust_code=trust_code)
         size = architecture.input_size

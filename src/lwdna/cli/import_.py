@@ -9,6 +9,7 @@ import typer
 
 from lwdna.cli.output import say
 from lwdna.errors import RecipeError
+from lwdna.files import ABANDONED, remove_unfinished
 
 
 def import_(
@@ -61,6 +62,7 @@ def import_(
             model_args={"num_classes": classes},
             origin=str(checkpoint),
         )
+    remove_unfinished(out.parent, older_than=ABANDONED)
     save(network, architecture, out)
     cost = architecture.cost
     say(f"{cost.macs:,} MACs, {cost.params:,} parameters")

@@ -3,17 +3,15 @@
 from __future__ import annotations
 
 import time
-import zlib
 from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
-from safetensors import SafetensorError, safe_open
-from safetensors.numpy import save_file
 
+from lwdna.arrays import read_arrays, write_arrays
 from lwdna.data.image_files import Pixels
 from lwdna.errors import FileError
-from lwdna.files import atomic, cache_folder
+from lwdna.files import ABANDONED, cache_folder, remove_unfinished
 
 MIN_SECONDS = 2.0
 """What took less to decode is decoded again."""
@@ -43,21 +41,15 @@ def cached(key: str | None, make: Callable[[], Pixels]) -> Pixels:
 
 def _read(path: Path) -> Pixels | None:
     try:
-        with safe_open(path, framework="numpy") as file:
-            pixels: Pixels = file.get_tensor("pixels")
-            whole = (file.metadata() or {}).get("crc32") == str(zlib.crc32(pixels.data))
-    except (OSError, SafetensorError):
+        pixels = read_arrays(path, checked=True).get("pixels")
+    except FileError:
         return None
-    return pixels if whole and pixels.dtype == np.uint8 and pixels.ndim == 4 else None
+    return pixels if pixels is not None and pixels.dtype == np.uint8 and pixels.ndim == 4 else None
 
 
 def _write(path: Path, pixels: Pixels) -> None:
+    remove_unfinished(path.parent, older_than=ABANDONED)
     try:
-        with atomic(path) as temporary:
-            save_file(
-                {"pixels": pixels},
-                temporary,
-                metadata={"crc32": str(zlib.crc32(pixels.data))},
-            )
-    except (FileError, SafetensorError):
+        write_arrays(path, {"pixels": pixels})
+    except FileError:
         return

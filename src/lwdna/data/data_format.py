@@ -64,6 +64,8 @@ class DataFormat:
     """Whether it is read from files of the user's."""
     supersedes: ClassVar[tuple[str, ...]] = ()
     """Formats whose signs its files show too: where both are found, it is this one."""
+    names_classes: ClassVar[bool] = True
+    """Whether its classes have names. Mere numbers do not tell other classes apart."""
     defaults: ClassVar[Defaults] = Defaults()
 
     def detect(self, root: Path) -> bool:

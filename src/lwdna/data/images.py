@@ -7,21 +7,28 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Protocol, Self
+from typing import Protocol, Self, runtime_checkable
 
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
 
 from lwdna.data.image_files import Pixels, open_file
+from lwdna.data.stored import stored_files, stored_rows
+from lwdna.engine.fingerprint import Stored
 
 Labels = NDArray[np.int64]
 """Class of every image, shape (N,)."""
 Positions = NDArray[np.int64]
+_DECODED = 64
+"""Images that are looked at for a fingerprint where that takes decoding them."""
 
 
 class ImageSet(Protocol):
-    """Images by number, each with a class. Worker processes get a pickled copy."""
+    """Images by number, each with a class. Worker processes get a pickled copy.
+
+    A set may say, too, how its images lie on disk: see :class:`TellsStored`.
+    """
 
     @property
     def labels(self) -> Labels:
@@ -47,6 +54,29 @@ class ImageSet(Protocol):
     def take(self, kept: Positions, labels: Labels) -> Self:
         """Return the images at some positions, with other class numbers."""
         ...
+
+
+@runtime_checkable
+class TellsStored(Protocol):
+    """What an :class:`ImageSet` may say more: how its images lie on disk."""
+
+    def stored(self) -> Stored:
+        """Return what a fingerprint is made of; nothing of it depends on where the set lies."""
+        ...
+
+
+def stored_of(images: ImageSet) -> Stored:
+    """Return how images lie on disk; of a set that does not say so, what a few of them show."""
+    if isinstance(images, TellsStored):
+        return images.stored()
+
+    def shown(index: int) -> bytes:
+        try:
+            return images.open(index).tobytes()
+        except Exception:  # a damaged image makes Pillow raise nearly anything; reading will say so
+            return b""
+
+    return Stored(images.labels, shown, sample=_DECODED)
 
 
 @dataclass(frozen=True)
@@ -82,6 +112,12 @@ class FolderImages:
             digest.update(f"\0{state.st_size}\0{state.st_mtime_ns}\0".encode())
         return digest.hexdigest()
 
+    def stored(self) -> Stored:
+        root = os.fsencode(self.root)
+        return stored_files(
+            lambda index: os.path.join(root, bytes(self.names[index])), self.names, self.labels
+        )
+
     def take(self, kept: Positions, labels: Labels) -> FolderImages:
         return FolderImages(self.root, self.names[kept], labels)
 
@@ -102,6 +138,9 @@ class ArrayImages:
 
     def fingerprint(self) -> None:
         return None
+
+    def stored(self) -> Stored:
+        return stored_rows(self.pixels, self.labels)
 
     def take(self, kept: Positions, labels: Labels) -> ArrayImages:
         return ArrayImages(self.title, self.pixels[kept], labels)

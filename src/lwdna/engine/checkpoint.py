@@ -11,15 +11,14 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from safetensors import SafetensorError, safe_open
-from safetensors.torch import load_file
 from torch import Tensor
 
 from lwdna.errors import CheckpointError
-from lwdna.weights import own_memory, write_tensors
+from lwdna.weights import own_memory, read_tensors, write_tensors
 
 _FORMAT = "lwdna-checkpoint"
 _VERSION = "1"
+_WAY_OUT = "restore the file, or delete the run's folder and start it again"
 
 
 def save_state(path: str | Path, state: Mapping[str, Any]) -> None:
@@ -40,24 +39,19 @@ def load_state(path: str | Path) -> dict[str, Any]:
     Raises:
         CheckpointError: the file is missing, damaged or of another kind or version.
     """
+    tensors, header = read_tensors(path, "checkpoint", _WAY_OUT)
+    if header.get("format") != _FORMAT:
+        raise CheckpointError(f"{path} is not a training checkpoint of lwdna")
+    if header.get("version") != _VERSION:
+        raise CheckpointError(
+            f"{path} has checkpoint version {header.get('version')}, this lwdna reads "
+            f"{_VERSION}; resume with the lwdna that wrote it"
+        )
     try:
-        with safe_open(path, framework="pt") as file:
-            header = file.metadata() or {}
-        if header.get("format") != _FORMAT:
-            raise CheckpointError(f"{path} is not a training checkpoint of lwdna")
-        if header.get("version") != _VERSION:
-            raise CheckpointError(
-                f"{path} has checkpoint version {header.get('version')}, this lwdna reads "
-                f"{_VERSION}; resume with the lwdna that wrote it"
-            )
-        tensors = load_file(path)
         layout = json.loads(header["state"])
         return {name: _decode(value, tensors) for name, value in layout.items()}
-    except (OSError, SafetensorError, KeyError, ValueError) as error:
-        raise CheckpointError(
-            f"cannot read checkpoint {path}: {error}; restore the file or start again in a new "
-            "folder"
-        ) from error
+    except (LookupError, ValueError, AttributeError, TypeError) as error:
+        raise CheckpointError(f"cannot read checkpoint {path}: {error}; {_WAY_OUT}") from error
 
 
 def _encode(value: Any, place: str, tensors: dict[str, Tensor]) -> Any:

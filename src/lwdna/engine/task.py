@@ -90,6 +90,8 @@ class Task(Protocol):
     Everything random about an example follows from ``(seed, epoch, index)`` alone.
 
     A task may have ``notes``, a tuple of sentences that users should read of its data.
+    Of a task that is a :class:`lwdna.engine.fingerprint.KnowsItsData`, too, runs are resumed on the
+    same data only.
     """
 
     metric: Metric

@@ -11,8 +11,6 @@ from collections.abc import Mapping
 from pathlib import Path
 
 import torch
-from safetensors import SafetensorError
-from safetensors.torch import load_file
 from torch import Tensor, nn
 
 from lwdna.architecture import Architecture, ModelSource
@@ -21,7 +19,7 @@ from lwdna.errors import CheckpointError
 from lwdna.input_size import InputSize, InputTypes
 from lwdna.inputs import zeros
 from lwdna.models import resolve_name
-from lwdna.weights import load_weights
+from lwdna.weights import load_weights, read_tensors
 
 WRAPPERS = ("state_dict", "model", "model_state_dict", "state_dict_ema")
 """Keys under which training scripts keep the state dict inside a checkpoint."""
@@ -36,9 +34,9 @@ def read_state_dict(path: str | Path) -> dict[str, Tensor]:
     path = Path(path)
     try:
         if path.suffix == ".safetensors":
-            return load_file(path)
+            return read_tensors(path)[0]
         content = torch.load(path, map_location="cpu", weights_only=True)
-    except (OSError, SafetensorError) as error:
+    except OSError as error:
         raise CheckpointError(f"cannot read weights {path}: {error}") from error
     except (pickle.UnpicklingError, RuntimeError, EOFError) as error:
         raise CheckpointError(

@@ -26,7 +26,7 @@ from lwdna.channels import resize
 from lwdna.engine import Task, TrainSettings, train
 from lwdna.engine.device import make_accelerator
 from lwdna.errors import CheckpointError, RecipeError, TrainingError
-from lwdna.files import json_text, write_text
+from lwdna.files import json_text, sealed, unsealed, write_text
 from lwdna.methods.limits import IntArray
 from lwdna.methods.proposals import EXPLORED, Space, choose, explore, narrowed, propose
 from lwdna.methods.settings import TrialSettings
@@ -185,7 +185,7 @@ def _shared(widths: IntArray) -> list[int]:
 
 def _write(path: Path, trials: Sequence[Trial]) -> None:
     if make_accelerator("no").is_main_process:
-        lines = (json_text(asdict(trial)) for trial in trials)
+        lines = (json_text(sealed(asdict(trial))) for trial in trials)
         write_text(path, "".join(f"{line}\n" for line in lines))
 
 
@@ -193,7 +193,7 @@ def _read(path: Path, names: Sequence[str]) -> list[Trial]:
     """Return the trials of a record, which all processes have read before any goes on."""
     try:
         text = path.read_text(encoding="utf-8") if path.is_file() else ""
-        trials = [Trial(**json.loads(line)) for line in text.splitlines()]
+        trials = [Trial(**unsealed(json.loads(line))) for line in text.splitlines()]
         if any(list(trial.widths) != list(names) for trial in trials):
             raise ValueError("other groups")
     except (ValueError, TypeError, AttributeError) as error:

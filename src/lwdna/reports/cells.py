@@ -12,10 +12,9 @@ import numpy as np
 import yaml
 from numpy.typing import NDArray
 from pydantic import FiniteFloat
-from safetensors import SafetensorError
-from safetensors.numpy import load_file
 
 from lwdna.arms import CompareSettings
+from lwdna.arrays import read_arrays
 from lwdna.engine.task import Metric, described
 from lwdna.errors import FileError
 from lwdna.reports.run_files import (
@@ -186,8 +185,8 @@ def _read(place: Path) -> Cell:
         metric = described(results)[0]
         value = dict(record)[metric.name]
         value = math.nan if value is None else float(value)
-        outcomes = load_file(training / OUTCOMES)[metric.name].astype(np.float64)
-    except (OSError, SafetensorError, LookupError, TypeError, ValueError) as error:
+        outcomes = read_arrays(training / OUTCOMES)[metric.name].astype(np.float64)
+    except (FileError, LookupError, TypeError, ValueError) as error:
         raise FileError(
             f"cannot read the results in {training} ({error}); delete the folder and repeat it"
         ) from error

@@ -14,6 +14,7 @@ from lwdna.arms import BASELINE
 from lwdna.engine.task import Metric, described
 from lwdna.errors import FileError
 from lwdna.files import write_json, write_text
+from lwdna.locks import locked
 from lwdna.reports import study
 from lwdna.reports.axes import Axis, Tick, axis_around, axis_from_zero
 from lwdna.reports.cells import Cell, Cells, read_cells
@@ -29,7 +30,7 @@ from lwdna.reports.formats import (
 )
 from lwdna.reports.pages import render
 from lwdna.reports.statistics import Half, Spread, detectable, spread
-from lwdna.run_folder import REPORT, RESULTS, TIMINGS
+from lwdna.run_folder import RECIPE_LOCK, REPORT, RESULTS, TIMINGS
 
 _SEEDS = (3, 5, 8, 12, 20)
 """Numbers of seeds for which the smallest detectable difference is shown."""
@@ -80,12 +81,14 @@ def write_comparison(folder: Path, out: Path | None = None, half: Half = "whole"
     Raises:
         FileError: no cell is finished, a file is damaged, or the page cannot be written.
     """
-    cells = read_cells(folder)
     path = folder / REPORT if out is None else out
-    parts = study.judge(cells)
-    write_json(folder / RESULTS, study.results(cells, parts))
-    write_json(folder / TIMINGS, study.timings(cells))
-    write_text(path, _render(cells, parts, half))
+    # who merges more cells must not be overtaken by who read fewer
+    with locked(folder / RECIPE_LOCK, wait=True, required=False):
+        cells = read_cells(folder)
+        parts = study.judge(cells)
+        write_json(folder / RESULTS, study.results(cells, parts))
+        write_json(folder / TIMINGS, study.timings(cells))
+        write_text(path, _render(cells, parts, half))
     return path
 
 

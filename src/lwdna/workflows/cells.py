@@ -47,15 +47,21 @@ def cells_of(recipe: Recipe, out: Path) -> list[Cell]:
     return cells
 
 
-def finish(cell: Cell, options: RunOptions) -> None:
+def finish(cell: Cell, out: Path, options: RunOptions) -> None:
     """Do what is missing of a cell: its search, which a baseline has not, and its training.
+
+    Args:
+        cell: a cell of the comparison in ``out``.
+        out: its data are those of every cell.
+        options: progress bars, what is being done, trust.
 
     Raises:
         BudgetError: no widths meet the arm's budget.
+        DataError: the data changed since the comparison was begun.
         TrainingError: training cannot go on.
     """
     found = weights = None
     if cell.arm != BASELINE:
-        found = search_once(cell.recipe, cell.folder / SEARCH, options)
+        found = search_once(cell.recipe, cell.folder / SEARCH, options, part_of=out)
         weights = inherited(cell.folder / SEARCH)
-    train_once(cell.recipe, cell.folder / TRAINING, found, options, weights=weights)
+    train_once(cell.recipe, cell.folder / TRAINING, found, options, part_of=out, weights=weights)

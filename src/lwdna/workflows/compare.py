@@ -5,20 +5,31 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
-from filelock import FileLock
-
 from lwdna.arms import Arms, CompareSettings
+from lwdna.engine import Task
 from lwdna.engine.device import make_accelerator
-from lwdna.errors import BudgetError, CheckpointError, TrainingError
-from lwdna.files import write_text
+from lwdna.errors import BudgetError, CheckpointError, LockedError, TrainingError
+from lwdna.files import remove_unfinished, write_text
+from lwdna.locks import locked
 from lwdna.recipe import Recipe, load_recipe
 from lwdna.reports import write_comparison
-from lwdna.run_folder import RECIPE, RECIPE_LOCK, REPORT, RESULTS, is_comparison
+from lwdna.run_folder import (
+    CELLS,
+    LOCK,
+    RECIPE,
+    RECIPE_LOCK,
+    REPORT,
+    RESULTS,
+    is_comparison,
+    is_free,
+)
 from lwdna.run_options import RunOptions
 from lwdna.workflows.cells import Cell, cells_of, finish
 from lwdna.workflows.queue import work_through
 from lwdna.workflows.resume import check_same_recipe
+from lwdna.workflows.same_data import check_data, fingerprint_of, write_data
 from lwdna.workflows.setup import make_task
+from lwdna.workflows.together import by_first
 
 
 def run_comparison(
@@ -46,23 +57,24 @@ def run_comparison(
 
     Raises:
         RecipeError: an arm asks for what the search does not know.
-        DataError: the data cannot be opened.
+        DataError: the data cannot be opened, or are not those of the comparison in ``out``.
         CheckpointError: ``out`` holds something else.
         TrainingError: cells failed, as by a loss that is not finite or a budget that an arm cannot
             meet; all others are done, and the report is written.
     """
     out = Path(out)
     own = cells_of(recipe, out)[shard[0] - 1 :: shard[1]]
-    if not (out / RECIPE).is_file():
-        make_task(recipe)  # data that cannot be opened should not leave a folder behind
-    _join(recipe, out)
+    task = make_task(recipe)  # data that cannot be opened should not leave a folder behind
+    _join(recipe, task, out, options)
+    del task
     failed: list[str] = []
 
     def work(cell: Cell, name: str) -> None:
         options.say(name)
         try:
-            finish(cell, options)
-        except (BudgetError, TrainingError) as error:  # of this cell, not of the others
+            finish(cell, out, options)
+        # of this cell, not of the others
+        except (BudgetError, CheckpointError, LockedError, TrainingError) as error:
             failed.append(f"{cell}: {error}")
             options.say(f"failed: {error}")
 
@@ -91,28 +103,41 @@ def _report(out: Path, own: Sequence[Cell], failed: Sequence[str]) -> None:
         )
 
 
-def _join(recipe: Recipe, out: Path) -> None:
+def _join(recipe: Recipe, task: Task, out: Path, options: RunOptions) -> None:
     """Write down what is compared in ``out``, together with what is compared there already.
 
     Raises:
         CheckpointError: ``out`` holds something else, or other arms of the same names.
+        LockedError: another run is beginning there.
+        DataError: other data are compared there.
     """
-    processes = make_accelerator("no")
-    if processes.is_main_process:
-        if (
-            not (out / RECIPE).is_file()
-            and out.exists()
-            and (not out.is_dir() or any(file.name != RECIPE_LOCK for file in out.iterdir()))
-        ):
-            raise CheckpointError(
-                f"{out} is not an empty folder and holds no comparison; choose another (--out)"
-            )
-        out.mkdir(parents=True, exist_ok=True)
-        with FileLock(out / RECIPE_LOCK):
-            if (out / RECIPE).is_file():
-                recipe = _merged(recipe, out)
+    by_first(lambda: _begin(recipe, task, out, options))
+
+
+def _begin(recipe: Recipe, task: Task, out: Path, options: RunOptions) -> None:
+    data = fingerprint_of(task)
+    if not out.is_dir() and out.exists():
+        raise _in_use(out)
+    out.mkdir(parents=True, exist_ok=True)
+    with locked(out / RECIPE_LOCK, wait=True):
+        remove_unfinished(out)
+        if (out / RECIPE).is_file():
+            recipe = _merged(recipe, out)
+            check_data(out, data, options)
             write_text(out / RECIPE, recipe.to_yaml())
-    processes.wait_for_everyone()
+        elif is_free(out):
+            with locked(out / LOCK):  # nor does any other run begin there
+                write_data(out, data)
+                write_text(out / RECIPE, recipe.to_yaml())
+        else:
+            raise _in_use(out)
+        (out / CELLS).mkdir(exist_ok=True)
+
+
+def _in_use(out: Path) -> CheckpointError:
+    return CheckpointError(
+        f"{out} is not an empty folder and holds no comparison; choose another (--out)"
+    )
 
 
 def _merged(recipe: Recipe, out: Path) -> Recipe:

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Any
 
 from accelerate import PartialState
+from torch import nn
 
 from lwdna.architecture import load
-from lwdna.engine import evaluate
+from lwdna.engine import Task, evaluate
 from lwdna.engine.task import describe
 from lwdna.files import write_json
 from lwdna.recipe import Recipe
@@ -16,7 +18,14 @@ from lwdna.reports import not_finite
 from lwdna.run_folder import EVALUATION, IMAGES, RESULTS
 from lwdna.run_options import RunOptions
 from lwdna.tasks import TASKS
+from lwdna.workflows.one_writer import one_writer
+from lwdna.workflows.same_data import check_same_classes
 from lwdna.workflows.setup import check_fits_data, make_task
+
+_WAY_OUT = (
+    "use the data that it was trained for, or --any-classes if classes of one number are the same "
+    "by other names"
+)
 
 
 def evaluate_run(
@@ -24,6 +33,7 @@ def evaluate_run(
     recipe: Recipe,
     out: Path | None = None,
     *,
+    any_classes: bool = False,
     options: RunOptions = RunOptions(),
 ) -> dict[str, Any]:
     """Return the metrics of the network in a ``.safetensors`` file, and what they are.
@@ -33,19 +43,37 @@ def evaluate_run(
         recipe: names the data.
         out: gets ``results.json`` and, from tasks that make images, ``images/``. By default such
             tasks write into ``evaluation/`` beside the weights, and others nothing.
-        options: trust; of outputs that are not finite a warning is said.
+        any_classes: take the network's classes for those of the data of the same numbers,
+            whatever they are called.
+        options: trust; told if the file does not name the network's classes, and of outputs
+            that are not finite.
 
     Raises:
-        CheckpointError: the file does not hold a network.
-        ArchitectureError: the network is not for this data set.
+        CheckpointError: the file does not hold a network, or is damaged.
+        ArchitectureError: the network is not for this data set or its classes.
+        LockedError: another process writes ``out``.
         FileError: the results cannot be written.
     """
     task = make_task(recipe, options.say)
     model, architecture = load(weights, trust_code=options.trust_code)
     check_fits_data(architecture, task, str(weights))
-    train = recipe.train
+    if not any_classes:
+        check_same_classes(weights, task, f"the network in {weights}", options, way_out=_WAY_OUT)
     if out is None and TASKS[recipe.task].makes_images:
         out = weights.parent / EVALUATION
+    with one_writer(out, options) if out else nullcontext():
+        return _evaluate(model, task, weights, recipe, out, options)
+
+
+def _evaluate(
+    model: nn.Module,
+    task: Task,
+    weights: Path,
+    recipe: Recipe,
+    out: Path | None,
+    options: RunOptions,
+) -> dict[str, Any]:
+    train = recipe.train
     metrics: dict[str, Any] = describe(task.metric, *task.other_metrics)
     metrics |= evaluate(
         model,

@@ -8,16 +8,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
-from accelerate.utils import broadcast_object_list
-from filelock import FileLock, Timeout
-
-from lwdna.engine.device import make_accelerator
-from lwdna.errors import FileError
+from lwdna.errors import LockedError
+from lwdna.locks import locked
 from lwdna.run_folder import CLAIM
 from lwdna.workflows.cells import Cell
+from lwdna.workflows.together import is_first, shared
 
 _PATIENCE = 10.0
 """Seconds to wait for cells that others hold: long enough for what a killed process leaves."""
@@ -55,7 +53,7 @@ def work_through(cells: Sequence[Cell], work: Callable[[Cell, str], None]) -> li
     while True:
         waited = time.monotonic() - started > _PATIENCE
         left = [cell for cell in cells if not settled(cell, f"again: {cell}")]
-        if _same(not left or waited):
+        if shared(not left or waited):
             return left
         time.sleep(1)
 
@@ -67,28 +65,13 @@ def claimed(cell: Cell) -> Iterator[bool]:
     Raises:
         FileError: the file system knows no locks.
     """
-    lock = FileLock(cell.folder / CLAIM, blocking=False)
-    ours = False
-    if make_accelerator("no").is_main_process and not cell.finished:
-        cell.folder.mkdir(parents=True, exist_ok=True)
-        try:
-            lock.acquire()
-            ours = not cell.finished
-        except Timeout:
-            pass
-        except NotImplementedError as error:
-            raise FileError(
-                f"the file system of {cell.folder} knows no locks, by which processes tell "
-                "their work apart; choose another folder (--out)"
-            ) from error
-    try:
-        yield _same(ours)
-    finally:
-        lock.release()
-
-
-def _same(decision: bool) -> bool:
-    """Return the decision of the first of the processes that were launched together."""
-    shared = [decision]
-    broadcast_object_list(shared)
-    return shared[0]
+    with ExitStack() as stack:
+        ours = False
+        if is_first() and not cell.finished:
+            cell.folder.mkdir(parents=True, exist_ok=True)
+            try:
+                stack.enter_context(locked(cell.folder / CLAIM))
+                ours = not cell.finished
+            except LockedError:
+                pass
+        yield shared(ours)

@@ -9,9 +9,12 @@ from lwdna.errors import CheckpointError
 from lwdna.files import write_json, write_text
 from lwdna.recipe import Recipe
 from lwdna.reports import write_report
-from lwdna.run_folder import BASELINE, FOUND, RECIPE, REPORT, RESULTS, SEARCH, WEIGHTS
+from lwdna.run_folder import BASELINE, FOUND, RECIPE, REPORT, RESULTS, SEARCH, WEIGHTS, is_free
 from lwdna.run_options import RunOptions
+from lwdna.workflows.one_writer import one_writer
 from lwdna.workflows.resume import check_same_recipe
+from lwdna.workflows.same_data import check_same_data, write_data
+from lwdna.workflows.setup import make_task
 from lwdna.workflows.steps import inherited, search_once, train_once
 
 
@@ -37,21 +40,32 @@ def run_job(
     Raises:
         CheckpointError: ``out`` is in use, or there is nothing to resume, or the job in it was
             started with another recipe.
+        LockedError: another process writes ``out``.
+        DataError: the job to resume was started with other data.
     """
     out = Path(out)
+    with one_writer(out, options):
+        return _job(recipe, out, resume, options)
+
+
+def _job(recipe: Recipe, out: Path, resume: bool, options: RunOptions) -> Path:
     _check_start(recipe, out, resume)
+    task = make_task(recipe)
+    data = check_same_data(task, out if resume else None, None, options)
     processes = make_accelerator("no")
     processes.wait_for_everyone()  # all have looked at the folder before it changes
     if processes.is_main_process and not resume:
+        write_data(out, data)
         write_text(out / RECIPE, recipe.to_yaml())
-    found = search_once(recipe, out / SEARCH, options)
+    found = search_once(recipe, out / SEARCH, options, part_of=out)
     results = {
-        BASELINE: train_once(recipe, out / BASELINE, None, options),
+        BASELINE: train_once(recipe, out / BASELINE, None, options, part_of=out),
         FOUND: train_once(
             recipe,
             out / FOUND,
             found,
             options,
+            part_of=out,
             weights=inherited(out / SEARCH),
             teacher=out / BASELINE / WEIGHTS,
         ),
@@ -71,7 +85,7 @@ def _check_start(recipe: Recipe, out: Path, resume: bool) -> None:
         )
     if resume:
         check_same_recipe(out, recipe)
-    elif out.exists() and (not out.is_dir() or any(out.iterdir())):
+    elif not is_free(out):
         raise CheckpointError(
             f"{out} is not an empty folder; go on with its job (--resume) or choose another "
             "folder (--out)"

@@ -11,6 +11,7 @@ from lwdna.errors import DataError, LwdnaError, ModelError
 from lwdna.input_size import describe, only
 from lwdna.run_options import RunOptions
 from lwdna.tasks.restoration.restore_files import plan_outputs, restore_files
+from lwdna.workflows.one_writer import one_writer
 
 _NAMED = 5
 """How many failures the error at the end repeats."""
@@ -43,6 +44,7 @@ def restore_images(
         ModelError: the network does not make images out of images.
         DataError: an image would be overwritten; or, after all others have been restored, images
             are missing or damaged, or the network makes nothing of them.
+        LockedError: another process writes ``out``.
         FileError: a result cannot be written.
     """
     planned = plan_outputs(images, out)
@@ -55,21 +57,22 @@ def restore_images(
         )
     written: list[Path] = []
     failed: list[LwdnaError] = []
-    for found in restore_files(
-        model,
-        size[0],
-        planned,
-        device=make_accelerator("no").device,
-        tile=tile,
-        ensemble=ensemble,
-    ):
-        if isinstance(found, Path):
-            written.append(found)
-            options.say(str(found))
-        else:
-            failed.append(found)
-            if len(planned) > 1:
-                options.say(f"failed: {found}")
+    with one_writer(out, options):
+        for found in restore_files(
+            model,
+            size[0],
+            planned,
+            device=make_accelerator("no").device,
+            tile=tile,
+            ensemble=ensemble,
+        ):
+            if isinstance(found, Path):
+                written.append(found)
+                options.say(str(found))
+            else:
+                failed.append(found)
+                if len(planned) > 1:
+                    options.say(f"failed: {found}")
     if failed:
         raise _failure(failed, len(planned))
     return written

@@ -10,15 +10,33 @@ from torch import nn
 from lwdna.architecture import ModelSource, load, save
 from lwdna.engine import Task
 from lwdna.engine.device import make_accelerator
+from lwdna.engine.fingerprint import Fingerprint
 from lwdna.engine.order import train_batches
 from lwdna.errors import CheckpointError, FileError
 from lwdna.files import write_json, write_text
 from lwdna.inputs import move
 from lwdna.methods import Search, Trained, TrialSetup, WarmupRun, search
 from lwdna.recipe import Recipe
-from lwdna.run_folder import ARCHITECTURE, RECIPE, SEARCH_RECORD, TRIALS, WARMUP, WEIGHTS
+from lwdna.run_folder import (
+    ARCHITECTURE,
+    RECIPE,
+    SEARCH_RECORD,
+    TRIAL_LOG,
+    TRIALS,
+    WARMUP,
+    WEIGHTS,
+    check_no_comparison,
+    last_checkpoint,
+)
 from lwdna.run_options import RunOptions
+from lwdna.workflows.one_writer import one_writer
 from lwdna.workflows.resume import check_same_recipe
+from lwdna.workflows.same_data import (
+    check_same_classes,
+    check_same_data,
+    classes_of,
+    write_data,
+)
 from lwdna.workflows.setup import (
     check_for_recipe,
     comes_trained,
@@ -34,6 +52,7 @@ def run_search(
     *,
     weights: Path | None = None,
     resume: bool = False,
+    part_of: Path | None = None,
     options: RunOptions = RunOptions(),
 ) -> Search:
     """Search as the recipe says; write ``architecture.lwdna.json`` and ``search.json``.
@@ -48,27 +67,44 @@ def run_search(
         out: gets the files; must not hold another search.
         weights: a file with the trained network to be shrunk, of the recipe's network.
         resume: go on with a search in ``out`` whose warm-up or trials were stopped.
+        part_of: the folder of a job or comparison, whose data it must have.
         options: progress bars of the warm-up and of trials, what each trial gave, trust.
 
     Raises:
         FileError: ``out`` holds an architecture already, or cannot be written.
         CheckpointError: there is nothing to resume, or it was another search.
+        LockedError: another process writes ``out``.
+        DataError: the search to resume, or the job, was started with other data.
+        ArchitectureError: ``weights`` are of another network or for other classes.
         BudgetError: no widths meet the budget.
         TrainingInterrupted: a signal stopped the warm-up, whose checkpoint is saved, or a trial,
             which begins anew.
     """
     out = Path(out)
+    with one_writer(out, options):
+        return _search(recipe, out, weights, resume, part_of, options)
+
+
+def _search(
+    recipe: Recipe,
+    out: Path,
+    weights: Path | None,
+    resume: bool,
+    part_of: Path | None,
+    options: RunOptions,
+) -> Search:
     _check_start(recipe, out, resume)
     task = make_task(recipe)
+    data = check_same_data(task, out if resume else None, part_of, options)
     source = make_source(recipe, task)
     accelerator = make_accelerator("no")
     settings = recipe.shrink
     order = train_batches(task.train_size, settings.batch_size, seed=recipe.seed, epoch=0)
     indices = [batch.tolist() for batch in order[: settings.batches]]
-    model, trained = _networks(recipe, task, source, weights, options.trust_code)
+    model, trained = _networks(recipe, task, source, weights, options)
     accelerator.wait_for_everyone()  # all have looked at the folder before it changes
     if accelerator.is_main_process and (settings.warmup or settings.trials):
-        write_text(out / RECIPE, recipe.to_yaml())  # with it the search can be resumed
+        _write_start(recipe, data, out)
     start = time.perf_counter()
     found = search(
         model,
@@ -84,25 +120,28 @@ def run_search(
         trial_setup=TrialSetup(task, recipe.train, out / TRIALS, options),
     )
     if accelerator.is_main_process:
-        _write_end(recipe, found, time.perf_counter() - start, out)
+        _write_start(recipe, data, out)
+        _write_end(task, found, time.perf_counter() - start, out)
     return found
 
 
 def _networks(
-    recipe: Recipe, task: Task, source: ModelSource, weights: Path | None, trust_code: bool
+    recipe: Recipe, task: Task, source: ModelSource, weights: Path | None, options: RunOptions
 ) -> tuple[nn.Module, Trained | None]:
     """Return the baseline and, where widths are found for a trained network, that one."""
     device = make_accelerator("no").device
     pretrained = comes_trained(recipe) and recipe.shrink.width_mult == 1
-    model = make_baseline(recipe, source, trust_code, trained=pretrained).to(device)
+    model = make_baseline(recipe, source, options.trust_code, trained=pretrained).to(device)
     if weights is None:
         return model, Trained(model) if pretrained else None
-    network, architecture = load(weights, trust_code=trust_code)
+    network, architecture = load(weights, trust_code=options.trust_code)
     check_for_recipe(architecture, recipe, task)
+    check_same_classes(weights, task, f"the network in {weights}", options)
     return model, Trained(network.to(device), architecture.widths)
 
 
 def _check_start(recipe: Recipe, out: Path, resume: bool) -> None:
+    check_no_comparison(out)
     if (out / ARCHITECTURE).exists():
         raise FileError(f"{out} already holds an architecture; choose another folder or delete it")
     if resume and not (out / RECIPE).is_file():
@@ -112,13 +151,22 @@ def _check_start(recipe: Recipe, out: Path, resume: bool) -> None:
         )
     if resume:
         check_same_recipe(out, recipe)
+    elif (out / TRIALS / TRIAL_LOG).exists() or last_checkpoint(out / WARMUP).exists():
+        raise CheckpointError(
+            f"{out} already holds a search that was stopped; go on with it (--resume), choose "
+            "another folder (--out) or delete it"
+        )
 
 
-def _write_end(recipe: Recipe, found: Search, seconds: float, out: Path) -> None:
+def _write_start(recipe: Recipe, data: Fingerprint | None, out: Path) -> None:
+    write_data(out, data)
+    write_text(out / RECIPE, recipe.to_yaml())  # last: with it the search can be resumed
+
+
+def _write_end(task: Task, found: Search, seconds: float, out: Path) -> None:
     tried = sum(trial.seconds for trial in found.trials)  # also before an interruption
     seconds = max(seconds, tried)
-    write_text(out / RECIPE, recipe.to_yaml())
     write_json(out / SEARCH_RECORD, {**found.to_json(), "seconds": round(seconds, 3)})
     if found.network is not None:
-        save(found.network, found.architecture, out / WEIGHTS)
+        save(found.network, found.architecture, out / WEIGHTS, classes_of(task))
     found.architecture.save(out / ARCHITECTURE)  # last: it says that the search is finished

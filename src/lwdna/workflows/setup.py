@@ -17,7 +17,9 @@ from lwdna.inputs import size_of, types_of
 from lwdna.models import resolve_name
 from lwdna.recipe import Recipe
 from lwdna.run_folder import find_weights
+from lwdna.run_options import RunOptions
 from lwdna.tasks import TASKS
+from lwdna.workflows.same_data import check_same_classes
 
 PRETRAINED = "pretrained"
 """The argument by which timm gives a network its published weights."""
@@ -119,17 +121,18 @@ def _listed(source: ModelSource) -> str:
     return ", ".join(map(str, source.transforms)) or "nothing"
 
 
-def make_teacher(name: str, task: Task, baseline: Path | None, trust_code: bool) -> nn.Module:
+def make_teacher(name: str, task: Task, baseline: Path | None, options: RunOptions) -> nn.Module:
     """Return the trained network that ``distill.teacher`` names.
 
     Args:
         name: a run's folder, a file of weights, a network's name, or "baseline".
         task: what the network is for.
         baseline: the file of the trained baseline, if there is one.
-        trust_code: allow a network whose source imports Python code.
+        options: trust; told if the network does not name its classes.
 
     Raises:
         RecipeError: the baseline is wanted and was not given.
+        ArchitectureError: the network is not for these data.
     """
     if name == "baseline":
         if baseline is None:
@@ -137,14 +140,16 @@ def make_teacher(name: str, task: Task, baseline: Path | None, trust_code: bool)
                 "which baseline? `lwdna train` does not know where it was trained; name its "
                 "folder: distill.teacher=runs/baseline"
             )
-        return load(baseline, trust_code=trust_code)[0]
+        return load(baseline, trust_code=options.trust_code)[0]
     if ":" in name and not Path(name).exists():
         full = resolve_name(name)
         args = task.model_args(full.partition(":")[0])
         given = {"weights": "DEFAULT"} if full.startswith("torchvision:") else {PRETRAINED: True}
-        return ModelSource(name=full, args={**args, **given}).create(trust_code)
-    network, architecture = load(find_weights(name), trust_code=trust_code)
+        return ModelSource(name=full, args={**args, **given}).create(options.trust_code)
+    weights = find_weights(name)
+    network, architecture = load(weights, trust_code=options.trust_code)
     check_fits_data(architecture, task, f"the teacher {name}")
+    check_same_classes(weights, task, f"the teacher {name}", options)
     return network
 
 

@@ -15,13 +15,22 @@ from lwdna.workflows.search import run_search
 from lwdna.workflows.training import run_training
 
 
-def search_once(recipe: Recipe, folder: Path, options: RunOptions) -> Architecture:
-    """Return the network found by the search in ``folder``, which is done if it is missing."""
+def search_once(
+    recipe: Recipe, folder: Path, options: RunOptions, *, part_of: Path
+) -> Architecture:
+    """Return the network found by the search in ``folder``, which is done if it is missing.
+
+    Args:
+        recipe: the experiment.
+        folder: of the search.
+        options: what is being done, trust.
+        part_of: the folder of the job or comparison, whose data it must have.
+    """
     file = folder / ARCHITECTURE
     if not _exists(file):
         options.say("searching for the width of every layer")
         started = _exists(folder / RECIPE)
-        run_search(recipe, folder, resume=started, options=options)
+        run_search(recipe, folder, resume=started, part_of=part_of, options=options)
         make_accelerator("no").wait_for_everyone()
     return Architecture.load(file)
 
@@ -37,10 +46,14 @@ def train_once(
     architecture: Architecture | None,
     options: RunOptions,
     *,
+    part_of: Path,
     weights: Path | None = None,
     teacher: Path | None = None,
 ) -> dict[str, Any]:
-    """Return the results of the training in ``folder``, which is done or finished if need be."""
+    """Return the results of the training in ``folder``, which is done or finished if need be.
+
+    The arguments are those of :func:`run_training`.
+    """
     if _exists(folder / RESULTS):
         results: dict[str, Any] = read_json(folder / RESULTS)
         return results
@@ -51,6 +64,7 @@ def train_once(
         weights=weights,
         teacher=teacher,
         resume=last_checkpoint(folder).exists(),
+        part_of=part_of,
         options=options,
     )
 

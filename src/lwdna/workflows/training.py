@@ -18,6 +18,7 @@ from lwdna.engine import (
     versions,
 )
 from lwdna.engine.device import make_accelerator
+from lwdna.engine.fingerprint import Fingerprint
 from lwdna.engine.task import describe
 from lwdna.errors import ArchitectureError, CheckpointError
 from lwdna.files import write_json, write_text
@@ -31,11 +32,14 @@ from lwdna.run_folder import (
     RECIPE,
     RESULTS,
     WEIGHTS,
+    check_no_comparison,
     last_checkpoint,
 )
 from lwdna.run_options import RunOptions
 from lwdna.weights import load_weights, save_weights
+from lwdna.workflows.one_writer import one_writer
 from lwdna.workflows.resume import check_same_recipe
+from lwdna.workflows.same_data import check_same_data, classes_of, write_data
 from lwdna.workflows.setup import (
     baseline_architecture,
     check_for_recipe,
@@ -55,13 +59,14 @@ def run_training(
     weights: Path | None = None,
     teacher: Path | None = None,
     resume: bool = False,
+    part_of: Path | None = None,
     options: RunOptions = RunOptions(),
 ) -> dict[str, Any]:
     """Train one network with the recipe's protocol and return its results.
 
-    Writes into ``run_dir``: ``recipe.yaml``, ``architecture.lwdna.json``, ``metrics.jsonl``,
-    ``tensorboard/``, ``checkpoints/``, ``model.safetensors``, ``outcomes.safetensors``,
-    ``results.json`` and, from some tasks, pictures in ``examples/``.
+    Writes into ``run_dir``: ``recipe.yaml``, ``data.json``, ``architecture.lwdna.json``,
+    ``metrics.jsonl``, ``tensorboard/``, ``checkpoints/``, ``model.safetensors``,
+    ``outcomes.safetensors``, ``results.json`` and, from some tasks, pictures in ``examples/``.
 
     Args:
         recipe: data, protocol and seed.
@@ -73,27 +78,45 @@ def run_training(
             says so).
         teacher: the trained baseline, where the recipe distils from it.
         resume: go on where the run in ``run_dir`` was stopped.
+        part_of: the folder of a job or comparison, whose data it must have.
         options: a progress bar, what is being done, trust.
 
     Raises:
-        CheckpointError: ``run_dir`` holds another run, or none to resume.
+        CheckpointError: ``run_dir`` holds another run, or none to resume, or a damaged one.
+        LockedError: another process writes ``run_dir``.
+        DataError: the run to resume, or the job, was started with other data.
         ArchitectureError: the architecture is not of this recipe's network or data set.
     """
     run_dir = Path(run_dir)
+    with one_writer(run_dir, options):
+        return _train(recipe, run_dir, architecture, weights, teacher, resume, part_of, options)
+
+
+def _train(
+    recipe: Recipe,
+    run_dir: Path,
+    architecture: Architecture | None,
+    weights: Path | None,
+    teacher: Path | None,
+    resume: bool,
+    part_of: Path | None,
+    options: RunOptions,
+) -> dict[str, Any]:
     if resume and (run_dir / ARCHITECTURE).is_file():
         architecture = _same(architecture, run_dir / ARCHITECTURE)
     name = "baseline" if architecture is None else architecture.found.get("method", "baseline")
     options.say(f"training {'the baseline' if name == 'baseline' else 'the network found'}")
     _check_start(recipe, run_dir, resume)
     task = make_task(recipe, options.say)
+    data = check_same_data(task, run_dir if resume else None, part_of, options)
     if architecture is None:
         architecture = baseline_architecture(recipe, task, options.trust_code)
     check_for_recipe(architecture, recipe, task)
     model = architecture.build(seed=recipe.seed, trust_code=options.trust_code)
     if not resume:
         _fill(model, recipe, architecture, weights, task, options.trust_code)
-    learnt = _learnt(recipe, task, model, name, teacher, options.trust_code)
-    _write_start(recipe, architecture, run_dir, resume)
+    learnt = _learnt(recipe, task, model, name, teacher, options)
+    _write_start(recipe, architecture, data, run_dir, resume)
     bar = options.progress
     trained = train(
         model, learnt, recipe.train, run_dir, seed=recipe.seed, resume=resume, progress=bar
@@ -131,7 +154,12 @@ def _fill(
 
 
 def _learnt(
-    recipe: Recipe, task: Task, model: nn.Module, name: str, teacher: Path | None, trust_code: bool
+    recipe: Recipe,
+    task: Task,
+    model: nn.Module,
+    name: str,
+    teacher: Path | None,
+    options: RunOptions,
 ) -> Task:
     """Return what is trained on: the task, or a teacher's answers to it where the recipe says so.
 
@@ -139,7 +167,7 @@ def _learnt(
     """
     if not recipe.distill or name == recipe.distill.teacher == "baseline":
         return task
-    master = make_teacher(recipe.distill.teacher, task, teacher, trust_code)
+    master = make_teacher(recipe.distill.teacher, task, teacher, options)
     return distilled(task, model, master, recipe.distill)
 
 
@@ -155,6 +183,7 @@ def _same(architecture: Architecture | None, own: Path) -> Architecture:
 
 
 def _check_start(recipe: Recipe, run_dir: Path, resume: bool) -> None:
+    check_no_comparison(run_dir)
     used = [f for f in (last_checkpoint(run_dir), run_dir / RESULTS) if f.exists()]
     if used and not resume:
         raise CheckpointError(
@@ -170,12 +199,19 @@ def _check_start(recipe: Recipe, run_dir: Path, resume: bool) -> None:
         check_same_recipe(run_dir, recipe)
 
 
-def _write_start(recipe: Recipe, architecture: Architecture, run_dir: Path, resume: bool) -> None:
+def _write_start(
+    recipe: Recipe,
+    architecture: Architecture,
+    data: Fingerprint | None,
+    run_dir: Path,
+    resume: bool,
+) -> None:
     """Write down what is being trained, so that a run that is stopped can say how to go on."""
     processes = make_accelerator("no")
     processes.wait_for_everyone()  # all have looked at the folder before it changes
     if processes.is_main_process and not resume:
         write_text(run_dir / RECIPE, recipe.to_yaml())
+        write_data(run_dir, data)
         architecture.save(run_dir / ARCHITECTURE)
 
 
@@ -205,7 +241,7 @@ def _write_end(
 ) -> dict[str, Any]:
     """Write weights, outcomes and pictures; return what else is worth knowing of the run."""
     weights = run_dir / WEIGHTS
-    save(trained.model, architecture, weights)
+    save(trained.model, architecture, weights, classes_of(task))
     device = next(trained.model.parameters()).device
     task.show(trained.model, run_dir / EXAMPLES, device)
     save_weights(run_dir / OUTCOMES, {task.metric.name: trained.outcomes}, {})

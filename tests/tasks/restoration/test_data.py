@@ -11,7 +11,7 @@ import pytest
 import torch
 from PIL import Image
 
-from lwdna.errors import DataError
+from lwdna.errors import DataError, FileError
 from lwdna.tasks.restoration import RestorationSettings
 
 from .sets import CPU, blocks, noise_image, patches, save_all, task_of
@@ -141,6 +141,25 @@ def test_a_mapped_file_is_kept_and_made_again_when_an_image_changes(folder: Path
     assert len(files()) == 3
     expected = np.asarray(noise_image(77, 42, 33))[:32].transpose(2, 0, 1)
     assert np.array_equal((example.target[0] * 255).round().numpy().astype(np.uint8), expected)
+
+
+def test_a_damaged_mapped_file_is_noticed_where_it_is_damaged(folder: Path) -> None:
+    settings = {"scale": 2, "patch_size": 16, "in_memory": False}
+    tasks = [task_of(folder, **settings) for _ in range(2)]
+    (example,) = next(iter(tasks[0].eval_batches([[1]], device=CPU)))
+    cache = Path(os.environ["XDG_CACHE_HOME"]) / "lwdna"
+    wanted = (example.target[0] * 255).round().numpy().astype(np.uint8).tobytes()
+    (path,) = (path for path in cache.iterdir() if wanted in path.read_bytes())
+    content = bytearray(path.read_bytes())
+    content[content.index(wanted) + 100] ^= 1
+    path.write_bytes(content)
+    task = task_of(folder, **settings)
+    list(task.eval_batches([[0]], device=CPU))
+    with pytest.raises(FileError, match=r"restoration-.*\.bin, which keeps .* delete it"):
+        list(task.eval_batches([[1]], device=CPU))
+    path.unlink()
+    (again,) = next(iter(task_of(folder, **settings).eval_batches([[1]], device=CPU)))
+    assert torch.equal(again.target, example.target)
 
 
 def cut(path: Path) -> None:

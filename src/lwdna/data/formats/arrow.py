@@ -13,6 +13,7 @@ from PIL import Image
 from lwdna.data.data_format import DataFormat, Half, register_format
 from lwdna.data.image_files import open_content
 from lwdna.data.images import Labels, ListedHalf, Positions
+from lwdna.engine.fingerprint import Stored
 from lwdna.errors import DataError
 
 _SPLITS = {"train": ("train",), "val": ("validation", "val", "valid", "test")}
@@ -48,17 +49,26 @@ class ArrowImages:
         return f"row {self.rows[index]} of {self.title}"
 
     def open(self, index: int) -> Image.Image:
-        cell = self.table[int(self.rows[index])][self.column]
-        if not cell or not cell.get("bytes"):
+        content = self._content(index)
+        if not content:
             raise DataError(
                 f"{self.name(index)} holds no image, only a path; save the data set with its "
                 "images inside"
             )
-        return open_content(cell["bytes"], self.name(index))
+        return open_content(content, self.name(index))
 
     def fingerprint(self) -> str:
         text = f"{self.table._fingerprint} {self.column}"
         return hashlib.sha256(text.encode() + self.rows.tobytes()).hexdigest()
+
+    def stored(self) -> Stored:
+        """Sizes are those of what is read: to know all, the whole file would have to be."""
+        return Stored(self.labels, self._content)
+
+    def _content(self, index: int) -> bytes:
+        cell = self.table[int(self.rows[index])][self.column]
+        content: bytes = (cell or {}).get("bytes") or b""
+        return content
 
     def take(self, kept: Positions, labels: Labels) -> ArrowImages:
         return ArrowImages(self.title, self.table, self.column, self.rows[kept], labels)

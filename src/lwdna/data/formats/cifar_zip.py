@@ -6,6 +6,7 @@ import hashlib
 import os
 import threading
 import zipfile
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from itertools import pairwise
 from pathlib import Path, PurePosixPath
@@ -19,6 +20,7 @@ from lwdna.data.data_format import DataFormat, Defaults, Half, register_format
 from lwdna.data.formats.cifar import CIFAR10, CIFAR100
 from lwdna.data.image_files import EXTENSIONS, MAX_BYTES, damaged, open_content
 from lwdna.data.images import Labels, ListedHalf, Positions, as_names
+from lwdna.engine.fingerprint import Stored
 from lwdna.errors import DataError
 
 
@@ -75,6 +77,20 @@ class ZipImages:
         digest.update(f"\0{state.st_size}\0{state.st_mtime_ns}\0".encode())
         digest.update(self.names.tobytes())
         return digest.hexdigest()
+
+    def stored(self) -> Stored:
+        with zipfile.ZipFile(self.path) as archive:
+            sums = {entry.orig_filename: entry.CRC for entry in archive.infolist()}
+
+        def checksums(places: Sequence[int]) -> list[int]:
+            return [sums.get(self._entry(place), -1) for place in places]
+
+        return Stored(
+            self.labels,
+            content=lambda index: repr(checksums([index])).encode(),
+            names=self.names,
+            sizes=checksums,
+        )
 
     def take(self, kept: Positions, labels: Labels) -> ZipImages:
         return ZipImages(self.path, self.names[kept], labels)

@@ -18,14 +18,14 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 from PIL import Image
-from safetensors import SafetensorError
-from safetensors.numpy import load_file, save_file
 
+from lwdna.arrays import read_arrays, write_arrays
 from lwdna.data.data_format import DataFormat, Half, register_format
 from lwdna.data.image_files import EXTENSIONS, MAX_BYTES, open_content
 from lwdna.data.images import Labels, ListedHalf, Positions, as_names
+from lwdna.engine.fingerprint import Stored
 from lwdna.errors import DataError, FileError
-from lwdna.files import atomic, cache_folder
+from lwdna.files import cache_folder
 
 _MANY = 20_000
 """What is smaller is listed again rather than remembered."""
@@ -38,6 +38,7 @@ class Shards(DataFormat):
 
     layout = "WebDataset's train-*.tar and val-*.tar"
     supersedes = ("folder",)  # train/ may hold the files
+    names_classes = False
 
     def detect(self, root: Path) -> bool:
         return bool(find_shards(root, "train"))
@@ -75,9 +76,7 @@ class ShardImages:
 
     def open(self, index: int) -> Image.Image:
         try:
-            with open(self._path(index), "rb") as file:
-                file.seek(int(self.offsets[index]))
-                content = file.read(int(self.sizes[index]))
+            content = self._content(index)
         except OSError as error:
             raise DataError(
                 f"cannot read the image {self.name(index)}: {error.strerror or error}; restore "
@@ -89,6 +88,25 @@ class ShardImages:
         digest = hashlib.sha256(_state([self._of(shard) for shard in range(len(self.paths))]))
         digest.update(self.names.tobytes() + self.labels.tobytes())
         return digest.hexdigest()
+
+    def stored(self) -> Stored:
+        def content(index: int) -> bytes:
+            try:
+                return self._content(index)
+            except OSError:  # opening it will say so
+                return b""
+
+        return Stored(
+            self.labels,
+            content,
+            names=self.names,
+            sizes=lambda places: self.sizes[list(places)].tolist(),
+        )
+
+    def _content(self, index: int) -> bytes:
+        with open(self._path(index), "rb") as file:
+            file.seek(int(self.offsets[index]))
+            return file.read(int(self.sizes[index]))
 
     def _path(self, index: int) -> str:
         return str(self._of(int(self.shards[index])))
@@ -211,14 +229,13 @@ def _state(paths: Sequence[Path]) -> bytes:
 
 def _remembered(file: Path) -> _Index | None:
     try:
-        return dict(load_file(file))
-    except (OSError, SafetensorError):
+        return read_arrays(file, checked=True)
+    except FileError:
         return None
 
 
 def _remember(file: Path, index: _Index) -> None:
     try:
-        with atomic(file) as temporary:
-            save_file(index, temporary)
-    except (FileError, SafetensorError):  # a list that cannot be kept is made again
+        write_arrays(file, index)
+    except FileError:  # a list that cannot be kept is made again
         return

@@ -15,11 +15,14 @@ from torch.nn import functional as F
 from torchmetrics import MetricCollection
 
 from lwdna.data.batch_order import Order
+from lwdna.data.data_format import FORMATS
 from lwdna.data.draws import Stream, draw_seed
 from lwdna.data.erasing import draw_erasures, erase
+from lwdna.data.images import stored_of
 from lwdna.data.reader import ImageReader
 from lwdna.data.settings import ResolvedData, resolve
 from lwdna.data.sources import open_source
+from lwdna.engine.fingerprint import Fingerprint, half_print
 from lwdna.engine.task import Metric
 from lwdna.input_size import InputSize, describe, only
 from lwdna.tasks.classification.settings import ClassificationSettings
@@ -53,6 +56,7 @@ class ClassificationTask:
         """How images are read: the settings with all defaults filled in."""
         self._settings = settings
         self.notes = source.notes
+        self._source = source
         self.class_names = source.classes
         self.num_classes = len(source.classes)
         self.in_chans = self.data.in_chans
@@ -64,6 +68,17 @@ class ClassificationTask:
         mean, std = torch.tensor(self.data.mean), torch.tensor(self.data.std)
         self._constants = torch.stack([1 / (255 * std), mean / std])[:, :, None, None]
         self._loss = _make_loss(self._mixing, settings.label_smoothing)
+
+    def classes(self) -> tuple[str, ...] | None:
+        """Return the names of the classes in order, or None where the format has only numbers."""
+        return self.class_names if FORMATS[self.data.kind].names_classes else None
+
+    def fingerprint(self) -> Fingerprint:
+        """Return what tells these images from others: names, sizes, classes, sampled contents."""
+        train, val = (
+            half_print(stored_of(half)) for half in (self._source.train, self._source.val)
+        )
+        return Fingerprint(classes=self.classes(), train=train, val=val)
 
     def example_inputs(self) -> Tensor:
         """Return noise distributed as normalised images are, shape (1, C, H, W)."""

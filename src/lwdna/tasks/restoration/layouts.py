@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import os
 from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from importlib.resources import files
 from pathlib import Path
 
+import numpy as np
+
 from lwdna.data.image_files import EXTENSIONS
+from lwdna.data.stored import stored_files
+from lwdna.engine.fingerprint import Stored
 from lwdna.errors import DataError
 from lwdna.tasks.restoration.settings import RestorationSettings
 
@@ -20,6 +25,11 @@ class Pair:
     name: str
     target: Path
     small: Path | None = None
+
+    @property
+    def folder(self) -> str:
+        """The folder that a recipe names, in which the image lies."""
+        return self.name.rpartition("/")[0]
 
 
 def find_pairs(settings: RestorationSettings) -> tuple[list[Pair], list[Pair]]:
@@ -89,6 +99,21 @@ def pairs_in(folder: Path, scale: int | None) -> list[Pair]:
             )
         pairs.append(Pair(title, path, available[wanted]))
     return pairs
+
+
+def stored_pairs(pairs: Sequence[Pair]) -> Stored:
+    """Return how images lie on disk, those of low resolution after the others."""
+    listed = [(f"{pair.folder}/{pair.target.name}", pair.target) for pair in pairs]
+    listed += [
+        (f"{pair.folder}/small/{pair.small.name}", pair.small)
+        for pair in pairs
+        if pair.small is not None
+    ]
+    return stored_files(
+        path=lambda number: str(listed[number][1]),
+        names=[os.fsencode(name) for name, _ in listed],
+        labels=np.zeros(len(listed), dtype=np.int64),
+    )
 
 
 def _images(folder: Path) -> list[Path]:

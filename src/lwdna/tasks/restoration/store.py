@@ -16,9 +16,10 @@ from torch import Tensor
 from lwdna.data.image_files import DECODING, Pixels, decode, open_file, size_of
 from lwdna.data.progress import follow
 from lwdna.errors import DataError
-from lwdna.files import atomic, cache_folder
+from lwdna.files import cache_folder
 from lwdna.tasks.restoration.degrade import resize_bicubic
 from lwdna.tasks.restoration.layouts import Pair
+from lwdna.tasks.restoration.mapped import MappedParts
 from lwdna.tasks.restoration.settings import RestorationSettings
 
 _MAX_BYTES = 2 * 10**9
@@ -51,11 +52,14 @@ class ImageStore:
         self._small_starts = self._starts[-1] + np.concatenate([[0], np.cumsum(smaller)])
         total = int(self._small_starts[-1])
         held = settings.in_memory
+        self._bounds = np.concatenate([self._starts, self._small_starts[1:]])
+        self._mapped: MappedParts | None = None
         if held is True or (held == "auto" and total < _MAX_BYTES):
             self._flat: Pixels = np.empty(total, dtype=np.uint8)
             self._decode_all(self._flat)
         else:
-            self._flat = self._mapped(total)
+            path = cache_folder() / f"restoration-{self._key()}.bin"
+            self._mapped = MappedParts(path, self._bounds, self._decode_all)
 
     def __len__(self) -> int:
         return len(self._pairs)
@@ -67,15 +71,14 @@ class ImageStore:
     def target(self, number: int) -> Pixels:
         """Return an image to restore, shape (C, H, W); not to be written to."""
         height, width = self._sizes[number]
-        flat = self._flat[self._starts[number] : self._starts[number + 1]]
-        return flat.reshape(self._channels, height, width)
+        return self._part(number).reshape(self._channels, height, width)
 
     def small(self, number: int) -> Pixels:
         """Return its low-resolution version, shape (C, H / scale, W / scale)."""
         assert self._scale is not None, "only super-resolution has low-resolution images"
         height, width = self._sizes[number]
-        flat = self._flat[self._small_starts[number] : self._small_starts[number + 1]]
-        return flat.reshape(self._channels, height // self._scale, width // self._scale)
+        small = self._part(len(self) + number)
+        return small.reshape(self._channels, height // self._scale, width // self._scale)
 
     def _size_of(self, pair: Pair, least: int) -> tuple[int, int]:
         """Return height and width of a target as it is used, from the header of its file."""
@@ -89,15 +92,11 @@ class ImageStore:
         factor = self._scale or 1
         return height - height % factor, width - width % factor
 
-    def _mapped(self, total: int) -> Pixels:
-        path = cache_folder() / f"restoration-{self._key()}.bin"
-        if not path.is_file() or path.stat().st_size != total:
-            with atomic(path) as temporary:
-                flat = np.memmap(temporary, dtype=np.uint8, mode="w+", shape=(total,))
-                self._decode_all(flat)
-                flat.flush()
-                del flat
-        return np.memmap(path, dtype=np.uint8, mode="r", shape=(total,))
+    def _part(self, number: int) -> Pixels:
+        """Return the bytes of a target, or those of the low-resolution versions after them."""
+        if self._mapped is not None:
+            return self._mapped[number]
+        return self._flat[self._bounds[number] : self._bounds[number + 1]]
 
     def _key(self) -> str:
         """Return a digest of everything that the flat array depends on."""

@@ -14,13 +14,14 @@ from torchmetrics import MetricCollection
 
 from lwdna.data.draws import Stream, uniforms
 from lwdna.data.image_files import Pixels
+from lwdna.engine.fingerprint import Fingerprint, half_print
 from lwdna.engine.task import Metric
 from lwdna.errors import ModelError
 from lwdna.input_size import InputSize, describe, only
 from lwdna.tasks.means import FiniteMean
 from lwdna.tasks.restoration.degrade import gaussian_noise, resize_bicubic
 from lwdna.tasks.restoration.inference import Restorer, apply_symmetry
-from lwdna.tasks.restoration.layouts import find_pairs
+from lwdna.tasks.restoration.layouts import find_pairs, stored_pairs
 from lwdna.tasks.restoration.metrics import SSIM_WINDOW, psnr, ssim
 from lwdna.tasks.restoration.pictures import busiest_window, write_image
 from lwdna.tasks.restoration.settings import RestorationSettings
@@ -68,11 +69,20 @@ class RestorationTask:
         self.data = settings
         self.train_size = settings.patches
         train, val = find_pairs(settings)
+        self._pairs = train, val
         self._train = ImageStore(train, settings, settings.patch_size)
         self._eval = ImageStore(val, settings, SSIM_WINDOW + 2 * settings.border)
         self.eval_size = len(self._eval)
         absolute = settings.loss == "l1" or (settings.loss is None and settings.scale is not None)
         self._loss = F.l1_loss if absolute else F.mse_loss
+
+    def classes(self) -> None:
+        """Return None: there are no classes."""
+
+    def fingerprint(self) -> Fingerprint:
+        """Return what tells these images from others: names, sizes, sampled contents."""
+        train, val = (half_print(stored_pairs(half)) for half in self._pairs)
+        return Fingerprint(classes=None, train=train, val=val)
 
     def example_inputs(self) -> Tensor:
         """Return one training input of noise, shape (1, C, patch / scale, patch / scale)."""
