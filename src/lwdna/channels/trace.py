@@ -154,6 +154,36 @@ def _record(session: Session, model: nn.Module, training: bool) -> None:
     Where the run changes what the network keeps, the next one is recorded: the first time,
     a network may register hooks, make modules or fill caches.
     """
+    recording, before = _recording(session, model, training)
+    memory = Memory(model)
+    results = _run(session, model, recording, training)
+    if results and memory.changed():
+        results.clear()
+        results = _settled(session, model, recording, memory, training)
+    if not results:
+        return
+    _pin_outputs(results[0], recording, training)
+    _note_replaced(session, model, recording, before)
+    session.passes[training] = recording.records
+    for path, results in recording.results:
+        session.results.setdefault(path, []).extend(results)
+    if not training:
+        session.stored = recording.lifetimes.stored
+        session.last_operator = recording.lifetimes.time
+    session.parameters = {name for name, _ in model.named_parameters()}
+    session.touched |= recording.weights.touched | session.overwritten
+    session.overwritten |= recording.weights.overwritten
+    session.unknown |= recording.unknown
+
+
+def _recording(
+    session: Session, model: nn.Module, training: bool
+) -> tuple[Recording, dict[str, Tensor]]:
+    """Return what records a run, and the parameters and buffers that the network has before it.
+
+    Raises:
+        Stuck: the network does not change its mode.
+    """
     recording = Recording(session.stack, session.constants(model), session.cuts)
     try:
         model.train(training)
@@ -169,47 +199,44 @@ def _record(session: Session, model: nn.Module, training: bool) -> None:
         if recording.known(tensor) is None:  # a list may hold parameters, too
             session.settles.add(training)
             recording.keep(tensor)
-    memory = Memory(model)
+    return recording, before
+
+
+def _settled(
+    session: Session, model: nn.Module, recording: Recording, memory: Memory, training: bool
+) -> list[Any]:
+    """Record the run after one that has changed what the network keeps."""
+    session.settles.add(training)
+    filled = memory.filled()
+    session.stack.follow(model, memory.modules)
+    recording.begin_again(session.constants(model), session.inputs)
+    known, session.axes = session.axes, {}
+    for name, tensor in named_tensors(model):
+        session.axes[name] = known.get(name) or parameter_axes(tensor, recording.known(tensor))
+        if name not in known:
+            recording.own(name, tensor, session.axes[name])
+    session.axes.update((name, axes) for name, axes in known.items() if name not in session.axes)
     results = _run(session, model, recording, training)
-    if results and memory.changed():
-        results.clear()
-        session.settles.add(training)
-        filled = memory.filled()
-        session.stack.follow(model, memory.modules)
-        recording.begin_again(session.constants(model), session.inputs)
-        known, session.axes = session.axes, {}
-        for name, tensor in named_tensors(model):
-            session.axes[name] = known.get(name) or parameter_axes(tensor, recording.known(tensor))
-            if name not in known:
-                recording.own(name, tensor, session.axes[name])
-        session.axes.update(
-            (name, axes) for name, axes in known.items() if name not in session.axes
-        )
-        results = _run(session, model, recording, training)
-        session.caches += _kept_caches(filled, memory.filled(), recording)
-    if not results:
-        return
-    outputs = tensors_in(results[0])
+    session.caches += _kept_caches(filled, memory.filled(), recording)
+    return results
+
+
+def _pin_outputs(result: Any, recording: Recording, training: bool) -> None:
+    """Let what the network returns keep its size.
+
+    Raises:
+        GraphError: it returns no tensor.
+    """
+    outputs = tensors_in(result)
     if not outputs and not training:
         raise GraphError(
-            f"the network returns {type(results[0]).__name__} without a tensor, so that nothing "
-            "tells its outputs, which must keep their size; let forward return them, in a tensor, "
-            "a tuple or a dict"
+            f"the network returns {type(result).__name__} without a tensor, so that nothing tells "
+            "its outputs, which must keep their size; let forward return them, in a tensor, a "
+            "tuple or a dict"
         )
     for value in outputs:
         for layout in recording.lookup(value):
             pin(layout, OUTPUT)
-    _note_replaced(session, model, recording, before)
-    session.passes[training] = recording.records
-    for path, results in recording.results:
-        session.results.setdefault(path, []).extend(results)
-    if not training:
-        session.stored = recording.lifetimes.stored
-        session.last_operator = recording.lifetimes.time
-    session.parameters = {name for name, _ in model.named_parameters()}
-    session.touched |= recording.weights.touched | session.overwritten
-    session.overwritten |= recording.weights.overwritten
-    session.unknown |= recording.unknown
 
 
 def _run(session: Session, model: nn.Module, recording: Recording, training: bool) -> list[Any]:
@@ -233,7 +260,7 @@ def _run(session: Session, model: nn.Module, recording: Recording, training: boo
             recording.constants.reads,
             recording,
         ):
-            return [model(*session.args, **session.kwargs)]
+            return [session.run(model)]
     except Exception as error:
         if training:  # a batch of one may be too small for batch statistics
             return []

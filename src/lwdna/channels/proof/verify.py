@@ -217,7 +217,7 @@ def _run(session: Session, model: nn.Module, watched: Steps | _Replay) -> None:
         watched.constants.reads,
         watched,
     ):
-        model(*session.args, **session.kwargs)
+        session.run(model)
 
 
 def _other_width(width: int, group: int) -> int:

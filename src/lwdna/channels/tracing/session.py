@@ -8,7 +8,7 @@ from typing import Any
 
 from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
-from torch.utils._pytree import tree_flatten
+from torch.utils._pytree import tree_flatten, tree_map
 
 from lwdna.channels.algebra.layout import Unit
 from lwdna.channels.copies.constants import Constants, Shapes
@@ -67,6 +67,11 @@ class Session:
     def inputs(self) -> list[Tensor]:
         """All tensors among the arguments."""
         return [x for x in tree_flatten((self.args, self.kwargs))[0] if isinstance(x, Tensor)]
+
+    def run(self, model: nn.Module) -> Any:
+        """Call the network with its inputs, in containers of their own: it may write to these."""
+        args, kwargs = tree_map(lambda value: value, (self.args, self.kwargs))
+        return model(*args, **kwargs)
 
     def constants(
         self, model: nn.Module, predicted: Callable[[], Shapes | None] = lambda: None
