@@ -34,8 +34,11 @@ class Failure:
         operators: Sequence[Operator],
         module: str,
         line: str = "",
+        narrow: int | None = None,
     ) -> None:
         self.mode, self.position, self.module, self.line = mode, position, module, line
+        self.narrow = narrow
+        """Which of every two groups was narrower in that run; None where all were wider."""
         self.operator = operators[position] if 0 <= position < len(operators) else None
         self.near = operators[max(0, position - 1) : position + 1]
 

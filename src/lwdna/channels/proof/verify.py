@@ -106,11 +106,11 @@ def verified(session: Session, known: Sequence[Follower] = ()) -> Draft:
     following = list(known)
     modules = dict(session.skeleton.named_modules())
     changed: dict[int, Reason] = {}
-    repairs = Repairs(modules, lambda draft: replay(session, draft, None, changed))
+    repairs = Repairs(modules, lambda draft: _both_ways(session, draft, changed))
     steady = False
     while True:
         draft = freeze(session, following)
-        failure = replay(session, draft, None, changed)
+        failure = _both_ways(session, draft, changed)
         while failure is not None:
             found = repairs.attempt(draft, failure)
             if found is None:
@@ -124,6 +124,17 @@ def verified(session: Session, known: Sequence[Follower] = ()) -> Draft:
         following = followers(draft)
         for group in _culprits(session, draft, failure):
             draft.units[group].pinned = reason(failure)
+
+
+def _both_ways(session: Session, draft: Draft, changed: dict[int, Reason]) -> Failure | None:
+    """Run a draft with groups that are wider; where attributes follow, every other one narrower.
+
+    A number that is too large may pass where groups are wider: Python cuts slices short.
+    """
+    failure = replay(session, draft, None, changed)
+    for narrow in (0, 1) if draft.graph.attributes else ():
+        failure = failure or replay(session, draft, narrow=narrow)
+    return failure
 
 
 def _with_exactness(session: Session, draft: Draft, changed: values.Changed) -> Draft:
@@ -166,8 +177,11 @@ def replay(
     moving: Iterable[int] | None = None,
     changed: dict[int, Reason] | None = None,
     last: int | None = None,
+    narrow: int | None = None,
 ) -> Failure | None:
     """Run the skeleton with groups (default: all) at other widths; return the first difference.
+
+    They are wider; with ``narrow`` 0 or 1, those of even or odd numbers are narrower.
 
     ``changed`` is filled with the operators into which other numbers enter than in the first run,
     in evaluation mode, in which slices are exact. With ``last``, the run ends at the first of them
@@ -178,7 +192,8 @@ def replay(
     widths = dict(draft.graph.widths)
     for group in range(len(draft.units)) if moving is None else moving:
         name = draft.graph.groups[group].name
-        widths[name] = _other_width(widths[name], group)
+        other = _narrower if group % 2 == narrow else _wider
+        widths[name] = other(widths[name], group)
     model = reshaped(session.skeleton, draft.graph, widths, session.fake)
     ordered = draft.graph.in_order(widths)
     for mode, operators in draft.operators.items():
@@ -191,9 +206,10 @@ def replay(
             changed.update(rerun.changed)
             return None
         except Exception as error:  # whatever the network raises: these widths do not run
-            return Failure(mode, rerun.position, operators, session.stack.current, line_of(error))
+            where = session.stack.current, line_of(error), narrow
+            return Failure(mode, rerun.position, operators, *where)
         if rerun.position != len(operators) or not settled:
-            return Failure(mode, rerun.position, operators, session.stack.current)
+            return Failure(mode, rerun.position, operators, session.stack.current, "", narrow)
         if not mode:
             changed.update(rerun.changed)
     return None
@@ -220,12 +236,17 @@ def _run(session: Session, model: nn.Module, watched: Steps | _Replay) -> None:
         session.run(model)
 
 
-def _other_width(width: int, group: int) -> int:
+def _wider(width: int, group: int) -> int:
     """Return a larger width: sums of several groups cannot cancel, and equal groups come apart.
 
     It is more than twice as large, so that numbers rounded from a width change with it.
     """
     return 2 * width + 1 + 5 * group % 11
+
+
+def _narrower(width: int, group: int) -> int:
+    """Return a smaller width, if there is one above 1, which broadcasting takes for any other."""
+    return width - 1 - 5 * group % (width // 2) if width > 4 else _wider(width, group)
 
 
 def _culprits(session: Session, draft: Draft, failure: Failure) -> list[int]:
@@ -235,7 +256,7 @@ def _culprits(session: Session, draft: Draft, failure: Failure) -> list[int]:
     def fails(moving: Sequence[int]) -> bool:
         nonlocal replays
         replays += 1
-        again = replay(session, draft, moving)
+        again = replay(session, draft, moving, narrow=failure.narrow)
         return again is not None and again.progress <= failure.progress
 
     def guilty(suspects: Sequence[int], beside: Sequence[int] = ()) -> Sequence[int]:
