@@ -136,7 +136,7 @@ def test_groups_are_those_read_off_the_network(name):
     [("SizesOfInput", 1), ("SizesOfModule", 3), ("Outlook", 1), ("SlicedBySize", 1)],
 )
 def test_what_is_known_needs_no_search(name, replays, monkeypatch):
-    """The first graph holds: one run proves it, and two with narrower groups where numbers follow."""
+    """The first graph holds: one run proves it, three do where numbers follow."""
     done = []
     replay = verification.replay
     monkeypatch.setattr(verification, "replay", lambda *a, **k: done.append(a) or replay(*a, **k))
