@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from functools import partial
+from functools import lru_cache, partial
 
 import pytest
 import torch
@@ -285,3 +285,25 @@ def test_sizes_in_attributes_follow_where_the_first_run_changes_something():
     assert graph.widths == {"a": 7, "b": 5}
     assert resize(model, graph, {"b": 11}).shape == (11,)
     assert_resizes(model, IMAGE, graph)
+
+
+@lru_cache
+def _remembered(side: int) -> torch.Tensor:
+    return torch.linspace(0, 1, side)[None] * torch.ones(side, 1)
+
+
+def test_functions_that_remember_results_forget_those_of_tracing():
+    class Net(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Conv2d(3, 7, 3), nn.Conv2d(7, 2, 1)
+
+        def forward(self, x: torch.Tensor) -> torch.Tensor:
+            y = self.a(x)
+            return self.b(y + _remembered(y.shape[-1]))
+
+    model, x = Net().eval(), torch.rand(1, 3, 9, 9)
+    graph = trace(model, x)
+    assert graph.widths == {"a": 7}
+    assert type(_remembered(7)) is torch.Tensor
+    assert_slices(model, x, graph)

@@ -328,3 +328,20 @@ def test_values_of_the_meta_device_are_refused():
 def test_what_does_not_run_says_so():
     with pytest.raises(GraphError, match=r"does not run on inputs of shape \[\(1, 5, 8, 8\)\]"):
         trace(Picks(PICKS["mask"]).eval(), torch.zeros(1, 5, 8, 8))
+
+
+def test_channels_that_a_part_may_take_which_did_not_run_are_pinned():
+    class Finds(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.a, self.b = nn.Conv2d(3, A, 3), nn.Conv2d(A, B, 1)
+            self.refine = nn.Linear(B, 4)
+
+        def forward(self, x: Tensor) -> Tensor:
+            rows = self.b(self.a(x).relu()).flatten(2)[0].T
+            found = rows[rows.sum(1) > 1e9]
+            return self.refine(found) if len(found) else rows.new_zeros(0, 4)
+
+    graph = trace(Finds().eval(), X)
+    assert graph.widths == {"a": A}
+    assert "refine.weight may take them" in graph.report()

@@ -17,7 +17,18 @@ from torch import Tensor, nn
 from torch._subclasses.fake_tensor import FakeTensorMode
 from torch.utils._pytree import tree_map
 
-from lwdna.channels.algebra.layout import Reason, fixed, free, is_fixed, mark_inexact, pin, unify
+from lwdna.channels.algebra.layout import (
+    Reason,
+    Segment,
+    fixed,
+    free,
+    is_fixed,
+    mark_inexact,
+    pin,
+    size_of,
+    unify,
+    units_of,
+)
 from lwdna.channels.copies.accepted import check_inputs, check_network, uncompiled
 from lwdna.channels.copies.computed import kernels, never_silent
 from lwdna.channels.copies.fake_shapes import fake_like
@@ -32,6 +43,7 @@ from lwdna.channels.rules.call import Axes
 from lwdna.channels.tracing.attention import plain_attention
 from lwdna.channels.tracing.cuts import Cuts
 from lwdna.channels.tracing.integers import lengths_in_place
+from lwdna.channels.tracing.memoised import memoised
 from lwdna.channels.tracing.record import ModuleStack, Recording, parameter_axes
 from lwdna.channels.tracing.results import tensors_in
 from lwdna.channels.tracing.session import Session
@@ -79,6 +91,7 @@ def trace(model: nn.Module, example_inputs: Any, edits: Edits | None = None) -> 
             *(fake, skeleton, given[0], given[1], ModuleStack()),
             *(frozen_parameters(model), never_silent(model), Cuts()),
             dict(model.named_buffers()),
+            memoised=memoised(model),
         )
         session.stack.follow(skeleton)
         try:
@@ -113,10 +126,25 @@ def _proven(session: Session) -> Draft:
     _record(session, copied, training=False)
     if session.parameters - session.touched:  # some may run in training only
         _record(session, copied, training=True)
+    if session.outcomes:
+        _pin_what_may_feed_the_rest(session)
     for name in session.frozen - session.overwritten:
         for layout in session.axes[name]:
             pin(layout, FROZEN)
     return verify.verified(session, attributes)
+
+
+def _pin_what_may_feed_the_rest(session: Session) -> None:
+    """Let channels keep their number that parts may take which other values would let run."""
+    for name in sorted(session.parameters - session.touched):
+        if len(session.axes[name]) < 2:
+            continue
+        taken = size_of(session.axes[name][1])
+        why = Reason(f"{name} may take them, which the values of these inputs keep from running")
+        for axes in session.axes.values():
+            for unit in {unit for axis in axes for unit in units_of(axis)}:
+                if taken % unit.size == 0:
+                    pin((Segment(1, unit, 1),), why)
 
 
 def _edited(session: Session, draft: Draft, edits: Edits) -> tuple[Session, Draft]:
@@ -127,6 +155,7 @@ def _edited(session: Session, draft: Draft, edits: Edits) -> tuple[Session, Draf
         session = Session(
             *(old.fake, old.skeleton, old.args, old.kwargs, old.stack),
             *(old.frozen, old.never_silent, Cuts(edits.cut), old.buffers, old.outcomes),
+            old.memoised,
         )
         draft = _proven(session)
         session.cuts.check()
@@ -184,7 +213,7 @@ def _recording(
     Raises:
         Stuck: the network does not change its mode.
     """
-    recording = Recording(session.stack, session.constants(model), session.cuts)
+    recording = Recording(session.stack, session.constants(model, settled=False), session.cuts)
     try:
         model.train(training)
     except Exception as error:  # whatever a network's own train() raises
@@ -209,7 +238,7 @@ def _settled(
     session.settles.add(training)
     filled = memory.filled()
     session.stack.follow(model, memory.modules)
-    recording.begin_again(session.constants(model), session.inputs)
+    recording.begin_again(session.constants(model, settled=True), session.inputs)
     known, session.axes = session.axes, {}
     for name, tensor in named_tensors(model):
         session.axes[name] = known.get(name) or parameter_axes(tensor, recording.known(tensor))

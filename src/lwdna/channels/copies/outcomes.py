@@ -20,8 +20,6 @@ from torch.overrides import TorchFunctionMode
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map, tree_unflatten
 
-from lwdna.channels.copies.skeleton import copy_with
-
 READS: tuple[Any, ...] = (Tensor.numpy, Tensor.__array__)
 """How a network reads values without an operator."""
 
@@ -118,10 +116,10 @@ class _Reads(TorchFunctionMode):
         return result
 
 
-def observe(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Outcomes:
-    """Run a copy of ``model`` in evaluation mode on real inputs; return what its operators gave.
+def observe(replica: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) -> Outcomes:
+    """Run a copy of a network on real inputs; return what its operators gave.
 
-    The random state is put back, and neither the model nor its inputs change.
+    The random state is put back, and the inputs do not change.
 
     Raises:
         Exception: whatever the network raises.
@@ -131,7 +129,6 @@ def observe(model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any]) ->
     def copied(value: Any) -> Any:
         return value.detach().clone() if isinstance(value, Tensor) else value
 
-    replica = copy_with(model, lambda _, tensor: tensor.detach().clone()).eval()
     args, kwargs = tree_map(copied, (tuple(args), dict(kwargs)))
     devices = {p.device for p in replica.parameters() if p.device.type == "cuda"}
     with (

@@ -55,7 +55,7 @@ class _Replay(TorchDispatchMode):  # type: ignore[misc]
     ) -> None:
         super().__init__()
         self.last = last
-        self.constants = session.constants(model, self._predicted)
+        self.constants = session.constants(model, mode in session.settles, self._predicted)
         self.records, self.operators = session.passes[mode], operators
         self.widths = widths
         self.position = 0
@@ -218,7 +218,7 @@ def replay(
 def _settles(session: Session, model: nn.Module) -> bool:
     """Let a model run as for the first time; where that fails, the next run shows better why."""
     try:
-        _run(session, model, Steps(session.constants(model)))
+        _run(session, model, Steps(session.constants(model, settled=False)))
     except Exception:  # whatever the network raises
         return False
     return True

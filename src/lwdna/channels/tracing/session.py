@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -37,8 +37,10 @@ class Session:
     cuts: Cuts = field(default_factory=Cuts)
     buffers: Mapping[str, Tensor] = field(default_factory=dict)
     """The network's own buffers by name: they have values."""
-    outcomes: Outcomes | None = None
-    """What a real run gave, for networks that depend on values."""
+    outcomes: tuple[Outcomes, Outcomes] | None = None
+    """What a first and a second real run gave, for networks that depend on values."""
+    memoised: Sequence[Any] = ()
+    """Functions of the network's code that remember their results."""
     axes: dict[str, Axes] = field(default_factory=dict)
     passes: dict[bool, list[Record]] = field(default_factory=dict)
     """Records by mode: False for evaluation, True for training where that runs more modules."""
@@ -69,17 +71,28 @@ class Session:
         return [x for x in tree_flatten((self.args, self.kwargs))[0] if isinstance(x, Tensor)]
 
     def run(self, model: nn.Module) -> Any:
-        """Call the network with its inputs, in containers of their own: it may write to these."""
+        """Call the network with its inputs, in containers of their own: it may write to these.
+
+        Functions of its code that remember results do so within one run only.
+        """
         args, kwargs = tree_map(lambda value: value, (self.args, self.kwargs))
-        return model(*args, **kwargs)
+        try:
+            return model(*args, **kwargs)
+        finally:
+            for function in self.memoised:
+                function.cache_clear()
 
     def constants(
-        self, model: nn.Module, predicted: Callable[[], Shapes | None] = lambda: None
+        self,
+        model: nn.Module,
+        settled: bool,
+        predicted: Callable[[], Shapes | None] = lambda: None,
     ) -> Constants:
-        """Return what follows the constants of one run of the skeleton, or of a copy of it."""
+        """Return what follows the constants of one run of a copy, which may have run before."""
         given = [
             (tensor, self.buffers[name])
             for name, tensor in named_tensors(model)
             if name in self.buffers and tensor.shape == self.buffers[name].shape
         ]
-        return Constants(self.fake, given, self.outcomes, predicted)
+        outcomes = self.outcomes[settled] if self.outcomes else None
+        return Constants(self.fake, given, outcomes, predicted)

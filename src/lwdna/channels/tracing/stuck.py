@@ -10,9 +10,10 @@ from torch.utils._pytree import tree_flatten
 
 from lwdna.channels.algebra.source import line_of
 from lwdna.channels.copies.outcomes import Outcomes, observe
-from lwdna.channels.copies.skeleton import first_line
+from lwdna.channels.copies.skeleton import copy_with, first_line
 from lwdna.channels.tracing.record import Recording
 from lwdna.channels.tracing.session import Session
+from lwdna.channels.tracing.settle import Memory
 from lwdna.errors import GraphError
 
 
@@ -49,8 +50,10 @@ class Stuck(Exception):
 
 def real_outcomes(
     model: nn.Module, args: Sequence[Any], kwargs: Mapping[str, Any], stuck: Stuck
-) -> Outcomes:
-    """Run the network for real; return what its operators gave.
+) -> tuple[Outcomes, Outcomes]:
+    """Run a copy of the network for real; return what its operators gave at first, and then.
+
+    The second run takes another path where the first one changes what the network keeps.
 
     Raises:
         GraphError: the network does not run for real either, or its tensors have no values.
@@ -62,7 +65,10 @@ def real_outcomes(
             "it on the CPU"
         ) from stuck.error
     try:
-        return observe(model, args, kwargs)
+        replica = copy_with(model, lambda _, tensor: tensor.detach().clone()).eval()
+        memory = Memory(replica)
+        first = observe(replica, args, kwargs)
+        return first, observe(replica, args, kwargs) if memory.changed() else first
     except Exception as error:
         given = tree_flatten((args, kwargs))[0]
         shapes = [tuple(value.shape) for value in given if isinstance(value, Tensor)]
