@@ -91,13 +91,13 @@ def check(
     outputs(model, inputs)  # weights computed with gradients before this run cannot be copied
     found = {
         "resized": _attempt(lambda: _resized(model, inputs, graph, by_value, seed)),
-        "sliced": _attempt(lambda: _sliced(model, others, graph, seed)),
+        "sliced": _attempt(lambda: _sliced(model, others, graph, by_value, seed)),
     }
     for other in range(seed + 1, seed + OTHER_WEIGHTS):
         if found["sliced"].get("changed", 1.0) > SHOWS:
             break
         make_nontrivial(model, other)  # silencing changed nothing: a ReLU that is always off, say
-        found["sliced"] = _attempt(lambda: _sliced(model, others, graph, seed))
+        found["sliced"] = _attempt(lambda: _sliced(model, others, graph, by_value, seed))
     return {**found, "check_seconds": time.process_time() - start}
 
 
@@ -122,11 +122,20 @@ def _resized(
     return found
 
 
-def _sliced(model: nn.Module, inputs: Any, graph: ChannelGraph, seed: int) -> dict[str, Any]:
-    """Compare sliced networks with the whole one whose removed units are silenced."""
+def _sliced(
+    model: nn.Module, inputs: Any, graph: ChannelGraph, by_value: bool, seed: int
+) -> dict[str, Any]:
+    """Compare sliced networks with the whole one whose removed units are silenced.
+
+    What is chosen by value is sorted before: where scores are equal, rounding decides the order.
+    """
     if not any(group.exact and group.width > 1 for group in graph.groups):
         return {"ok": True, "groups": 0}
-    model, run, dtype = _runner(model, inputs)
+    model, plain, dtype = _runner(model, inputs)
+
+    def run(network: nn.Module) -> list[Tensor]:
+        return [x.sort(0).values if by_value and x.ndim else x for x in plain(network)]
+
     whole, found = run(model), {"error": 0.0, "changed": 0.0, "groups": 0}
     found |= {"bits": 64 if dtype is torch.float64 else 32, "finite": _finite(whole)}
     for number in range(DRAWS):
