@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 
 def _silent(_: str) -> None:
@@ -20,3 +20,7 @@ class RunOptions:
     """Allow a network whose source imports Python code."""
     say: Callable[[str], None] = _silent
     """Told in a line of text what is being done."""
+
+    def trusting(self, code: bool) -> RunOptions:
+        """Return options that allow Python code if these do, or if ``code`` says so."""
+        return replace(self, trust_code=self.trust_code or code)

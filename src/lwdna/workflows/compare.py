@@ -37,6 +37,7 @@ def run_comparison(
     out: str | Path,
     *,
     shard: tuple[int, int] = (1, 1),
+    trust_code: bool = False,
     options: RunOptions = RunOptions(),
 ) -> Path:
     """Train all arms with all seeds as ``recipe.compare`` says; write results and report.
@@ -50,6 +51,7 @@ def run_comparison(
             ``cells/<arm>/seed<k>/search`` and ``.../training``, and from all finished cells
             ``results.json`` (nothing in it depends on time), ``timings.json`` and ``report.html``.
         shard: ``(i, n)``: do the i-th of n parts of the cells, counted from 1.
+        trust_code: allow a network whose source imports Python code; so may ``options``.
         options: progress bars, what is being done, trust.
 
     Returns:
@@ -62,7 +64,7 @@ def run_comparison(
         TrainingError: cells failed, as by a loss that is not finite or a budget that an arm cannot
             meet; all others are done, and the report is written.
     """
-    out = Path(out)
+    out, options = Path(out), options.trusting(trust_code)
     own = cells_of(recipe, out)[shard[0] - 1 :: shard[1]]
     task = make_task(recipe)  # data that cannot be opened should not leave a folder behind
     _join(recipe, task, out, options)

@@ -60,6 +60,7 @@ def run_training(
     teacher: Path | None = None,
     resume: bool = False,
     part_of: Path | None = None,
+    trust_code: bool = False,
     options: RunOptions = RunOptions(),
 ) -> dict[str, Any]:
     """Train one network with the recipe's protocol and return its results.
@@ -79,6 +80,7 @@ def run_training(
         teacher: the trained baseline, where the recipe distils from it.
         resume: go on where the run in ``run_dir`` was stopped.
         part_of: the folder of a job or comparison, whose data it must have.
+        trust_code: allow a network whose source imports Python code; so may ``options``.
         options: a progress bar, what is being done, trust.
 
     Raises:
@@ -87,7 +89,7 @@ def run_training(
         DataError: the run to resume, or the job, was started with other data.
         ArchitectureError: the architecture is not of this recipe's network or data set.
     """
-    run_dir = Path(run_dir)
+    run_dir, options = Path(run_dir), options.trusting(trust_code)
     with one_writer(run_dir, options):
         return _train(recipe, run_dir, architecture, weights, teacher, resume, part_of, options)
 

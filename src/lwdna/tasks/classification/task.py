@@ -20,7 +20,7 @@ from lwdna.data.draws import Stream, draw_seed
 from lwdna.data.erasing import draw_erasures, erase
 from lwdna.data.images import stored_of
 from lwdna.data.reader import ImageReader
-from lwdna.data.settings import ResolvedData, resolve
+from lwdna.data.settings import DataSettings, ResolvedData, resolve
 from lwdna.data.sources import open_source
 from lwdna.engine.fingerprint import Fingerprint, half_print
 from lwdna.engine.task import Metric
@@ -40,7 +40,8 @@ class ClassificationTask:
     follows from (seed, epoch, index of its first example).
 
     Args:
-        settings: the data set and its transforms.
+        settings: the data set and its transforms, and how batches are mixed; no word of that is
+            none.
 
     Raises:
         DataError: the data set is missing, incomplete or of unknown layout. Damaged images are
@@ -50,7 +51,9 @@ class ClassificationTask:
     metric = Metric("top1", "top-1 accuracy", "%", worst=0.0)
     other_metrics: tuple[Metric, ...] = (Metric("top5", "top-5 accuracy", "%"),)
 
-    def __init__(self, settings: ClassificationSettings) -> None:
+    def __init__(self, settings: DataSettings) -> None:
+        if not isinstance(settings, ClassificationSettings):
+            settings = ClassificationSettings(**settings.model_dump())
         source = open_source(settings)
         self.data: ResolvedData = resolve(settings, source.kind, source.all_classes)
         """How images are read: the settings with all defaults filled in."""
