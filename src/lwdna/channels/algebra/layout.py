@@ -58,13 +58,15 @@ Blame = Callable[[str], Reason]
 class Unit:
     """A unit variable: a number of channels that is the same wherever the variable stands."""
 
-    __slots__ = ("binding", "inexact", "pinned", "size")
+    __slots__ = ("binding", "computed", "inexact", "pinned", "size")
 
     def __init__(self, size: int) -> None:
         self.size = size
         self.binding: Layout | None = None
         self.pinned: Reason | None = None
         self.inexact: Reason | None = None
+        self.computed: Reason | None = None
+        """Where a number is computed from the size, which may enter activations."""
 
     def __repr__(self) -> str:
         return f"Unit({self.size})@{id(self) & 0xFFFF:x}"
@@ -183,6 +185,12 @@ def mark_inexact(layout: Layout, reason: Reason) -> None:
         unit.inexact = unit.inexact or reason
 
 
+def mark_computed(layout: Layout, reason: Reason) -> None:
+    """Note that numbers are computed from the sizes of these units."""
+    for unit in units_of(layout):
+        unit.computed = unit.computed or reason
+
+
 def bind(unit: Unit, layout: Layout) -> None:
     """Say what a unit is made of."""
     assert unit.binding is None
@@ -191,6 +199,8 @@ def bind(unit: Unit, layout: Layout) -> None:
     unit.binding = layout
     if unit.inexact:
         mark_inexact(layout, unit.inexact)
+    if unit.computed:
+        mark_computed(layout, unit.computed)
 
 
 def unify(left: Layout, right: Layout, blame: Blame) -> None:

@@ -18,16 +18,19 @@ from typing import Any
 from lwdna.channels.algebra.layout import (
     Blame,
     Layout,
+    Reason,
     Segment,
     Unit,
     bind,
     fixed,
+    mark_computed,
     pin,
     reasons_of,
     resolve,
     size_of,
     units_of,
 )
+from lwdna.channels.algebra.source import user_line
 
 
 class Setting(Unit):
@@ -75,7 +78,7 @@ class Length(int):
 
     def __mul__(self, other: Any) -> Any:
         if not isinstance(other, int):
-            return int(self) * other
+            return self.enters_arithmetic() * other
         value = int(self) * int(other)
         if not isinstance(other, Length):
             other = Length.of(fixed(int(other))) if other > 0 else Length._new(other, None)
@@ -111,6 +114,24 @@ class Length(int):
     def __rsub__(self, other: Any) -> Any:
         value = other - int(self)
         return Length._new(value, None) if isinstance(other, int) else value
+
+    def enters_arithmetic(self) -> int:
+        """Note that other numbers than sizes follow from this width; return the plain number."""
+        for factor in self.factors or ():
+            mark_computed(factor, Reason("a value is computed from this width", line=user_line()))
+        return int(self)
+
+    def __float__(self) -> float:
+        return float(self.enters_arithmetic())
+
+    def __truediv__(self, other: Any) -> Any:
+        return self.enters_arithmetic() / other
+
+    def __rtruediv__(self, other: Any) -> Any:
+        return other / self.enters_arithmetic()
+
+    def __pow__(self, other: Any, modulus: Any = None) -> Any:
+        return pow(self.enters_arithmetic(), other, modulus)
 
     def __deepcopy__(self, memo: Any) -> int:
         return int(self)

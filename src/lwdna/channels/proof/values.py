@@ -69,8 +69,12 @@ def mark_inexact(
         search(suspects[: len(suspects) // 2])
         search(suspects[len(suspects) // 2 :])
 
-    if changed:
-        search([g for g, unit in enumerate(draft.units) if unit.inexact is None])
+    if not changed:
+        return False
+    for unit in draft.units:  # that a number is computed was seen: no search is needed
+        if unit.inexact is None and unit.computed is not None:
+            unit.inexact, found = unit.computed, True
+    search([g for g, unit in enumerate(draft.units) if unit.inexact is None])
     return found
 
 

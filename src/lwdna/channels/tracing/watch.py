@@ -30,6 +30,13 @@ _TAKES_SIZES = frozenset(
 PUTS_DATA = Tensor.data.__set__  # type: ignore[attr-defined]
 SHARES_MEMORY = frozenset({PUTS_DATA, torch.ops.aten.set_.source_Tensor})
 _PUTS = SHARES_MEMORY | {Tensor.copy_, Tensor.__setitem__}
+_TAKES_VALUES = frozenset(
+    {
+        *(Tensor.mul, Tensor.div, torch.mul, torch.div, Tensor.mul_, Tensor.div_),
+        *(Tensor.__mul__, Tensor.__rmul__, Tensor.__truediv__, Tensor.new_tensor, Tensor.new_full),
+        *(torch.tensor, torch.as_tensor, torch.scalar_tensor, torch.full, torch.full_like),
+    }
+)
 _INITIALISERS = torch.nn.init.__file__
 """Here widths only say how weights are drawn that begin to exist: no value follows from them."""
 
@@ -60,6 +67,10 @@ class Watch(TorchFunctionMode):
         if func is F.multi_head_attention_forward:
             with _seen_through(), self:
                 return func(*args, **kwargs)
+        if func in _TAKES_VALUES:
+            for value in (*args[:2], *kwargs.values()):
+                if isinstance(value, Length):
+                    value.enters_arithmetic()
         if func not in _TAKES_SIZES:
             return func(*args, **kwargs)
         self.asked = self._sizes(func, args, kwargs)
