@@ -20,9 +20,10 @@ from lwdna.errors import FileError, LockedError
 from lwdna.locks import locked
 
 HOLDER = r"""
-import sys, time
+import signal, sys, time
 from pathlib import Path
 from lwdna.locks import locked
+signal.signal(signal.SIGINT, signal.default_int_handler)  # what starts the tests may ignore it
 with locked(Path(sys.argv[1])):
     sys.stdout.write("held\n")
     sys.stdout.flush()
