@@ -7,9 +7,11 @@ from typing import Any
 from .spec import Constant, Network, Noise, Uniform, Whole, call, image
 
 
-def _transformer(model: str, config: str, inputs: Any, **settings: Any) -> Network:
+def _transformer(
+    model: str, config: str, inputs: Any, by_value: str = "", **settings: Any
+) -> Network:
     build = call(f"transformers:{model}", call(f"transformers:{config}", **settings))
-    return Network("transformers", model, build, inputs)
+    return Network("transformers", model, build, inputs, by_value)
 
 
 _VISION = {"hidden_size": 48, "num_hidden_layers": 2, "num_attention_heads": 4}
@@ -67,7 +69,10 @@ TRANSFORMERS = [
                  dim_feedforward=64),
     _transformer("YolosForObjectDetection", "YolosConfig", image(64), image_size=[64, 64],
                  **_VISION, intermediate_size=96, num_detection_tokens=5),
-    _transformer("SuperPointForKeypointDetection", "SuperPointConfig", Uniform((1, 3, 64, 64))),
+    _transformer(
+        *("SuperPointForKeypointDetection", "SuperPointConfig", Uniform((1, 3, 64, 64))),
+        by_value="points are chosen by value",
+    ),
     _transformer("Swin2SRForImageSuperResolution", "Swin2SRConfig", Uniform((1, 3, 32, 32)),
                  image_size=32, embed_dim=24, depths=[2, 2], num_heads=[2, 2]),
     _transformer("VitMatteForImageMatting", "VitMatteConfig", image(64, 4),

@@ -7,13 +7,16 @@ from typing import Any
 from .spec import Network, Uniform, call, image
 
 
-def _spandrel(folder: str, side: int, label: str = "", channels: int = 3, **kwargs: Any) -> Network:
+def _spandrel(
+    folder: str, side: int, label: str = "", channels: int = 3, by_value: str = "", **kwargs: Any
+) -> Network:
     name = label or folder
     return Network(
         "spandrel",
         name,
         call(f"spandrel.architectures.{folder}:{name}", **kwargs),
         Uniform((1, channels, side, side)),
+        by_value,
     )
 
 
@@ -47,7 +50,7 @@ SPANDREL = [
     _spandrel("OmniSR", 32, num_feat=32),
     _spandrel("SAFMN", 32, dim=24, n_blocks=3),
     _spandrel("SAFMNBCIE", 32, dim=24, n_blocks=2),
-    _spandrel("SeemoRe", 32, num_layers=2, embedding_dim=24),
+    _spandrel("SeemoRe", 32, by_value="experts are chosen by value", num_layers=2, embedding_dim=24),
     _spandrel("MoSR", 32, n_block=3, dim=32),
     _spandrel("MoESR", 32, n_blocks=2, n_block=2, dim=32),
     _spandrel("FDAT", 32, embed_dim=32, num_groups=1),

@@ -307,3 +307,13 @@ def test_functions_that_remember_results_forget_those_of_tracing():
     assert graph.widths == {"a": 7}
     assert type(_remembered(7)) is torch.Tensor
     assert_slices(model, x, graph)
+
+
+class _Refuses:
+    """What stands in a module for a package that is missing, in some libraries."""
+
+    def __getattr__(self, name: str) -> None:
+        raise ImportError(name)
+
+
+missing = _Refuses()

@@ -6,6 +6,7 @@ import sys
 from collections.abc import Iterator
 from contextlib import suppress
 from functools import _lru_cache_wrapper
+from types import FunctionType
 from typing import Any
 
 from torch import nn
@@ -23,13 +24,13 @@ def memoised(model: nn.Module) -> list[Any]:
 
 def _inside(place: Any) -> Iterator[Any]:
     for value in list(vars(place).values()):
-        function = getattr(value, "__func__", value)  # of a static or class method
+        function = value.__func__ if isinstance(value, staticmethod | classmethod) else value
         yield from (one for one in (function, *_enclosed(function)) if _remembers(one))
 
 
 def _enclosed(function: Any) -> Iterator[Any]:
     """Yield what a decorator's function holds on to."""
-    for cell in getattr(function, "__closure__", None) or ():
+    for cell in (isinstance(function, FunctionType) and function.__closure__) or ():
         with suppress(ValueError):  # an empty cell
             yield cell.cell_contents
 
