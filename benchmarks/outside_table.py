@@ -22,8 +22,9 @@ MEANING = """\
 - *Exact*: of the networks with a free group, those whose slices (all groups at once with two
   draws of random units, and half of the groups) gave what the whole network computes with the
   removed units silenced, within 1e-9 of the largest output in float64, from inputs other than
-  those traced with and with non-trivial weights and statistics. *Silent wrong*: a group said to be
-  exact that is not.
+  those traced with and with non-trivial weights and statistics. Networks that choose by value are
+  left out, as rounding decides between equal scores. *Silent wrong*: a group said to be exact that
+  is not.
 - *Crash*: an exception that is not an error of lwdna's own.
 - *MACs free*: share in operators at least one axis of which depends on a group.
 - *Torch-Pruning*: as above, half of the channels in 90 s; the layers that make the outputs are

@@ -50,7 +50,7 @@ SPANDREL = [
     _spandrel("OmniSR", 32, num_feat=32),
     _spandrel("SAFMN", 32, dim=24, n_blocks=3),
     _spandrel("SAFMNBCIE", 32, dim=24, n_blocks=2),
-    _spandrel("SeemoRe", 32, by_value="experts are chosen by value", num_layers=2, embedding_dim=24),
+    _spandrel("SeemoRe", 32, by_value="experts chosen by value", num_layers=2, embedding_dim=24),
     _spandrel("MoSR", 32, n_block=3, dim=32),
     _spandrel("MoESR", 32, n_blocks=2, n_block=2, dim=32),
     _spandrel("FDAT", 32, embed_dim=32, num_groups=1),

@@ -2,15 +2,26 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 import torch
 import torchvision
 from torch import Tensor, nn
+from torch.utils._pytree import tree_flatten
 from torchvision.models.detection.backbone_utils import mobilenet_backbone, resnet_fpn_backbone
 
-from lwdna.channels import trace
+from lwdna.channels import resize, trace
 
-from .proof import assert_resizes, assert_slices
+from .proof import (
+    assert_resizes,
+    assert_slices,
+    make_nontrivial,
+    outputs_of,
+    random_units,
+    relative_error,
+    silenced,
+)
 
 
 def segmentation(name: str) -> nn.Module:
@@ -114,3 +125,36 @@ def test_the_levels_of_a_pyramid_share_a_width():
         )
     }
     assert sums.width == 18
+
+
+@pytest.mark.parametrize(
+    ("name", "groups"),
+    [("fasterrcnn_mobilenet_v3_large_320_fpn", 34), ("retinanet_resnet50_fpn", 47)],
+)
+@pytest.mark.slow
+def test_a_detector_as_it_is_called(name, groups):
+    """Boxes are chosen by value: what they are chosen from is compared, and their number."""
+    torch.manual_seed(0)
+    model = torchvision.models.get_model(
+        name, weights=None, weights_backbone=None, num_classes=5, min_size=64, max_size=64
+    ).eval()
+    graph = trace(model, ([torch.rand(3, 64, 64)],))
+    assert len(graph.groups) == groups
+    assert graph.unknown_ops == ()
+    model = model.double()
+    make_nontrivial(model)
+    kept = random_units(graph, seed=7)
+    small, masked = resize(model, graph, kept, "slice"), silenced(model, graph, kept)
+    image = torch.rand(3, 64, 64).double()
+
+    def scores(network: Any) -> list[Tensor]:
+        with torch.no_grad():
+            levels = list(network.backbone(network.transform([image])[0].tensors).values())
+            head = network.rpn.head if hasattr(network, "rpn") else network.head
+            return [leaf for leaf in tree_flatten(head(levels))[0] if isinstance(leaf, Tensor)]
+
+    assert relative_error(scores(small), scores(masked)) < 1e-9
+    found = [outputs_of(network, ([image],)) for network in (small, masked)]
+    assert [one.shape for one in found[0]] == [one.shape for one in found[1]]
+    widths = {key: max(1, width // 2) for key, width in graph.widths.items()}
+    outputs_of(resize(model, graph, widths, seed=0), ([image],))
