@@ -7,9 +7,9 @@ from typing import Any
 from .spec import Constant, Network, Noise, call, image, volume
 
 
-def _pytorchcv(name: str, inputs: Any = None, **options: Any) -> Network:
+def _pytorchcv(name: str, inputs: Any = None, by_value: str = "", **options: Any) -> Network:
     build = call("pytorchcv.model_provider:get_model", name, pretrained=False, **options)
-    return Network("pytorchcv", name, build, image(224) if inputs is None else inputs)
+    return Network("pytorchcv", name, build, image(224) if inputs is None else inputs, by_value)
 
 
 _CLASSIFIERS = (
@@ -40,7 +40,7 @@ PYTORCHCV = [
     _pytorchcv("lwopenpose2d_mobilenet_cmupan_coco", image(64)),
     _pytorchcv("ibppose_coco", image(64)),
     _pytorchcv("centernet_resnet18_coco", image(64)),
-    _pytorchcv("superpointnet", image(64, 1)),
+    _pytorchcv("superpointnet", image(64, 1), by_value="points are chosen by value"),
     _pytorchcv("quartznet5x5_en_ls", (Noise((1, 4000)), Constant([4000]))),
 ]
 
