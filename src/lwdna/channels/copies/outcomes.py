@@ -26,7 +26,7 @@ READS: tuple[Any, ...] = (Tensor.numpy, Tensor.__array__)
 
 @dataclass(frozen=True)
 class Outcome:
-    """What one call returned: plain values, and tensors without theirs, on the meta device."""
+    """What one call returned: plain values, and of tensors their shapes and types."""
 
     plain: Any
 
