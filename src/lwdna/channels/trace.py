@@ -66,8 +66,10 @@ def trace(model: nn.Module, example_inputs: Any, edits: Edits | None = None) -> 
     Args:
         model: any module; it is left untouched.
         example_inputs: a tensor, a tuple of positional arguments or a dict of keyword arguments,
-            as the network takes them; only shapes and types matter. The graph's MACs are those of
-            one forward pass on these inputs: give a batch of one for the usual figures.
+            as the network takes them. Only shapes and types matter, unless the network depends on
+            values: then it runs once for real on these, and the graph holds for the path it takes.
+            The graph's MACs are those of one forward pass on these inputs: give a batch of one for
+            the usual figures.
         edits: what you decide by hand: groups to pin or tie, operators at which channels end.
 
     Raises:
@@ -113,7 +115,7 @@ def _proven(session: Session) -> Draft:
         session.skeleton, lambda _, tensor: fake_like(session.fake, tensor, tuple(tensor.shape))
     )
     tensors = dict(named_tensors(copied))
-    session.results, session.touched, session.unknown = {}, set(), {}
+    session.passes, session.results, session.touched, session.unknown = {}, {}, set(), {}
     session.settles, session.caches, session.overwritten, session.remade = set(), [], set(), []
     session.axes = {name: parameter_axes(tensor) for name, tensor in tensors.items()}
     for name in kernels(copied):
@@ -151,12 +153,7 @@ def _edited(session: Session, draft: Draft, edits: Edits) -> tuple[Session, Draf
     """Carry out edits by hand: cuts in a run of their own, then ties and pins."""
     if edits.cut:
         before = draft.graph
-        old = session
-        session = Session(
-            *(old.fake, old.skeleton, old.args, old.kwargs, old.stack),
-            *(old.frozen, old.never_silent, Cuts(edits.cut), old.buffers, old.outcomes),
-            old.memoised,
-        )
+        session = replace(session, cuts=Cuts(edits.cut))
         draft = _proven(session)
         session.cuts.check()
         draft = apply_edits.prove_cuts(session, draft)
