@@ -1,6 +1,6 @@
 """The mean difference of two arms in a file of results, with the interval of t over seeds.
 
-    python benchmarks/paired.py benchmarks/results/evidence/half-budget/NAME.json unbent uniform
+    python benchmarks/paired.py benchmarks/results/evidence/gpu/NAME.json curvature-1 curvature-0
 
 Compares what both arms have of the same seeds: the metric on each part of the validation images
 and, where the file has them, the validation loss and the training loss of the last epoch.

@@ -69,8 +69,8 @@ class ShrinkSettings(Settings):
     budget: Budget = Budget(macs=0.92, params=1.0)
     criterion: str = "snip"
     """How units are scored, see ``lwdna list criteria``. The paper's is ``latent-gradient``, with
-    ``keep: threshold`` and floors of 0.4 and 0.45; ``docs/evidence.md`` has the trials behind the
-    defaults."""
+    ``keep: threshold`` and floors of 0.4 and 0.45; ``docs/evidence/log.md`` has the trials behind
+    the defaults."""
     resource_penalty: float = Field(default=1.0, ge=0)
     """Weight of MorphNet's penalty in the warm-up's loss; at scales of 1 the penalty is about 2."""
     reverse: bool = False

@@ -7,7 +7,8 @@ cost is how AutoSlim (arXiv 1903.11728) and NetAdapt (arXiv 1804.03230) go throu
 
 Of two limits one is usually met before the other, which then allows more: parameters are left over
 where MACs run out first. The full knapsack repeats the search with more weight on units that take
-much of what is left over, until both limits are used up; docs/evidence.md tells where that helps.
+much of what is left over, until both limits are used up; docs/evidence/ablations.md tells where
+that helps.
 """
 
 from __future__ import annotations

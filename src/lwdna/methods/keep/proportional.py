@@ -21,7 +21,7 @@ Whoever designed the baseline chose widths, too. They are the optimum for the im
     P_g = n_g dC/dn_g  at the baseline's widths,
 
 and these are as good a guess as scores from two mini-batches: S_g is the product of
-(sum of the group's scores) ** (1 - prior) and P_g ** prior. docs/evidence.md has the trials.
+(sum of the group's scores) ** (1 - prior) and P_g ** prior. docs/evidence/log.md has the trials.
 """
 
 from __future__ import annotations
