@@ -67,6 +67,8 @@ class ShrinkSettings(Settings):
     their names (of several that match the last counts; groups that none matches stay). 1 is none.
     """
     budget: Budget = Budget(macs=1.0, params=1.5)
+    """What the network found may cost. With at most the baseline's MACs and its parameters there is
+    little to gain for most networks, see ``docs/method.md``."""
     criterion: str = "snip"
     """How units are scored, see ``lwdna list criteria``. The paper's is ``latent-gradient``, with
     ``keep: threshold`` and floors of 0.4 and 0.45; ``docs/evidence.md`` has the trials behind the
