@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from itertools import cycle
+
 import numpy as np
 import pytest
 import timm
@@ -410,28 +412,37 @@ def test_a_group_without_any_importance_gets_what_no_other_can_use():
     shares=st.dictionaries(
         st.sampled_from(["macs", "params", "memory"]), st.floats(0.1, 0.9), min_size=1
     ),
-    multiple=st.sampled_from([2, 4, 8]),
+    multiples=st.sampled_from([(2,), (4,), (8,), (1, 4, 8)]),
+    keep=st.sampled_from([keep_by_threshold, keep_by_knapsack, keep_in_proportion]),
 )
-def test_multiples_meet_a_budget_of_several_resources(graph, seed, factor, shares, multiple):
-    widened = {n: -(-w // multiple) * multiple for n, w in widened_widths(graph, factor).items()}
+def test_multiples_meet_a_budget_of_several_resources(graph, seed, factor, shares, multiples, keep):
+    """Of each group its own, or the baseline's width; then nothing more fits."""
+    multiple = dict(zip(graph.widths, cycle(multiples), strict=False))
+    widened = {n: -(-w // multiple[n]) * multiple[n] for n, w in
+               widened_widths(graph, factor).items()}  # fmt: skip
     scores = _random_scores(widened, seed, 1.0)
     least = floors(graph, widened, 0.1, 0.1)
-    fewest = {name: -(-width // multiple) * multiple for name, width in least.items()}
+    fewest = {name: -(-width // multiple[name]) * multiple[name] for name, width in least.items()}
     needed = Limits(graph, shares)
     low, high = needed.usage_of(fewest), needed.usage_of(widened)
     limits = Limits(
         graph, {what: int(low[what] + s * (high[what] - low[what])) for what, s in shares.items()}
     )
-    widths = keep_by_threshold(graph, scores, least, limits, multiple).widths
-    assert all(width % multiple == 0 for width in widths.values())
+    widths = keep(graph, scores, least, limits, multiple).widths
+
+    def allowed(name, width):
+        return width % multiple[name] == 0 or width == graph.widths[name]
+
+    assert all(allowed(name, width) for name, width in widths.items())
     assert all(widths[name] >= least[name] for name in least)
     assert graph.cost(widths).macs <= limits.allowed.get("macs", np.inf)
     assert graph.cost(widths).params <= limits.allowed.get("params", np.inf)
     assert graph.peak_memory([list(widths.values())])[0] <= limits.allowed.get("memory", np.inf)
-    larger = {name for name, width in widths.items() if width + multiple <= widened[name]}
-    for name in larger:  # no room for one more multiple anywhere
-        more = limits.usage_of({**widths, name: widths[name] + multiple})
-        assert any(more[what] > limit for what, limit in limits.allowed.items())
+    for name, width in widths.items():
+        wider = next((w for w in range(width + 1, widened[name] + 1) if allowed(name, w)), None)
+        if wider is not None:  # no room for more anywhere
+            more = limits.usage_of({**widths, name: wider})
+            assert any(more[what] > limit for what, limit in limits.allowed.items())
 
 
 def _rounded(widths, allowed):
@@ -445,7 +456,8 @@ def _rounded(widths, allowed):
     macs = PARALLEL.cost(dict(zip(names, allowed, strict=True))).macs
     given = dict(zip(names, widths, strict=True))
     limits = Limits(PARALLEL, {"macs": macs})
-    return tuple(rounded(given, scores, dict.fromkeys(names, 1), limits, 4).values())
+    fours = dict.fromkeys(names, 4)
+    return tuple(rounded(given, scores, dict.fromkeys(names, 1), limits, fours).values())
 
 
 def test_multiples_are_the_nearest_and_the_worst_go_first():
@@ -472,7 +484,11 @@ def test_multiples_that_cannot_meet_a_budget_say_so():
     limits = Limits(graph, {"memory": graph.peak_memory([[7, 7, 7]])[0]})
     with pytest.raises(BudgetError, match=r"multiples of 16 .* bytes of activations"):
         keep_by_threshold(
-            graph, _random_scores(widened, 0, 1.0), floors(graph, widened, 0, 0), limits, 16
+            graph,
+            _random_scores(widened, 0, 1.0),
+            floors(graph, widened, 0, 0),
+            limits,
+            dict.fromkeys(widened, 16),
         )
 
 

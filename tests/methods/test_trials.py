@@ -42,7 +42,8 @@ GRAPHS = {name: trace(model, EXAMPLE) for name, model in NETWORKS.items()}
 def _space(graph, multiple=1, **budget):
     widened = widened_widths(graph, 2.0)
     limits = Limits.of(graph, widened, Budget(**(budget or {"macs": 1.0, "params": 1.0})))
-    return Space(limits, floors(graph, widened, 0.25, 0.25), widened, multiple)
+    steps = dict.fromkeys(widened, multiple)
+    return Space(limits, floors(graph, widened, 0.25, 0.25), widened, steps)
 
 
 def _names(space):
@@ -67,10 +68,9 @@ def test_networks_keep_the_budget_and_leave_no_unit_out(name, budget, multiple, 
         assert (found >= network).all()
         for group, width in zip(_names(space), found, strict=True):
             assert space.least[group] <= width <= space.most[group]
-            assert width % multiple == 0 or width == space.most[group]
-        one_more = found + multiple * np.eye(len(found), dtype=int)
-        most = np.array([space.most[group] for group in _names(space)])
-        assert not (space.limits.fits(one_more) & (found + multiple <= most)).any()
+            assert width % multiple == 0 or width == space.limits.graph.widths[group]
+            one_more = np.where(np.array(_names(space)) == group, found + multiple, found)
+            assert width + multiple > space.most[group] or not space.limits.fits(one_more[None])[0]
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "mobilenetv3"])

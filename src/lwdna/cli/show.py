@@ -69,9 +69,13 @@ def study(folder: Path) -> None:
 
 def search(found: Search) -> None:
     """Print the widths found and what they cost."""
+    from lwdna.reports import law_lines_of, little_to_gain
+
     graph, widths = found.graph, found.architecture.widths
     if found.trials:
         say(f"trials: {format_trials([trial.loss for trial in found.trials])}")
+    for line in law_lines_of(found.architecture.found):
+        say(line)
     table = _table("group", "baseline", "found", "")
     for group in graph.groups:
         new = widths[group.name]
@@ -89,6 +93,9 @@ def search(found: Search) -> None:
         one, two = latency["baseline"], latency["found"]
         said = f"{format_milliseconds(one)} -> {format_milliseconds(two)}"
         say(f"latency, from the times of operators: {said} ({format_change(one, two)})")
+    note = little_to_gain(found.architecture.found["budget"])
+    if note:
+        say(note)
 
 
 def milliseconds(value: float) -> str:

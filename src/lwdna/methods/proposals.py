@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
@@ -20,6 +20,7 @@ from sklearn.gaussian_process import GaussianProcessRegressor
 from sklearn.gaussian_process.kernels import RBF, ConstantKernel, WhiteKernel
 
 from lwdna.methods.directions import directions
+from lwdna.methods.grid import Grid, one_changed
 from lwdna.methods.limits import FloatArray, IntArray, Limits
 
 DIRECTIONS = 6
@@ -42,7 +43,8 @@ class Space:
     limits: Limits
     least: Mapping[str, int]
     most: Mapping[str, int]
-    multiple: int = 1
+    steps: Mapping[str, int] = field(default_factory=dict)
+    """Of what widths are multiples, by group; groups left out take any width."""
 
     @cached_property
     def base(self) -> IntArray:
@@ -50,11 +52,9 @@ class Space:
         return self._row(self.limits.graph.widths)
 
     @cached_property
-    def bounds(self) -> tuple[IntArray, IntArray]:
-        """The least widths that are multiples, as far as these exist, and the most, (groups,)."""
-        most = self._row(self.most)
-        least = -(-self._row(self.least) // self.multiple) * self.multiple
-        return np.minimum(least, most), most
+    def grid(self) -> Grid:
+        """The widths that groups may take."""
+        return Grid.of(self.limits.graph, self.least, self.most, self.steps)
 
     @cached_property
     def basis(self) -> FloatArray:
@@ -74,9 +74,9 @@ class Space:
         low, high = np.full((2, len(places), 1), [[[-4.0]], [[4.0]]])
         for _ in range(HALVINGS):
             middle = (low + high) / 2
-            fits = self.limits.fits(self._whole(wanted * np.exp(middle)))[:, None]
+            fits = self.limits.fits(self.grid.nearest(wanted * np.exp(middle)))[:, None]
             low, high = np.where(fits, middle, low), np.where(fits, high, middle)
-        return self._whole(wanted * np.exp(low))
+        return self.grid.nearest(wanted * np.exp(low))
 
     def filled(self, place: FloatArray, widths: IntArray) -> IntArray:
         """Return the network of a place, (groups,), with as many units more as fit.
@@ -84,18 +84,13 @@ class Space:
         The group grows that is furthest from what its place asks for.
         """
         wanted = self.base * np.exp(self.basis @ place)
-        steps = self.multiple * np.eye(len(widths), dtype=np.int64)
         while True:
-            more = widths + steps
-            may = self.limits.fits(more) & (widths + self.multiple <= self.bounds[1])
+            wider = self.grid.wider(widths)
+            more = one_changed(widths, wider)
+            may = self.limits.fits(more) & (wider > widths)
             if not may.any():
                 return widths
             widths = more[int(np.argmax(np.where(may, wanted / widths, -1)))]
-
-    def _whole(self, widths: FloatArray) -> IntArray:
-        """Return multiples between floors and widened widths next to ``widths``, (N, groups)."""
-        rounded = np.round(widths / self.multiple).astype(np.int64) * self.multiple
-        return np.clip(rounded, *self.bounds)
 
     def _row(self, widths: Mapping[str, int]) -> IntArray:
         names = [group.name for group in self.limits.graph.groups]

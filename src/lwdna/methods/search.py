@@ -22,6 +22,7 @@ from lwdna.inputs import Inputs, call, device_of, plain, size_of, types_of
 from lwdna.methods.answers import check_scores, check_widths
 from lwdna.methods.budget import Budget
 from lwdna.methods.criteria import CRITERIA, Loss, Problem, Scores
+from lwdna.methods.grid import multiples_of
 from lwdna.methods.keep.table import Kept, chosen
 from lwdna.methods.keep.units import best_units, floors
 from lwdna.methods.limits import Limits
@@ -161,7 +162,8 @@ def _space(
     """Return the widths between floors and ``widened`` that the budget allows."""
     least = floors(graph, widened, settings.floor, settings.linear_floor)
     limits = Limits.of(graph, widened, settings.budget, device)
-    return Space(limits, least, widened, settings.multiple)
+    steps = multiples_of(settings.multiple, limits, least, widened)
+    return Space(limits, least, widened, steps)
 
 
 def _posed(
@@ -208,7 +210,7 @@ def _kept(
     """Return the widths that the keep rule makes of scores, or those that trials then choose."""
     assert settings.keep
     name, rule, options = chosen(settings.keep)
-    given = (space.limits.graph, scores, space.least, space.limits, space.multiple)
+    given = (space.limits.graph, scores, space.least, space.limits, space.steps)
     kept = rule.keep(*given, **options)
     check_widths(kept.widths, space, name)
     if not (settings.trials and setup):
@@ -247,7 +249,7 @@ def shrink(
         batches: pairs ``(inputs, targets)`` with inputs of the same form; two mini-batches are
             enough.
         loss_fn: ``loss_fn(outputs, targets)``, for example ``torch.nn.CrossEntropyLoss()``.
-        budget: default 0.92 of the baseline's MACs and no more than its parameters.
+        budget: default the baseline's MACs and 1.5 times its parameters at most.
         seed: everything random follows from it.
         model_args: arguments for a name.
         transforms: rewrites of the network of a name, as ``[{"name": "factorize"}]``.

@@ -66,7 +66,9 @@ class ShrinkSettings(Settings):
     """How many times wider groups are made before the search: all of them, or by shell patterns of
     their names (of several that match the last counts; groups that none matches stay). 1 is none.
     """
-    budget: Budget = Budget(macs=0.92, params=1.0)
+    budget: Budget = Budget(macs=1.0, params=1.5)
+    """What the network found may cost. With at most the baseline's MACs and its parameters there is
+    little to gain for most networks, see ``docs/method.md``."""
     criterion: str = "snip"
     """How units are scored, see ``lwdna list criteria``. The paper's is ``latent-gradient``, with
     ``keep: threshold`` and floors of 0.4 and 0.45; ``docs/evidence/log.md`` has the trials behind
@@ -92,8 +94,9 @@ class ShrinkSettings(Settings):
     batches: int = Field(default=2, ge=1)
     """Mini-batches whose gradients are averaged."""
     batch_size: int = Field(default=64, ge=1)
-    multiple: int = Field(default=1, ge=1)
-    """Round widths to a multiple of this, then repair them to the budget."""
+    multiple: Annotated[int, Field(ge=1)] | Literal["auto"] = "auto"
+    """Of what widths are multiples, beside the baseline's own: ``auto`` is 8 for groups of 32
+    channels or more in the baseline, because kernels are slow at odd widths, and 1 for others."""
     warmup: WarmupSettings | None = None
     """Training before the units are scored; None scores at initialisation."""
     trials: TrialSettings | None = None

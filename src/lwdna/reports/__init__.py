@@ -19,10 +19,11 @@ if TYPE_CHECKING:
         format_trials,
     )
     from lwdna.reports.graph_page import write_graph_page
+    from lwdna.reports.law import law_lines_of
     from lwdna.reports.report import compare_run, write_report
     from lwdna.reports.study_page import STUDY_COLUMNS, comparison_lines, write_comparison
     from lwdna.reports.tables import COMPARISON_COLUMNS, ComparisonRow, comparison, figure_lines
-    from lwdna.reports.verdict import evidence, not_finite, verdict
+    from lwdna.reports.verdict import evidence, little_to_gain, not_finite, verdict
 
 __all__ = [
     "COMPARISON_COLUMNS",
@@ -42,6 +43,8 @@ __all__ = [
     "format_percent",
     "format_seconds",
     "format_trials",
+    "law_lines_of",
+    "little_to_gain",
     "not_finite",
     "verdict",
     "write_comparison",
@@ -64,6 +67,7 @@ export_lazily(
             "format_trials",
         ),
         "lwdna.reports.graph_page": ("write_graph_page",),
+        "lwdna.reports.law": ("law_lines_of",),
         "lwdna.reports.report": (
             "compare_run",
             "write_report",
@@ -81,6 +85,7 @@ export_lazily(
         ),
         "lwdna.reports.verdict": (
             "evidence",
+            "little_to_gain",
             "not_finite",
             "verdict",
         ),

@@ -117,6 +117,14 @@ def format_trials(losses: Sequence[float | None]) -> str:
     return f"{len(losses)} short trainings, loss {', '.join(said)}"
 
 
+def format_signed(value: float, digits: int = 0, *, plus: bool = False) -> str:
+    """Return a number of so many decimal places, with a sign of its own where it is negative."""
+    number = f"{value:.{digits}f}"
+    if plus or float(number) == 0:
+        return _with_sign(value, digits)
+    return _signed(number)
+
+
 def format_tick(value: float) -> str:
     """Return a round value as an axis shows it: ``"200 M"``, ``"2000"``, ``"0.5"``."""
     if abs(value) < 10_000:

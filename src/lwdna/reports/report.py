@@ -11,6 +11,7 @@ from lwdna.reports import provenance
 from lwdna.reports.bars import group_table, groups_between, layer_table
 from lwdna.reports.criterion import criterion
 from lwdna.reports.curves import curves
+from lwdna.reports.law import law_view
 from lwdna.reports.pages import render
 from lwdna.reports.pictures import picture_rows
 from lwdna.reports.run_files import RecordedCost, RunFiles, read_run
@@ -18,7 +19,7 @@ from lwdna.reports.statistics import HALVES
 from lwdna.reports.study_page import write_comparison
 from lwdna.reports.tables import ComparisonRow, Figures, comparison
 from lwdna.reports.trials import trial_chart
-from lwdna.reports.verdict import evidence, not_finite, verdict
+from lwdna.reports.verdict import evidence, little_to_gain, not_finite, verdict
 from lwdna.run_folder import REPORT, is_comparison
 
 
@@ -99,6 +100,7 @@ def _render(run: RunFiles) -> str:
     if not groups and run.baseline is not None and run.found is not None:
         groups = groups_between(run.baseline.architecture, run.found.architecture)
     layers = run.search.layers if run.search is not None else ()
+    law = run.search.law if run.search is not None else None
     return render(
         "report.html.j2",
         styles=("report.css",),
@@ -106,8 +108,9 @@ def _render(run: RunFiles) -> str:
         network=run.network.name if run.network is not None else None,
         subject="baseline and LW-DNA" if found is not None else "baseline",
         provenance="How it was found" if found is not None else "How it was trained",
-        verdict=verdict(baseline, found),
+        verdict=verdict(baseline, found, kept=law is not None and law.kept_baseline),
         evidence=evidence(baseline, found),
+        budget_note=little_to_gain(run.search.budget) if run.search is not None else "",
         notes=_notes(run),
         protocol_differences=provenance.differences(run),
         comparison=comparison(baseline, found),
@@ -117,6 +120,7 @@ def _render(run: RunFiles) -> str:
         layers=layer_table(layers) if layers else None,
         criterion=criterion(groups, run.search.threshold) if run.search is not None else None,
         criterion_name=run.search.criterion if run.search is not None else "",
+        law=law_view(law),
         trials=trial_chart(run.search.trials) if run.search is not None else None,
         panels=curves(run.baseline, run.found),
         examples=picture_rows(run.baseline, run.found),

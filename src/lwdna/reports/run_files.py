@@ -11,7 +11,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
-from pydantic import BaseModel, ConfigDict, ValidationError, model_validator
+from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, model_validator
 
 from lwdna.engine.task import Metric, described
 from lwdna.errors import FileError
@@ -77,12 +77,54 @@ class TrialRecord(Record):
     loss: float | None = None
 
 
+class GainRecord(Record):
+    """By how much a logarithm of the loss is expected to fall, with its 95 % interval."""
+
+    mean: FiniteFloat
+    low: FiniteFloat | None = None
+    high: FiniteFloat | None = None
+
+
+class FeatureRecord(Record):
+    """Groups that are alike: how the loss falls with their widths, and what these cost."""
+
+    name: str
+    groups: tuple[str, ...] = ()
+    exponent: FiniteFloat
+    """Fall of the log loss per unit of log width."""
+    error: FiniteFloat = 0.0
+    """Its standard error."""
+    cost: FiniteFloat | None = None
+    """By how many percent the tightest resource grows with 1 % more width."""
+    costs: dict[str, FiniteFloat] = {}
+    """The same by resource."""
+
+
+class BudgetGain(Record):
+    """What another budget would bring."""
+
+    budget: dict[str, Any]
+    gain: GainRecord
+
+
+class LawRecord(Record):
+    """What a search by trials learnt of the losses of different widths."""
+
+    features: tuple[FeatureRecord, ...] = ()
+    gain: GainRecord | None = None
+    """Of the network found against the baseline."""
+    kept_baseline: bool = False
+    reason: str = ""
+    budgets: tuple[BudgetGain, ...] = ()
+
+
 class SearchRecord(Record):
     """``search.json``."""
 
     groups: tuple[GroupRecord, ...] = ()
     threshold: float | None = None
     trials: tuple[TrialRecord, ...] = ()
+    law: LawRecord | None = None
     layers: tuple[LayerRecord, ...] = ()
     cost: dict[str, RecordedCost] = {}
     budget: dict[str, Any] = {}

@@ -3,22 +3,35 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Mapping
 from dataclasses import replace
+from typing import Any
 
 from lwdna.engine.task import NOT_FINITE, Metric, described
 from lwdna.reports.formats import format_difference, format_metric, unit_of_difference
 from lwdna.reports.statistics import Difference
 from lwdna.reports.tables import Figures
 
+_KEPT = "The search kept the baseline: no gain was sure"
+_KEPT_PROPORTIONS = "The search kept the baseline’s proportions: no gain over them was sure"
 
-def verdict(baseline: Figures | None, found: Figures | None) -> str:
-    """Return one sentence that compares the network found with the baseline.
+
+def verdict(baseline: Figures | None, found: Figures | None, *, kept: bool = False) -> str:
+    """Return in a sentence or two how the network found compares with the baseline.
 
     Args:
         baseline: figures of the baseline as in ``results.json``, ``None`` where there are none.
         found: the same of the network that was found.
+        kept: whether the search kept the baseline.
     """
     before, after = baseline or {}, found or {}
+    if kept and _same_cost(before, after):
+        return f"{_KEPT}. Both networks have the same MACs and parameters."
+    said = _verdict(before, after)
+    return f"{_KEPT_PROPORTIONS}. {said}" if kept else said
+
+
+def _verdict(before: Figures, after: Figures) -> str:
     cost = _cost(before, after)
     for metric in described(before, after)[:1]:
         one, two = before.get(metric.name), after.get(metric.name)
@@ -35,6 +48,24 @@ def verdict(baseline: Figures | None, found: Figures | None) -> str:
     if cost:
         return f"The LW-DNA network has {cost} than the baseline; its quality is not known yet."
     return "Neither network has been evaluated yet."
+
+
+def little_to_gain(budget: Mapping[str, Any]) -> str:
+    """Return what to expect of a budget that limits computing and parameters both, else ``""``.
+
+    Args:
+        budget: as in a recipe, ``{"macs": 1.0, "params": 1.0, "of": "baseline"}``.
+    """
+    both = (budget.get("macs") or budget.get("latency")) and budget.get("params")
+    if not both or budget["params"] > 1 or budget.get("of", "baseline") != "baseline":
+        return ""
+    return (
+        "With at most the baseline’s parameters as well, networks whose widths grow with depth "
+        "have little to gain: for 118 usual baselines of a published table of 32,768 trained "
+        "networks, the best possible is +0.06 points on CIFAR-10 and +0.23 on CIFAR-100, against "
+        "+0.24 and +1.06 with 1.5 times the parameters; if parameters are not what limits you, set "
+        "shrink.budget.params=1.5."
+    )
 
 
 def evidence(baseline: Figures | None, found: Figures | None) -> str:
@@ -79,7 +110,13 @@ def not_finite(figures: Figures) -> str:
 
 
 def study_verdict(
-    arm: str, other: str, found: Difference, metric: Metric, costs: tuple[Figures, Figures]
+    arm: str,
+    other: str,
+    found: Difference,
+    metric: Metric,
+    costs: tuple[Figures, Figures],
+    *,
+    kept: bool = False,
 ) -> str:
     """Return one sentence that says what a comparison shows of one arm.
 
@@ -89,9 +126,15 @@ def study_verdict(
         found: the arm minus the other.
         metric: what differs.
         costs: MACs and parameters of the other and of the arm.
+        kept: whether every search of the arm kept the baseline, which is the other.
     """
     cost = _cost(*costs)
     at = f" at {cost}" if cost else ""
+    if kept and _same_cost(*costs):
+        return f"{arm}: {_KEPT[0].lower()}{_KEPT[1:]} ({cost})."
+    if kept:
+        said = study_verdict(arm, other, found, metric, costs)
+        return f"{said} {_KEPT_PROPORTIONS}."
     if not any(found.values):
         return f"{arm} and {other} are equal with every seed{at}."
     by = format_difference(found.mean, metric)
@@ -147,6 +190,10 @@ def _article(title: str) -> str:
     """Return "a" or "an"; of an abbreviation (AUC, MAE, F1) the letters are spoken one by one."""
     spelled = title[:2].upper() == title[:2]
     return "an" if title[:1] in ("AEFHILMNORSX" if spelled else "aeioAEIO") else "a"
+
+
+def _same_cost(before: Figures, after: Figures) -> bool:
+    return all(before.get(key) == after.get(key) for key in ("macs", "params"))
 
 
 def _cost(before: Figures, after: Figures) -> str:

@@ -20,6 +20,7 @@ import numpy as np
 
 from lwdna.errors import RecipeError
 from lwdna.methods.budget import Budget
+from lwdna.methods.grid import ANY_WIDTH
 from lwdna.methods.keep.multiples import rounded
 from lwdna.methods.keep.table import Kept, register_keep_rule
 
@@ -45,7 +46,7 @@ def keep_by_knapsack(
     scores: Mapping[str, Tensor],
     least: Mapping[str, int],
     limits: Limits,
-    multiple: int = 1,
+    multiple: Mapping[str, int] = ANY_WIDTH,
 ) -> Kept:
     """The best scores for what the units cost stay.
 
@@ -60,7 +61,7 @@ def keep_by_knapsack(
         scores: one score per widened unit by group; larger is better.
         least: floor by group.
         limits: what the network may cost.
-        multiple: round widths to a multiple, as far as the widened width allows.
+        multiple: of what widths are multiples, by group; groups left out take any width.
 
     Raises:
         BudgetError: the floors alone cost more than the budget, or the widened network less.
@@ -85,7 +86,7 @@ def keep_by_full_knapsack(
     scores: Mapping[str, Tensor],
     least: Mapping[str, int],
     limits: Limits,
-    multiple: int = 1,
+    multiple: Mapping[str, int] = ANY_WIDTH,
 ) -> Kept:
     """As knapsack, tilted so that neither MACs nor parameters are left over.
 
@@ -115,13 +116,11 @@ def _kept(
     scores: Mapping[str, Tensor],
     least: Mapping[str, int],
     limits: Limits,
-    multiple: int,
+    multiple: Mapping[str, int],
 ) -> Kept:
     names = [group.name for group in graph.groups]
     widths = dict(zip(names, (int(width) for width in found), strict=True))
-    if multiple > 1:
-        widths = rounded(widths, scores, least, limits, multiple)
-    return Kept(widths, None)
+    return Kept(rounded(widths, scores, least, limits, multiple, per_cost=True), None)
 
 
 def _use_up(sack: _Knapsack) -> IntArray:

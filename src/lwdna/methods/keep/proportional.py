@@ -32,6 +32,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from pydantic import Field
 
+from lwdna.methods.grid import ANY_WIDTH
 from lwdna.methods.keep.knapsack import keep_by_knapsack
 from lwdna.methods.keep.table import Kept, register_keep_rule
 from lwdna.methods.keep.units import diminishing
@@ -65,7 +66,7 @@ def keep_in_proportion(
     scores: Mapping[str, Tensor],
     least: Mapping[str, int],
     limits: Limits,
-    multiple: int = 1,
+    multiple: Mapping[str, int] = ANY_WIDTH,
     *,
     prior: float = PRIOR,
     curvature: float = CURVATURE,
@@ -81,7 +82,7 @@ def keep_in_proportion(
             negative scores (reversed ones) has the reciprocal of their sum's size as importance.
         least: floor by group.
         limits: what the network may cost.
-        multiple: round widths to a multiple, as far as the widened width allows.
+        multiple: of what widths are multiples, by group; groups left out take any width.
         prior: 0 believes the scores alone, 1 the baseline's widths alone.
         curvature: how much less further units add than with a value of log n; not negative.
 

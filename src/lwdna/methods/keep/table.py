@@ -5,8 +5,8 @@ A keep rule is a function
     rule(graph, scores, least, limits, multiple, **options) -> Kept
 
 of the baseline's channel graph, one score per widened unit by group, the floor by group, what the
-network may cost, and what widths are rounded to. Its file needs no torch when it is imported,
-because recipes check its options: scores are used by their methods alone.
+network may cost, and of what its widths should be multiples, by group. Its file needs no torch when
+it is imported, because recipes check its options: scores are used by their methods alone.
 """
 
 from __future__ import annotations
@@ -73,7 +73,7 @@ def register_keep_rule(
 
     Example:
         >>> @register_keep_rule("floors")
-        ... def keep_floors(graph, scores, least, limits, multiple=1):
+        ... def keep_floors(graph, scores, least, limits, multiple):
         ...     '''Nothing above the floors.'''
         ...     return Kept(dict(least), None)
     """

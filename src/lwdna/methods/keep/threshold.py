@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from lwdna.methods.grid import ANY_WIDTH
 from lwdna.methods.keep.multiples import rounded
 from lwdna.methods.keep.table import Kept, register_keep_rule
 
@@ -23,7 +24,7 @@ def keep_by_threshold(
     scores: Mapping[str, Tensor],
     least: Mapping[str, int],
     limits: Limits,
-    multiple: int = 1,
+    multiple: Mapping[str, int] = ANY_WIDTH,
 ) -> Kept:
     """The best scores of all groups stay, under one threshold, as in the paper.
 
@@ -35,7 +36,7 @@ def keep_by_threshold(
         scores: one score per widened unit by group; larger is better.
         least: floor by group.
         limits: what the network may cost.
-        multiple: round widths to a multiple, as far as the widened width allows.
+        multiple: of what widths are multiples, by group; groups left out take any width.
 
     Raises:
         BudgetError: the floors alone cost more than the budget, or the widened network less.
@@ -58,9 +59,7 @@ def keep_by_threshold(
             high = middle
     threshold = float(values[max(low - 1, 0)])
     widths = dict(zip(names, (int(w) for w in widths_at(low)), strict=True))
-    if multiple > 1:
-        widths = rounded(widths, scores, least, limits, multiple)
-    return Kept(widths, threshold)
+    return Kept(rounded(widths, scores, least, limits, multiple), threshold)
 
 
 def _candidates(
