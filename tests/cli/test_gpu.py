@@ -27,7 +27,7 @@ pytestmark = pytest.mark.gpu
         ("train.ema=0.9", "data.mixup=0.2", "data.augment.random_erasing=0.5", "data.workers=2"),
         ("shrink.criterion=taylor", WARM, "shrink.inherit=true"),
         ("shrink.criterion=latent-gradient", WARM, "shrink.hypernetwork=true", *FAST),
-        ("shrink.trials.count=4", "shrink.trials.epochs=1", *FAST),
+        ("shrink.trials.count=4", "shrink.trials.length=0.5", *FAST),
         ("shrink.budget={macs: 1.0, latency: 1.0}", "shrink.batches=1"),
     ],
     ids=lambda given: " ".join(given)[:60] or "plain",

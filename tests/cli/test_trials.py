@@ -60,6 +60,6 @@ def test_the_report_of_a_job_names_the_losses_of_the_trials() -> None:
     assert "2 short trainings, loss" in Path("job/report.html").read_text(encoding="utf-8")
 
 
-def test_trials_longer_than_training_are_refused() -> None:
-    line = fault("shrink", *DIGITS, "shrink.trials.epochs=3", "--out", "long")
-    assert "shrink.trials.epochs (3) are more than train.epochs (2)" in line
+def test_trials_that_are_too_short_are_refused() -> None:
+    line = fault("shrink", *DIGITS, "shrink.trials.length=0.3", "--out", "short")
+    assert "shrink.trials.length (0.3) makes trials of 3 of the 8 steps" in line

@@ -15,18 +15,17 @@ from torch import nn
 import lwdna
 from lwdna.channels import trace, widened_widths
 from lwdna.engine import TrainingInterrupted, TrainSettings
-from lwdna.errors import CheckpointError, RecipeError, TrainingError
+from lwdna.errors import RecipeError, TrainingError
 from lwdna.files import unsealed
 from lwdna.methods import ShrinkSettings, Trained, TrialSetup, search
-from lwdna.methods import trials as module
+from lwdna.methods import trial_runs as module
 from lwdna.methods.directions import directions
 from lwdna.methods.keep import floors
 from lwdna.methods.limits import Limits
 from lwdna.methods.proposals import EXPLORED, Space, choose, explore, narrowed, propose
 from lwdna.methods.settings import Budget, TrialSettings
-from lwdna.methods.trials import shortened, try_widths
+from lwdna.methods.trials import try_widths
 from lwdna.methods.warmup import task_of
-from lwdna.run_folder import TRIAL_LOG as LOG
 from networks import Branches, Chain
 
 EXAMPLE = torch.zeros(1, 3, 16, 16)
@@ -165,22 +164,6 @@ def test_noisy_losses_lead_to_better_widths(seed):
     assert found < np.mean(explored)
 
 
-def test_shortened_protocols():
-    given = TrainSettings(
-        epochs=100, warmup_epochs=5, schedule="multistep", milestones=(50, 75), ema=0.99
-    )
-    short = TrainSettings.model_validate(shortened(given, 4).model_dump())
-    assert (short.epochs, short.warmup_epochs, short.schedule, short.ema) == (
-        4,
-        0.2,
-        "cosine",
-        None,
-    )
-    assert shortened(TrainSettings(schedule="constant"), 1).schedule == "constant"
-    with pytest.raises(RecipeError, match=r"are more than train\.epochs"):
-        shortened(given, 101)
-
-
 class Bare(nn.Module):
     def __init__(self):
         super().__init__()
@@ -204,10 +187,12 @@ def _setup(folder, loss=_loss):
     return TrialSetup(task, TrainSettings(epochs=2, batch_size=4), folder)
 
 
-def test_trials_longer_than_training_are_refused_before_the_criterion_takes_its_time(tmp_path):
+def test_trials_too_short_are_refused_before_the_criterion_takes_its_time(tmp_path):
     setup, asked = _setup(tmp_path), []
-    chosen = ShrinkSettings(trials=TrialSettings(count=2, epochs=3))
-    with pytest.raises(RecipeError, match=r"trials.epochs \(3\) are more than train.epochs \(2\)"):
+    chosen = ShrinkSettings(trials=TrialSettings(count=2, length=0.3))
+    with pytest.raises(
+        RecipeError, match=r"trials.length \(0.3\) makes trials of 3 of the 8 steps"
+    ):
         search(
             Bare(),
             EXAMPLE,
@@ -236,7 +221,6 @@ def test_what_was_stopped_goes_on(tmp_path, monkeypatch):
     def stopping(*arguments, **options):
         calls.append(1)
         if len(calls) == 11:  # the first proposal that rests on losses
-            real(*arguments, **{**options, "steps": 1})
             raise TrainingInterrupted
         return real(*arguments, **options)
 
@@ -244,11 +228,11 @@ def test_what_was_stopped_goes_on(tmp_path, monkeypatch):
         patch.setattr(module, "train", stopping)
         with pytest.raises(TrainingInterrupted):
             _tried(stopped)
-    assert len((stopped / LOG).read_text().splitlines()) == 10
+    assert not (stopped / "10.json").exists()
     again, resumed = _tried(stopped)
     assert again == whole
     assert [(t.widths, t.loss) for t in resumed] == [(t.widths, t.loss) for t in trials]
-    assert [file.name for file in stopped.iterdir()] == [LOG]
+    assert {file.name for file in stopped.iterdir()} == {f"{number}.json" for number in range(12)}
 
 
 def test_the_narrowed_baseline_and_the_criterion_are_tried_first(tmp_path):
@@ -271,13 +255,6 @@ def test_a_trial_may_fail_but_not_the_baseline(tmp_path):
         _tried(tmp_path / "all", loss=lambda *given: _loss(*given) * float("nan"))
 
 
-@pytest.mark.parametrize("text", ["{", '{"widths": {"one": 3}, "loss": 1.0, "seconds": 0}', "[1]"])
-def test_a_damaged_record(tmp_path, text):
-    (tmp_path / LOG).write_text(text + "\n")
-    with pytest.raises(CheckpointError, match=r"trials.jsonl is damaged"):
-        _tried(tmp_path)
-
-
 def test_a_search_with_trials(tmp_path):
     setup = _setup(tmp_path)
     generator = torch.Generator().manual_seed(1)
@@ -287,10 +264,13 @@ def test_a_search_with_trials(tmp_path):
     model = Bare()
     found = search(model, EXAMPLE, [batch], _loss, options, seed=2, trial_setup=setup)
     record = found.to_json()["trials"]
-    lines = (tmp_path / LOG).read_text().splitlines()
-    assert [unsealed(json.loads(line)) for line in lines] == record
     assert len(record) == 3
-    assert found.architecture.found["trials"] == {"count": 3, "epochs": 1}
+    for number, trial in enumerate(record):
+        written = unsealed(json.loads((tmp_path / f"{number}.json").read_text()))
+        assert len(written.pop("curve")) == 4
+        assert written == trial
+    chosen = {"count": 3, "length": 0.5, "schedule": "cut", "proxy": None}
+    assert found.architecture.found["trials"] == chosen
     cost = found.graph.cost(found.architecture.widths)
     assert cost.macs <= 0.9 * found.graph.cost().macs
     assert {n: len(u) for n, u in found.units.items()} == found.architecture.widths

@@ -17,7 +17,7 @@ from lwdna.errors import CheckpointError
 from lwdna.weights import own_memory, read_tensors, write_tensors
 
 _FORMAT = "lwdna-checkpoint"
-_VERSION = "1"
+_VERSION = "2"
 _WAY_OUT = "restore the file, or delete the run's folder and start it again"
 
 

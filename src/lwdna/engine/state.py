@@ -80,14 +80,14 @@ class Run:
     """The outcome of every example in the last evaluation, shape (N,)."""
 
     last_step: int | None = None
-    """After how many steps since the very beginning to end, if before the last epoch does."""
+    """After how many steps since the very beginning to end, if before the settings' epochs do."""
     evaluating: bool = True
     after_step: Callable[[float], None] | None = None
     """Called with the learning rate after every optimizer step, in all processes alike."""
     step_graph: StepGraph | None = None
     """Computes the gradients at one launch, where that is asked for and possible."""
     losses: list[float] = field(default_factory=list)
-    """Training loss of every step of this sitting."""
+    """Training loss of every step since the very beginning."""
 
     @property
     def last(self) -> Path:
@@ -98,6 +98,13 @@ class Run:
     def steps_done(self) -> int:
         """Optimizer steps since the very beginning."""
         return self.position.epoch * self.steps + self.position.step
+
+    @property
+    def epochs(self) -> int:
+        """Epochs that are begun, of which the last may end early."""
+        if self.last_step is None:
+            return self.settings.epochs
+        return min(self.settings.epochs, math.ceil(self.last_step / self.steps))
 
 
 @contextmanager
@@ -164,6 +171,7 @@ def save(run: Run) -> None:
             run.last,
             {
                 "position": asdict(run.position),
+                "losses": torch.tensor(run.losses, dtype=torch.float64),
                 "outcomes": run.outcomes,
                 "run": _identity(run),
                 "model": run.bare.state_dict(),
@@ -260,6 +268,7 @@ def _restore(run: Run) -> None:
     if run.accelerator.scaler and state["scaler"]:
         run.accelerator.scaler.load_state_dict(state["scaler"])
     run.position, run.outcomes = Position(**state["position"]), state["outcomes"]
+    run.losses = state["losses"].tolist()
 
 
 def _check_identity(run: Run, saved: Mapping[str, Any]) -> None:

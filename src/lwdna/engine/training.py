@@ -44,7 +44,7 @@ class TrainResult:
     """Time of training and evaluation, over all sittings of a resumed run."""
     epochs: int
     losses: tuple[float, ...]
-    """Training loss of every optimizer step; of a resumed run, of the last sitting."""
+    """Training loss of every optimizer step, over all sittings of a resumed run."""
 
 
 def train(
@@ -75,7 +75,8 @@ def train(
         seed: decides order, augmentation and dropout; initial weights are the caller's.
         resume: continue the run in ``run_dir`` exactly where its checkpoint left it.
         progress: show a bar on standard error.
-        steps: end after so many optimizer steps, in the middle of the last epoch if need be.
+        steps: end after so many optimizer steps, in the middle of an epoch if need be; the
+            schedule stays that of ``settings.epochs``.
         evaluate: whether to measure the network on the validation set.
         after_step: called with the learning rate after every optimizer step, in every process;
             what it does to the parameters must follow from their values alone.
@@ -124,13 +125,13 @@ def _display(run: Run, progress: bool) -> AbstractContextManager[Display]:
         progress,
         total=total if run.last_step is None else min(run.last_step, total),
         done=run.steps_done,
-        epochs=run.settings.epochs,
+        epochs=run.epochs,
     )
 
 
 def _loop(run: Run, stop: Stop, log: RunLog | None, shown: Display) -> None:
     settings, position = run.settings, run.position
-    while position.epoch < settings.epochs:
+    while position.epoch < run.epochs:
         run.model.train()
         clock = time.perf_counter()
         pending: list[Tensor] = []  # losses that have not been looked at
@@ -269,7 +270,7 @@ def _finish_epoch(run: Run, stop: Stop) -> dict[str, float]:
         "lr": position.lr,
     }
     clock = time.perf_counter()
-    last = number == settings.epochs
+    last = number == run.epochs
     evaluating = run.evaluating and (last or _every(settings.eval_every, number))
     if evaluating:
         evaluation = run_evaluation(

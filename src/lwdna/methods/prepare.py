@@ -16,7 +16,7 @@ from lwdna.hypernet import Hypernetwork, generated_weights
 from lwdna.methods.criteria import CRITERIA, Problem, reset_norms
 from lwdna.methods.keep.table import Choice, chosen, in_full
 from lwdna.methods.settings import ShrinkSettings, WarmupSettings
-from lwdna.methods.trials import TrialSetup, shortened
+from lwdna.methods.trial_runs import TrialSetup, shortened
 from lwdna.methods.warmup import WarmupRun, task_of, warm_up
 
 
@@ -71,7 +71,8 @@ def check(settings: ShrinkSettings, trained: Trained | None, setup: TrialSetup |
             "`lwdna shrink` or lwdna.workflows.run_search"
         )
     if settings.trials and setup:
-        shortened(setup.protocol, settings.trials.epochs)  # before the criterion takes its time
+        # before the criterion takes its time
+        shortened(setup.protocol, settings.trials, setup.task.train_size)
     _, rule, _ = chosen(keep_choice(settings, trained))
     if rule.requires:
         rule.requires(settings.budget)

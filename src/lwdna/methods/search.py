@@ -29,7 +29,8 @@ from lwdna.methods.limits import Limits
 from lwdna.methods.prepare import Trained, check, fresh, keep_choice, warmed
 from lwdna.methods.proposals import Space
 from lwdna.methods.settings import ShrinkSettings
-from lwdna.methods.trials import Trial, TrialSetup, try_widths
+from lwdna.methods.trial_runs import Trial, TrialSetup
+from lwdna.methods.trials import try_widths
 from lwdna.methods.warmup import WarmupRun
 from lwdna.models import resolve_name
 from lwdna.transforms.rewrite import Entry, transforms_of
@@ -81,7 +82,10 @@ class Search:
                 for group in graph.groups
             ],
             "threshold": self.threshold,
-            "trials": [asdict(trial) for trial in self.trials],
+            "trials": [
+                {"widths": one.widths, "loss": one.loss, "seconds": one.seconds}
+                for one in self.trials
+            ],
             "layers": [
                 {
                     "name": one.name,

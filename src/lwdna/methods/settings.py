@@ -7,6 +7,7 @@ from typing import Annotated, Literal
 from pydantic import (
     BeforeValidator,
     Field,
+    JsonValue,
     PositiveFloat,
     field_validator,
     model_validator,
@@ -53,10 +54,14 @@ class WarmupSettings(Settings):
 class TrialSettings(Settings):
     """Short trainings that decide between widths, begun from what the criterion found."""
 
-    count: int = Field(default=24, ge=2)
+    count: int = Field(default=32, ge=2)
     """Trainings, the baseline's own among them."""
-    epochs: int = Field(default=1, ge=1)
-    """Length of each; the schedule of the recipe's training is compressed to it."""
+    length: float = Field(default=0.5, gt=0, le=1)
+    """Part of the schedule's steps that each takes."""
+    schedule: Literal["cut", "compressed"] = "cut"
+    """Whether the long schedule's learning rates end early, or are compressed to that length."""
+    proxy: dict[str, JsonValue] | None = None
+    """Values of the recipe that make a smaller network of the family, which is tried instead."""
 
 
 class ShrinkSettings(Settings):

@@ -8,6 +8,7 @@ from pathlib import Path
 from lwdna.arms import Arms, CompareSettings
 from lwdna.engine import Task
 from lwdna.engine.device import make_accelerator
+from lwdna.engine.together import by_first
 from lwdna.errors import BudgetError, CheckpointError, LockedError, TrainingError
 from lwdna.files import remove_unfinished, write_text
 from lwdna.locks import locked
@@ -29,7 +30,6 @@ from lwdna.workflows.queue import work_through
 from lwdna.workflows.resume import check_same_recipe
 from lwdna.workflows.same_data import check_data, fingerprint_of, write_data
 from lwdna.workflows.setup import make_task
-from lwdna.workflows.together import by_first
 
 
 def run_comparison(

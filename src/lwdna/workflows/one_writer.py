@@ -6,12 +6,12 @@ from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
 
+from lwdna.engine.together import by_first
 from lwdna.errors import FileError
 from lwdna.files import remove_unfinished
 from lwdna.locks import locked
 from lwdna.run_folder import CHECKPOINTS, EXAMPLES, IMAGES, LOCK, TRIALS, WARMUP
 from lwdna.run_options import RunOptions
-from lwdna.workflows.together import by_first
 
 _WRITTEN = (CHECKPOINTS, EXAMPLES, WARMUP, f"{WARMUP}/{CHECKPOINTS}", TRIALS, IMAGES)
 """Folders inside a run's own that have no lock of their own."""

@@ -1,21 +1,15 @@
-"""Which process works on which cell: any number of them share the folder of a comparison.
-
-A cell belongs to the process that holds its lock, which the operating system frees when a process
-dies. Processes that were launched together work together; the first of them decides.
-"""
+"""Which process works on which cell: any number of them share the folder of a comparison."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import ExitStack, contextmanager
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from lwdna.errors import LockedError
-from lwdna.locks import locked
+from lwdna.engine.claims import claimed
+from lwdna.engine.together import shared
 from lwdna.run_folder import CLAIM
 from lwdna.workflows.cells import Cell
-from lwdna.workflows.together import is_first, shared
 
 _PATIENCE = 10.0
 """Seconds to wait for cells that others hold: long enough for what a killed process leaves."""
@@ -41,7 +35,7 @@ def work_through(cells: Sequence[Cell], work: Callable[[Cell, str], None]) -> li
     def settled(cell: Cell, name: str) -> bool:
         if cell.folder in worked_on:
             return True
-        with claimed(cell) as ours:
+        with claimed(cell.folder / CLAIM, lambda: cell.finished) as ours:
             if ours:
                 work(cell, name)
                 worked_on.add(cell.folder)
@@ -56,22 +50,3 @@ def work_through(cells: Sequence[Cell], work: Callable[[Cell, str], None]) -> li
         if shared(not left or waited):
             return left
         time.sleep(1)
-
-
-@contextmanager
-def claimed(cell: Cell) -> Iterator[bool]:
-    """Yield whether a cell is to be worked on here: not finished, and held by nobody else.
-
-    Raises:
-        FileError: the file system knows no locks.
-    """
-    with ExitStack() as stack:
-        ours = False
-        if is_first() and not cell.finished:
-            cell.folder.mkdir(parents=True, exist_ok=True)
-            try:
-                stack.enter_context(locked(cell.folder / CLAIM))
-                ours = not cell.finished
-            except LockedError:
-                pass
-        yield shared(ours)

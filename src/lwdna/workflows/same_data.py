@@ -14,12 +14,12 @@ from lwdna.engine.fingerprint import (
     class_difference,
     difference,
 )
+from lwdna.engine.together import by_first
 from lwdna.errors import ArchitectureError, CheckpointError, DataError, FileError
 from lwdna.files import read_json, sealed, unsealed, write_text
 from lwdna.run_folder import DATA
 from lwdna.run_options import RunOptions
 from lwdna.weights import read_classes
-from lwdna.workflows.together import by_first
 
 
 def check_same_data(

@@ -21,7 +21,6 @@ from lwdna.run_folder import (
     ARCHITECTURE,
     RECIPE,
     SEARCH_RECORD,
-    TRIAL_LOG,
     TRIALS,
     WARMUP,
     WEIGHTS,
@@ -151,7 +150,7 @@ def _check_start(recipe: Recipe, out: Path, resume: bool) -> None:
         )
     if resume:
         check_same_recipe(out, recipe)
-    elif (out / TRIALS / TRIAL_LOG).exists() or last_checkpoint(out / WARMUP).exists():
+    elif any((out / TRIALS).glob("[0-9]*")) or last_checkpoint(out / WARMUP).exists():
         raise CheckpointError(
             f"{out} already holds a search that was stopped; go on with it (--resume), choose "
             "another folder (--out) or delete it"
