@@ -15,8 +15,8 @@ from lwdna.methods import ShrinkSettings
 from lwdna.methods.grid import Grid, multiples_of
 from lwdna.methods.keep import KEEP_RULES, floors
 from lwdna.methods.limits import Limits
-from lwdna.methods.proposals import Space, narrowed
 from lwdna.methods.settings import Budget
+from lwdna.methods.space import Space
 
 
 def _chain(*widths: int) -> nn.Sequential:
@@ -146,7 +146,7 @@ def test_a_budget_of_the_baseline_gives_the_baseline_back(budget):
     least, most = _bounds(GRAPH)
     limits = _limits(GRAPH, most, **budget)
     space = Space(limits, least, most, multiples_of("auto", limits, least, most))
-    assert narrowed(space).tolist() == list(WIDTHS)
+    assert space.narrowed().tolist() == list(WIDTHS)
 
 
 @pytest.mark.parametrize("criterion", ["uniform", "snip"])

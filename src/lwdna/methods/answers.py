@@ -8,7 +8,7 @@ import torch
 from torch import Tensor
 
 from lwdna.errors import RecipeError, TrainingError
-from lwdna.methods.proposals import Space
+from lwdna.methods.space import Space
 
 
 def check_scores(scores: Mapping[str, Tensor], units: Mapping[str, int], criterion: str) -> None:

@@ -21,14 +21,15 @@ from lwdna.errors import DataError, ModelError
 from lwdna.inputs import Inputs, call, device_of, plain, size_of, types_of
 from lwdna.methods.answers import check_scores, check_widths
 from lwdna.methods.budget import Budget
+from lwdna.methods.conclusion import Conclusion
 from lwdna.methods.criteria import CRITERIA, Loss, Problem, Scores
 from lwdna.methods.grid import multiples_of
 from lwdna.methods.keep.table import Kept, chosen
 from lwdna.methods.keep.units import best_units, floors
 from lwdna.methods.limits import Limits
 from lwdna.methods.prepare import Trained, check, fresh, keep_choice, warmed
-from lwdna.methods.proposals import Space
 from lwdna.methods.settings import ShrinkSettings
+from lwdna.methods.space import Space
 from lwdna.methods.trial_runs import Trial, TrialSetup
 from lwdna.methods.trials import try_widths
 from lwdna.methods.warmup import WarmupRun
@@ -57,6 +58,8 @@ class Search:
     threshold: float | None
     trials: Sequence[Trial] = ()
     """Short trainings that decided between widths."""
+    law: Conclusion | None = None
+    """What they teach."""
     network: nn.Module | None = None
     """The network found with the weights of its units, where it is to inherit them."""
 
@@ -86,6 +89,7 @@ class Search:
                 {"widths": one.widths, "loss": one.loss, "seconds": one.seconds}
                 for one in self.trials
             ],
+            **({"law": self.law.to_json()} if self.law else {}),
             "layers": [
                 {
                     "name": one.name,
@@ -151,13 +155,15 @@ def search(
     del problem  # trials need the memory
     space = _space(graph, widened, settings, device_of(example_inputs))
     settings = settings.model_copy(update={"keep": keep_choice(settings, trained)})
-    kept, trials = _kept(model, scores, space, settings, trial_setup, seed)
+    kept, law, trials = _kept(model, scores, space, settings, trial_setup, seed)
     found = _found(settings, space.limits, kept, len(batches), seed)
+    if law:
+        found["law"] = law.summary()
     architecture = Architecture.of(graph, size, source, kept.widths, found, types)
     units = best_units(scores, kept.widths)
     network = weights and resize(weights, graph.at(widened), units, init="slice", inexact="allow")
     why = widened, dict(space.least), scores, units, kept.threshold
-    return Search(architecture, graph, *why, trials, network)
+    return Search(architecture, graph, *why, trials, law, network)
 
 
 def _space(
@@ -210,17 +216,17 @@ def _kept(
     settings: ShrinkSettings,
     setup: TrialSetup | None,
     seed: int,
-) -> tuple[Kept, list[Trial]]:
-    """Return the widths that the keep rule makes of scores, or those that trials then choose."""
+) -> tuple[Kept, Conclusion | None, list[Trial]]:
+    """Return the widths that the keep rule makes of scores, or those that trials choose."""
     assert settings.keep
     name, rule, options = chosen(settings.keep)
     given = (space.limits.graph, scores, space.least, space.limits, space.steps)
     kept = rule.keep(*given, **options)
     check_widths(kept.widths, space, name)
     if not (settings.trials and setup):
-        return kept, []
-    widths, trials = try_widths(model, space, kept.widths, setup, settings.trials, seed)
-    return Kept(widths, None), trials
+        return kept, None, []
+    law, trials = try_widths(model, space, settings.budget, setup, settings.trials, seed)
+    return Kept(law.widths, None), law, trials
 
 
 def _comparable(scores: Scores, settings: ShrinkSettings) -> Scores:

@@ -1,88 +1,168 @@
-"""Short trainings that decide between widths: what a criterion guesses, these try.
+"""The search by trials: short trainings teach the law of the network, the law chooses the widths.
 
-The first network tried is the baseline (narrowed where the budget asks for it), the second what the
-criterion found; then pairs of networks that depart from the baseline in opposite directions, then
-what :mod:`lwdna.methods.proposals` takes for most promising. All keep the budget. Judged is the
-training loss, which needs no images that training does not see and varies less between seeds than
-an accuracy.
+The first round of trials holds the baseline (narrowed where the budget asks for it) and networks
+drawn around it at the budget. Every further round holds the networks that would be best for
+exponents drawn from what is known by then (Thompson sampling; Russo et al., "A Tutorial on Thompson
+Sampling", 2018, arXiv 1707.02038), so that both what looks good and what is unknown is tried. In
+the end the network is chosen whose gain is surest, and the baseline is kept where none is sure.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Sequence
 
 import numpy as np
 from torch import nn
 
 from lwdna.channels import ChannelGraph, resize
 from lwdna.engine.together import shared
-from lwdna.methods.limits import IntArray
-from lwdna.methods.proposals import EXPLORED, Space, choose, explore, narrowed, propose
+from lwdna.errors import TrainingError
+from lwdna.methods.budget import Budget
+from lwdna.methods.conclusion import Conclusion, concluded
+from lwdna.methods.features import gathered
+from lwdna.methods.law import Law, fitted
+from lwdna.methods.limits import FloatArray, IntArray
+from lwdna.methods.region import Region, Value
 from lwdna.methods.settings import TrialSettings
+from lwdna.methods.space import Space
 from lwdna.methods.trial_runs import Make, Trial, TrialSetup, run_round, shortened
+
+ROUND = 8
+"""Trials that are chosen at once, so that several processes have something to do."""
+PER_FEATURE = 3
+"""Trials for each exponent that is to be told apart."""
+DRAWS = 20
+"""How often exponents are drawn to find a network that was not tried."""
+
+Evaluate = Callable[[Sequence[dict[str, int]], int], Sequence[Trial]]
+"""Tries networks, given by their widths, of which the first is the trial of the given number."""
 
 
 def try_widths(
     model: nn.Module,
     space: Space,
-    first: Mapping[str, int],
+    budget: Budget,
     setup: TrialSetup,
     settings: TrialSettings,
     seed: int,
-) -> tuple[dict[str, int], list[Trial]]:
-    """Try networks and choose the widths whose loss is expected to be lowest.
+) -> tuple[Conclusion, list[Trial]]:
+    """Learn the law of a network from short trainings and choose the widths by it.
 
     Trials that ``setup.folder`` holds are not repeated; one that was stopped goes on.
 
     Args:
         model: the baseline; it is not changed.
         space: what widths are allowed.
-        first: widths to try beside the baseline's.
+        budget: that of the space; the law is asked about others, too.
         setup: data, protocol, folder.
         settings: how many trainings, and how long.
         seed: initial weights, orders of the data and proposals follow from it.
 
     Returns:
-        The widths chosen, and all trials.
+        The widths chosen with the law that chose them, and all trials.
 
     Raises:
         RecipeError: trials are too short.
-        TrainingError: training failed already with the baseline's proportions.
+        TrainingError: training failed already with the baseline's proportions, or losses are not
+            positive.
         TrainingInterrupted: a signal asked to stop; finished trials are kept.
         CheckpointError: a record of a trial is damaged.
     """
     protocol = shortened(setup.protocol, settings, setup.task.train_size)
-    names = [group.name for group in space.limits.graph.groups]
-    beginning = [narrowed(space), np.array([first[name] for name in names])]
     make = maker(model, space.limits.graph)
-    trials: list[Trial] = []
-    while len(trials) < settings.count:
-        rest = settings.count - len(trials)
-        number = len(trials)
-        if not trials:
-            several = [_shared(widths) for widths in beginning[:rest]]
-        elif number < len(beginning) + EXPLORED:
-            several = [_shared(explore(space, i, seed)) for i in range(min(EXPLORED, rest))]
-        else:
-            several = [_shared(propose(space, *_tried(trials), seed))]
-        wanted = [dict(zip(names, widths, strict=True)) for widths in several]
-        trials += run_round(make, wanted, number, setup, protocol, seed, total=settings.count)
-    chosen = _shared(choose(space, *_tried(trials), seed))
-    return dict(zip(names, chosen, strict=True)), trials
+
+    def evaluate(wanted: Sequence[dict[str, int]], number: int) -> list[Trial]:
+        first = shared(list(wanted))  # others may have rounded differently
+        return run_round(make, first, number, setup, protocol, seed, total=settings.count)
+
+    conclusion, trials = by_trials(space, settings.count, evaluate, seed, budget)
+    return shared(conclusion), trials
 
 
 def maker(model: nn.Module, graph: ChannelGraph) -> Make:
-    """Return what makes the networks of trials: the baseline at other widths, fresh weights."""
+    """Return what makes the network of given widths with fresh weights."""
     return lambda widths, seed: resize(model, graph, widths, seed=seed)
 
 
-def _tried(trials: Sequence[Trial]) -> tuple[list[IntArray], list[float]]:
-    """Return the widths and the losses of trials; one that failed has the worst loss of all."""
-    worst = max(trial.loss for trial in trials if trial.loss is not None)
-    losses = [worst if trial.loss is None else trial.loss for trial in trials]
-    return [np.array(list(trial.widths.values())) for trial in trials], losses
+def by_trials(
+    space: Space, count: int, evaluate: Evaluate, seed: int, budget: Budget | None = None
+) -> tuple[Conclusion, list[Trial]]:
+    """Choose widths from what ``evaluate`` says of ``count`` networks.
+
+    Args:
+        space: what widths are allowed.
+        count: how many networks are tried.
+        evaluate: tries a round of networks.
+        seed: which networks are tried follows from it and from their losses.
+        budget: that of the space, if the law is to be asked about others, too.
+
+    Raises:
+        TrainingError: losses are not positive.
+    """
+    features = gathered(space.limits.graph, max(2, count // PER_FEATURE))
+    region = Region(space, features, space.narrowed())
+    trials: list[Trial] = []
+    while len(trials) < count:
+        size = min(ROUND, count - len(trials))
+        generator = np.random.default_rng([seed, len(trials)])
+        if trials:
+            wanted = _promising(region, _law(region, trials), trials, size, generator)
+        else:
+            drawn = region.widths(region.drawn(generator, 4 * size))
+            wanted = _distinct([region.reference, *drawn], (), size)
+        trials += evaluate([_named(space, widths) for widths in wanted], len(trials))
+    return concluded(region, _law(region, trials), budget), trials
 
 
-def _shared(widths: IntArray) -> list[int]:
-    """Return the widths of the first process: others may have rounded differently."""
-    return shared([int(width) for width in widths])
+def _promising(
+    region: Region, law: Law, trials: Sequence[Trial], size: int, generator: np.random.Generator
+) -> list[IntArray]:
+    """Return networks that are best for exponents drawn from what is known of them."""
+    drawn: list[IntArray] = []
+    tried = [_row(trial) for trial in trials]
+    for _ in range(size):
+        for _ in range(DRAWS):
+            best = region.widths(region.best(_along(law.drawn(generator)))[None])[0]
+            if _distinct([best], [*tried, *drawn], 1):
+                break
+        drawn.append(best)
+    return drawn
+
+
+def _along(exponents: FloatArray) -> Value:
+    return lambda moves: moves @ exponents
+
+
+def _distinct(
+    networks: Sequence[IntArray], others: Sequence[IntArray], size: int
+) -> list[IntArray]:
+    """Return the first networks that differ from each other and from ``others``."""
+    known = {tuple(widths) for widths in others}
+    found: list[IntArray] = []
+    for widths in networks:
+        if tuple(widths) not in known and len(found) < size:
+            known.add(tuple(widths))
+            found.append(widths)
+    return found
+
+
+def _law(region: Region, trials: Sequence[Trial]) -> Law:
+    """Return what trials teach; one that failed counts as the worst of all."""
+    known = [trial.loss for trial in trials if trial.loss is not None]
+    if min(known) <= 0:
+        raise TrainingError(
+            f"trials learn from the logarithm of the loss, but there is a loss of {min(known):.4g};"
+            " leave out shrink.trials for this loss"
+        )
+    losses = [max(known) if trial.loss is None else trial.loss for trial in trials]
+    places = region.moves(np.array([_row(trial) for trial in trials]))
+    layers: FloatArray = np.array([float(feature.layers) for feature in region.features])
+    return fitted(places, np.array(losses), layers)
+
+
+def _row(trial: Trial) -> IntArray:
+    return np.array(list(trial.widths.values()), dtype=np.int64)
+
+
+def _named(space: Space, widths: IntArray) -> dict[str, int]:
+    return dict(zip(space.limits.graph.widths, widths.tolist(), strict=True))
