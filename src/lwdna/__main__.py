@@ -2,4 +2,5 @@
 
 from lwdna.cli import main
 
-main()
+if __name__ == "__main__":  # not where multiprocessing imports it
+    main()

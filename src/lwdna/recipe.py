@@ -60,6 +60,10 @@ class Recipe(Settings):
         """Return all values by their keys, as ``{"train.epochs": 30}``."""
         return dict(_flat(self.model_dump(mode="json")))
 
+    def __reduce__(self) -> tuple[Any, ...]:
+        """Pickle the values: the class follows from the task and has no name of its own."""
+        return _checked, (self.model_dump(mode="json"), "a recipe")
+
 
 def load_recipe(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Recipe:
     """Read a recipe.

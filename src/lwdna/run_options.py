@@ -20,7 +20,13 @@ class RunOptions:
     """Allow a network whose source imports Python code."""
     say: Callable[[str], None] = _silent
     """Told in a line of text what is being done."""
+    jobs: int = 1
+    """Processes of this machine that share trials of a search, or the cells of a comparison."""
 
     def trusting(self, code: bool) -> RunOptions:
         """Return options that allow Python code if these do, or if ``code`` says so."""
         return replace(self, trust_code=self.trust_code or code)
+
+    def of_helper(self) -> RunOptions:
+        """Return what these options are for a process that helps: silent, and by itself."""
+        return RunOptions(trust_code=self.trust_code)

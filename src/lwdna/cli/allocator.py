@@ -29,4 +29,7 @@ def reuse_memory() -> bool:
         mallopt = library.mallopt
     except (OSError, TypeError, AttributeError):  # TypeError: Windows needs a name
         return False
-    return bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
+    kept = bool(mallopt(M_MMAP_MAX, 0)) and bool(mallopt(M_TRIM_THRESHOLD, 2**31 - 1))
+    # for processes that share the work (--jobs)
+    os.environ.update(MALLOC_MMAP_MAX_="0", MALLOC_TRIM_THRESHOLD_=str(2**31 - 1))
+    return kept

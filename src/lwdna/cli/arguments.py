@@ -23,6 +23,10 @@ Trust = Annotated[
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with the run in the folder --out names.")
 ]
+Jobs = Annotated[
+    int,
+    typer.Option("--jobs", metavar="N", min=1, help="Processes of this machine that share trials."),
+]
 Pin = Annotated[
     list[str] | None,
     typer.Option("--pin", metavar="PATTERN", help="Groups to keep as wide as they are."),

@@ -37,6 +37,10 @@ def compare(
     data: Data = None,
     out: Annotated[Path | None, typer.Option(help="Folder for everything.")] = None,
     resume: Resume = False,
+    jobs: Annotated[
+        int,
+        typer.Option(metavar="N", min=1, help="Processes of this machine that share the cells."),
+    ] = 1,
     trust_code: Trust = False,
 ) -> None:
     """Train several arms with several seeds; say what is better, by how much and how surely.
@@ -60,7 +64,7 @@ def compare(
     recipe = _with_arms(recipe, arms, arm or (), seeds)
     folder = options.run_folder(out, f"{name}-compare")
     part = options.read_shard(shard)
-    run_options = RunOptions(progress=True, trust_code=trust_code, say=say)
+    run_options = RunOptions(progress=True, trust_code=trust_code, say=say, jobs=jobs)
     from lwdna.cli import show
     from lwdna.workflows import run_comparison
 

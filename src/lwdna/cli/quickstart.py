@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lwdna.cli.arguments import Data, Model, RecipeArgs, Resume, Trust
+from lwdna.cli.arguments import Data, Jobs, Model, RecipeArgs, Resume, Trust
 from lwdna.cli.output import say
 from lwdna.run_options import RunOptions
 
@@ -18,6 +18,7 @@ def quickstart(
     data: Data = None,
     out: Annotated[Path | None, typer.Option(help="Folder for everything [runs/NAME].")] = None,
     resume: Resume = False,
+    jobs: Jobs = 1,
     trust_code: Trust = False,
 ) -> None:
     """Search, train baseline and result, compare, write a report.
@@ -37,7 +38,7 @@ def quickstart(
     default = options.saved_recipe(out, resume) or ("images" if data else "digits")
     name, recipe = options.read_recipe(arguments, model, data, default)
     folder = options.run_folder(out, name)
-    chosen = RunOptions(progress=True, trust_code=trust_code, say=say)
+    chosen = RunOptions(progress=True, trust_code=trust_code, say=say, jobs=jobs)
     from lwdna.cli import show
     from lwdna.workflows import run_job
 

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from lwdna.cli.arguments import Data, Model, RecipeArgs, Resume, Trust
+from lwdna.cli.arguments import Data, Jobs, Model, RecipeArgs, Resume, Trust
 from lwdna.cli.output import say, working
+from lwdna.errors import LockedError
 from lwdna.run_folder import ARCHITECTURE, WEIGHTS, find_weights
 from lwdna.run_options import RunOptions
 
@@ -24,9 +25,13 @@ def shrink(
         typer.Option(help="Trained network to shrink: a run's folder or a .safetensors file."),
     ] = None,
     resume: Resume = False,
+    jobs: Jobs = 1,
     trust_code: Trust = False,
 ) -> None:
     """Find the widths of a better network; write an architecture file.
+
+    Trials are shared with --jobs; the same command in other terminals or on other machines that see
+    the folder helps, too.
 
     Examples:
 
@@ -36,7 +41,7 @@ def shrink(
 
       lwdna shrink digits shrink.warmup.epochs=2 shrink.inherit=true --out runs/search
 
-      lwdna shrink digits shrink.trials.count=24 --out runs/search
+      lwdna shrink digits shrink.trials.count=32 --jobs 4 --out runs/search
 
       lwdna shrink digits --weights runs/baseline shrink.width_mult=1 shrink.inherit=true
     """
@@ -46,14 +51,22 @@ def shrink(
     name, recipe = options.read_recipe(arguments, model, data, default)
     folder = options.run_folder(out, f"{name}-search")
     given = find_weights(weights) if weights else None
-    chosen = RunOptions(progress=True, trust_code=trust_code, say=say)
+    chosen = RunOptions(progress=True, trust_code=trust_code, say=say, jobs=jobs)
     from lwdna.cli import show
-    from lwdna.workflows import run_search
+    from lwdna.workflows import help_search, run_search
 
     training = recipe.shrink.warmup or recipe.shrink.trials  # with progress bars of their own
     bar = nullcontext() if training else working("searching for the width of every layer")
     with options.resumable("shrink", folder), bar:
-        found = run_search(recipe, folder, weights=given, resume=resume, options=chosen)
+        try:
+            found = run_search(recipe, folder, weights=given, resume=resume, options=chosen)
+        except LockedError as held:
+            if not recipe.shrink.trials:
+                raise
+            say(f"{held.args[0].partition(';')[0]}: this one helps with its trials")
+            help_search(recipe, folder, chosen)
+            say(f"the search has ended; architecture: {folder / ARCHITECTURE}")
+            return
     show.search(found)
     say(f"architecture: {folder / ARCHITECTURE}")
     if found.network is not None:

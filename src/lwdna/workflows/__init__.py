@@ -9,6 +9,7 @@ from lwdna.lazy import export_lazily
 if TYPE_CHECKING:
     from lwdna.workflows.compare import run_comparison
     from lwdna.workflows.evaluation import evaluate_run
+    from lwdna.workflows.help import help_search
     from lwdna.workflows.inspection import added_latency, trace_network
     from lwdna.workflows.quickstart import run_job
     from lwdna.workflows.restoration import restore_images
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
 __all__ = [
     "added_latency",
     "evaluate_run",
+    "help_search",
     "restore_images",
     "run_comparison",
     "run_job",
@@ -31,6 +33,7 @@ export_lazily(
     {
         "lwdna.workflows.compare": ("run_comparison",),
         "lwdna.workflows.evaluation": ("evaluate_run",),
+        "lwdna.workflows.help": ("help_search",),
         "lwdna.workflows.inspection": (
             "added_latency",
             "trace_network",

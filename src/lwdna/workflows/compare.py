@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import replace
 from pathlib import Path
+
+import torch
 
 from lwdna.arms import Arms, CompareSettings
 from lwdna.engine import Task
@@ -26,6 +30,7 @@ from lwdna.run_folder import (
 )
 from lwdna.run_options import RunOptions
 from lwdna.workflows.cells import Cell, cells_of, finish
+from lwdna.workflows.jobs import helpers
 from lwdna.workflows.queue import work_through
 from lwdna.workflows.resume import check_same_recipe
 from lwdna.workflows.same_data import check_data, fingerprint_of, write_data
@@ -52,7 +57,8 @@ def run_comparison(
             ``results.json`` (nothing in it depends on time), ``timings.json`` and ``report.html``.
         shard: ``(i, n)``: do the i-th of n parts of the cells, counted from 1.
         trust_code: allow a network whose source imports Python code; so may ``options``.
-        options: progress bars, what is being done, trust.
+        options: progress bars, what is being done, trust, how many processes of this machine share
+            the cells (and its threads).
 
     Returns:
         The path of the report.
@@ -65,11 +71,33 @@ def run_comparison(
             meet; all others are done, and the report is written.
     """
     out, options = Path(out), options.trusting(trust_code)
-    own = cells_of(recipe, out)[shard[0] - 1 :: shard[1]]
+    own = _share(recipe, out, shard)
     task = make_task(recipe)  # data that cannot be opened should not leave a folder behind
     _join(recipe, task, out, options)
     del task
     failed: list[str] = []
+    threads = max(1, torch.get_num_threads() // options.jobs)
+    given = recipe, out, shard, options.of_helper()
+    with _threads(threads), helpers(options.jobs, _help, *given, threads=threads) as others:
+        left = _work(own, out, replace(options, jobs=1), failed)
+        others.join()
+        if left:  # what they could not finish
+            left = _work(left, out, replace(options, jobs=1), failed)
+    if left:
+        held = ", ".join(map(str, left))
+        options.say(
+            f"other processes are at work on {held}; `lwdna report {out}` merges them later"
+        )
+    _report(out, own, failed)
+    return out / REPORT
+
+
+def _share(recipe: Recipe, out: Path, shard: tuple[int, int]) -> list[Cell]:
+    return cells_of(recipe, out)[shard[0] - 1 :: shard[1]]
+
+
+def _work(cells: Sequence[Cell], out: Path, options: RunOptions, failed: list[str]) -> list[Cell]:
+    """Finish cells; note in ``failed`` why some cannot be, and return those that others hold."""
 
     def work(cell: Cell, name: str) -> None:
         options.say(name)
@@ -80,14 +108,23 @@ def run_comparison(
             failed.append(f"{cell}: {error}")
             options.say(f"failed: {error}")
 
-    left = work_through(own, work)
-    if left:
-        held = ", ".join(map(str, left))
-        options.say(
-            f"other processes are at work on {held}; `lwdna report {out}` merges them later"
-        )
-    _report(out, own, failed)
-    return out / REPORT
+    return work_through(cells, work)
+
+
+def _help(recipe: Recipe, out: Path, shard: tuple[int, int], options: RunOptions) -> None:
+    """Finish cells in a process beside the one that reports; it tries again what fails here."""
+    _work(_share(recipe, out, shard), out, options, [])
+
+
+@contextmanager
+def _threads(count: int) -> Iterator[None]:
+    """Compute on so many threads inside the block."""
+    before = torch.get_num_threads()
+    torch.set_num_threads(count)
+    try:
+        yield
+    finally:
+        torch.set_num_threads(before)
 
 
 def _report(out: Path, own: Sequence[Cell], failed: Sequence[str]) -> None:

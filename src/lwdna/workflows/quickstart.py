@@ -32,7 +32,8 @@ def run_job(
         out: gets ``recipe.yaml``, ``search/``, ``baseline/``, ``lwdna/``, ``results.json`` and
             ``report.html``.
         resume: go on with the job in ``out``; finished parts are not repeated.
-        options: progress bars, what is being done, trust.
+        options: progress bars, what is being done, trust, how many processes share the trials of
+            the search.
 
     Returns:
         The path of the report.

@@ -28,6 +28,8 @@ from lwdna.run_folder import (
     last_checkpoint,
 )
 from lwdna.run_options import RunOptions
+from lwdna.workflows.help import help_search
+from lwdna.workflows.jobs import helpers
 from lwdna.workflows.one_writer import one_writer
 from lwdna.workflows.resume import check_same_recipe
 from lwdna.workflows.same_data import (
@@ -67,7 +69,8 @@ def run_search(
         weights: a file with the trained network to be shrunk, of the recipe's network.
         resume: go on with a search in ``out`` whose warm-up or trials were stopped.
         part_of: the folder of a job or comparison, whose data it must have.
-        options: progress bars of the warm-up and of trials, what each trial gave, trust.
+        options: progress bars of the warm-up and of trials, what each trial gave, trust, how many
+            processes share the trials.
 
     Raises:
         FileError: ``out`` holds an architecture already, or cannot be written.
@@ -76,8 +79,7 @@ def run_search(
         DataError: the search to resume, or the job, was started with other data.
         ArchitectureError: ``weights`` are of another network or for other classes.
         BudgetError: no widths meet the budget.
-        TrainingInterrupted: a signal stopped the warm-up, whose checkpoint is saved, or a trial,
-            which begins anew.
+        TrainingInterrupted: a signal stopped the warm-up or a trial, whose checkpoint is saved.
     """
     out = Path(out)
     with one_writer(out, options):
@@ -105,19 +107,21 @@ def _search(
     if accelerator.is_main_process and (settings.warmup or settings.trials):
         _write_start(recipe, data, out)
     start = time.perf_counter()
-    found = search(
-        model,
-        move(task.example_inputs(), accelerator.device),
-        task.train_batches(indices, seed=recipe.seed, epoch=0, device=accelerator.device),
-        task.loss,
-        settings,
-        seed=recipe.seed,
-        source=source,
-        edits=recipe.edits,
-        trained=trained,
-        warmup_run=WarmupRun(task, out / WARMUP, resume, options),
-        trial_setup=TrialSetup(task, recipe.train, out / TRIALS, options),
-    )
+    jobs = options.jobs if settings.trials else 1
+    with helpers(jobs, help_search, recipe, out, options.of_helper(), threads=1) as others:
+        found = search(
+            model,
+            move(task.example_inputs(), accelerator.device),
+            task.train_batches(indices, seed=recipe.seed, epoch=0, device=accelerator.device),
+            task.loss,
+            settings,
+            seed=recipe.seed,
+            source=source,
+            edits=recipe.edits,
+            trained=trained,
+            warmup_run=WarmupRun(task, out / WARMUP, resume, options),
+            trial_setup=TrialSetup(task, recipe.train, out / TRIALS, options, others.check),
+        )
     if accelerator.is_main_process:
         _write_start(recipe, data, out)
         _write_end(task, found, time.perf_counter() - start, out)

@@ -1,0 +1,94 @@
+"""Help another process with the trials of its search."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from lwdna.architecture import traced
+from lwdna.engine.device import make_accelerator
+from lwdna.engine.together import by_first, shared
+from lwdna.errors import CheckpointError, LockedError, RecipeError
+from lwdna.inputs import move
+from lwdna.locks import locked
+from lwdna.methods import TrialSetup
+from lwdna.methods.trial_runs import join_trials, shortened
+from lwdna.methods.trials import maker
+from lwdna.recipe import Recipe
+from lwdna.run_folder import ARCHITECTURE, LOCK, RECIPE, TRIALS
+from lwdna.run_options import RunOptions
+from lwdna.workflows.resume import check_same_recipe
+from lwdna.workflows.same_data import check_same_data
+from lwdna.workflows.setup import make_baseline, make_source, make_task
+
+
+def help_search(recipe: Recipe, out: str | Path, options: RunOptions = RunOptions()) -> None:
+    """Train networks that the search in ``out`` wants to try, until it has ended.
+
+    Any number of processes may help, on any machine that sees the folder. They write nothing but
+    records of trials, so that the search finds what it would find alone.
+
+    Args:
+        recipe: that of the search.
+        out: its folder, which another process writes.
+        options: progress bars of trials, trust.
+
+    Raises:
+        CheckpointError: the search ended without a result, or is one with another recipe.
+        DataError: it was started with other data.
+        FileError: the file system knows no locks.
+        RecipeError: the recipe has no trials.
+        TrainingInterrupted: a signal stopped a trial, whose checkpoint is saved.
+    """
+    out = Path(out)
+    if recipe.shrink.trials is None:
+        raise RecipeError("a search without shrink.trials has nothing to help with")
+
+    def ended() -> bool:
+        return (out / ARCHITECTURE).is_file() or not _held(out)
+
+    if _begun(out, ended):
+        _help(recipe, out, options, ended)
+    if not shared((out / ARCHITECTURE).is_file()):
+        raise CheckpointError(
+            f"the search in {out} was stopped; go on with it: lwdna shrink --resume --out {out}"
+        )
+
+
+def _help(recipe: Recipe, out: Path, options: RunOptions, ended: Callable[[], bool]) -> None:
+    assert recipe.shrink.trials
+    by_first(lambda: check_same_recipe(out, recipe))
+    task = make_task(recipe)
+    check_same_data(task, out, None, options)
+    device = make_accelerator("no").device
+    source = make_source(recipe, task)
+    model = make_baseline(recipe, source, options.trust_code).to(device)
+    graph = traced(model, move(task.example_inputs(), device), recipe.edits, source)
+    join_trials(
+        maker(model, graph),
+        TrialSetup(task, recipe.train, out / TRIALS, options),
+        shortened(recipe.train, recipe.shrink.trials, task.train_size),
+        recipe.seed,
+        ended,
+    )
+
+
+def _begun(out: Path, ended: Callable[[], bool]) -> bool:
+    """Wait until the search has written down its recipe; return False if it ends before."""
+    while not shared((out / RECIPE).is_file()):
+        if shared(ended()):
+            return False
+        time.sleep(0.5)
+    return True
+
+
+def _held(out: Path) -> bool:
+    """Whether a process writes a folder."""
+    if not (out / LOCK).is_file():
+        return False
+    try:
+        with locked(out / LOCK):
+            return False
+    except LockedError:
+        return True

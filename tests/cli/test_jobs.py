@@ -1,0 +1,153 @@
+"""Runs on several processes end as on one, to the bit, and stop together."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from lwdna.files import read_json
+from lwdna.locks import locked
+
+from .command import DIGITS, done, fault
+
+TRIALS = ("shrink", *DIGITS, "shrink.trials.count=6", "train.epochs=240")
+"""Trials that take as long together as a process needs to start."""
+ENVIRONMENT = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+
+
+def losses(folder: Path) -> list[Any]:
+    trials = read_json(folder / "search.json")["trials"]
+    return [(trial["widths"], trial["loss"]) for trial in trials]
+
+
+def begun(*arguments: object) -> subprocess.Popen[str]:
+    """Start a command in a process group of its own."""
+    return subprocess.Popen(
+        [sys.executable, "-m", "lwdna", *map(str, arguments)],
+        env=ENVIRONMENT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        start_new_session=True,
+    )
+
+
+def until(condition: Callable[[], object]) -> None:
+    deadline = time.monotonic() + 240
+    while not condition():
+        assert time.monotonic() < deadline, "a process hangs"
+        time.sleep(0.02)
+
+
+def at_work(folder: Path) -> int:
+    """Return how many trials are under way."""
+    return len(list(folder.glob("trials/*/checkpoints/last.safetensors")))
+
+
+def ended(group: int) -> bool:
+    """Whether a process group has ended."""
+    try:
+        os.killpg(group, 0)
+    except ProcessLookupError:
+        return True
+    return False
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The search on one process."""
+    folder = tmp_path_factory.mktemp("jobs") / "alone"
+    done(*TRIALS, "--out", folder)
+    return folder
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("sent", [signal.SIGINT, signal.SIGKILL])
+def test_a_search_on_several_processes_stops_as_one_and_finds_the_same(
+    alone: Path, sent: int
+) -> None:
+    process = begun(*TRIALS, "--jobs", 2, "--out", "several")
+    folder = Path("several")
+    until(lambda: at_work(folder) == 2 or process.poll() is not None)
+    assert process.poll() is None, process.communicate()
+    if sent == signal.SIGINT:
+        os.killpg(process.pid, sent)  # as a terminal does
+    else:
+        process.send_signal(sent)
+    _, said = process.communicate(timeout=120)
+    if sent == signal.SIGINT:
+        assert process.returncode == 130
+        assert said.count("error: ") == 1
+        assert "lwdna shrink --resume --out several" in said
+    until(lambda: ended(process.pid))
+    assert at_work(folder) == 2
+    assert not (folder / "architecture.lwdna.json").exists()
+    again = done("shrink", "--resume", "--jobs", 2, "--out", folder)
+    assert "trial 6 of 6: loss" in again
+    assert losses(folder) == losses(alone)
+    for name in ("architecture.lwdna.json", "data.json", "recipe.yaml"):
+        assert (folder / name).read_bytes() == (alone / name).read_bytes()
+    left, expected = ({str(f.relative_to(one)) for f in one.rglob("*")} for one in (folder, alone))
+    assert left == expected
+
+
+@pytest.mark.slow
+def test_the_same_command_elsewhere_helps(alone: Path) -> None:
+    first = begun(*TRIALS, "--out", "shared")
+    until(Path("shared/run.lock").is_file)
+    second = begun(*TRIALS, "--out", "shared")
+    for process in (first, second):
+        said = process.communicate(timeout=240)
+        assert process.returncode == 0, said
+    assert "this one helps with its trials" in said[0]
+    assert "architecture: shared/architecture.lwdna.json" in said[0]
+    assert "training" in said[1]  # the bar of a trial
+    assert losses(Path("shared")) == losses(alone)
+
+
+def test_who_helps_needs_the_same_recipe_and_a_search_that_ends(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    done("shrink", *DIGITS, "shrink.trials.count=2", "--out", "run")
+    Path("run/architecture.lwdna.json").rename("kept")
+    with locked(Path("run/run.lock")):
+        line = fault("shrink", *DIGITS, "shrink.trials.count=3", "--out", "run")
+        assert "shrink.trials.count was 2 and is now 3" in line
+
+        def ends(_: float) -> None:
+            Path("run/run.lock").unlink()
+
+        monkeypatch.setattr(time, "sleep", ends)
+        line = fault("shrink", "--resume", "--out", "run")
+    assert "was stopped; go on with it: lwdna shrink --resume --out run" in line
+
+
+@pytest.mark.slow
+def test_a_job_and_a_comparison_on_several_processes() -> None:
+    job = ("quickstart", *DIGITS, "shrink.trials.count=3")
+    study = ("compare", *DIGITS, "--seeds", 2, "--arms", "baseline,random")
+    for verb in (job, study):
+        done(*verb, "--out", f"{verb[0]}1")
+        said = done(*verb, "--jobs", 2, "--out", f"{verb[0]}2")
+    assert losses(Path("quickstart2/search")) == losses(Path("quickstart1/search"))
+    assert read_json("compare2/results.json") == read_json("compare1/results.json")
+    assert "other processes" not in said
+
+
+def test_jobs_inside_a_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
+    from lwdna.workflows import jobs
+
+    class Several:
+        num_processes = 2
+
+    monkeypatch.setattr(jobs, "make_accelerator", lambda _: Several)
+    line = fault(*TRIALS, "--jobs", 2, "--out", "run")
+    assert "--jobs 2 starts processes of its own, but a launcher" in line
