@@ -54,15 +54,23 @@ def comparison(job: Path) -> None:
 
 def study(folder: Path) -> None:
     """Print what the arms of a comparison reached, and what that proves."""
-    from lwdna.reports import STUDY_COLUMNS, comparison_lines
+    from lwdna.reports import COMPARED, comparison_lines, little_to_gain
 
     results = read_json(folder / RESULTS)
-    table = _table("arm", *STUDY_COLUMNS[:4])
+    table = _table(*COMPARED)
+    table.padding = (0, 0, 0, 1)  # as narrow as terminals usually are
     for line in comparison_lines(results):
         table.add_row(*map(escape, line))
     console().print(table)
     for verdict in results["halves"]["whole"]["verdicts"]:
         say(verdict)
+    for arm, told in results["arms"].items():
+        if told["search_trainings"]:
+            how = "once" if told["searches"] == 1 else f"{told['searches']} times"
+            say(f"the search of {arm} took {told['search_trainings']:g} trainings, {how}")
+    said = little_to_gain(results["budget"])
+    if said:
+        say(said)
     for note in results["notes"]:
         say(f"warning: {note}")
 

@@ -21,13 +21,13 @@ if TYPE_CHECKING:
     from lwdna.reports.graph_page import write_graph_page
     from lwdna.reports.law import law_lines_of
     from lwdna.reports.report import compare_run, write_report
-    from lwdna.reports.study_page import STUDY_COLUMNS, comparison_lines, write_comparison
+    from lwdna.reports.study_page import COMPARED, comparison_lines, write_comparison
     from lwdna.reports.tables import COMPARISON_COLUMNS, ComparisonRow, comparison, figure_lines
     from lwdna.reports.verdict import evidence, little_to_gain, not_finite, verdict
 
 __all__ = [
+    "COMPARED",
     "COMPARISON_COLUMNS",
-    "STUDY_COLUMNS",
     "ComparisonRow",
     "compare_run",
     "comparison",
@@ -73,7 +73,7 @@ export_lazily(
             "write_report",
         ),
         "lwdna.reports.study_page": (
-            "STUDY_COLUMNS",
+            "COMPARED",
             "comparison_lines",
             "write_comparison",
         ),

@@ -24,7 +24,7 @@ from lwdna.run_folder import (
     is_free,
 )
 from lwdna.run_options import RunOptions
-from lwdna.workflows.cells import Cell, cells_of, finish
+from lwdna.workflows.cells import ArmSearch, Cell, cells_of, finish, jobs_for
 from lwdna.workflows.queue import work_through
 from lwdna.workflows.resume import check_same_recipe
 from lwdna.workflows.same_data import check_data, fingerprint_of, write_data
@@ -48,8 +48,9 @@ def run_comparison(
     Args:
         recipe: the experiment.
         out: a new folder, or that of the same comparison. Gets ``recipe.yaml``,
-            ``cells/<arm>/seed<k>/search`` and ``.../training``, and from all finished cells
-            ``results.json`` (nothing in it depends on time), ``timings.json`` and ``report.html``.
+            ``cells/<arm>/seed<k>/search`` and ``.../training`` (or ``cells/<arm>/search``, which
+            all seeds share), and from all finished cells ``results.json`` (nothing in it depends
+            on time), ``timings.json`` and ``report.html``.
         shard: ``(i, n)``: do the i-th of n parts of the cells, counted from 1.
         trust_code: allow a network whose source imports Python code; so may ``options``.
         options: progress bars, what is being done, trust.
@@ -71,16 +72,17 @@ def run_comparison(
     del task
     failed: list[str] = []
 
-    def work(cell: Cell, name: str) -> None:
+    def work(job: ArmSearch | Cell, name: str) -> None:
         options.say(name)
         try:
-            finish(cell, out, options)
-        # of this cell, not of the others
+            finish(job, out, options)
+        # of this job and those that need it, not of the others
         except (BudgetError, CheckpointError, LockedError, TrainingError) as error:
-            failed.append(f"{cell}: {error}")
+            needing = [job] if isinstance(job, Cell) else [c for c in own if c.after == job]
+            failed.extend(f"{cell}: {error}" for cell in needing)
             options.say(f"failed: {error}")
 
-    left = work_through(own, work)
+    left = work_through(jobs_for(own), work)
     if left:
         held = ", ".join(map(str, left))
         options.say(
@@ -154,5 +156,11 @@ def _merged(recipe: Recipe, out: Path) -> Recipe:
                 f"{out} compares an arm {name} with other settings ({changes}); give the new "
                 "one another name"
             )
+    if saved.compare.search != recipe.compare.search:
+        raise CheckpointError(
+            f"{out} was begun with compare.search={saved.compare.search}, not "
+            f"{recipe.compare.search}; go on with that, or compare in another folder (--out)"
+        )
     seeds = max(saved.compare.seeds, recipe.compare.seeds)
-    return recipe.model_copy(update={"compare": CompareSettings(seeds=seeds, arms=arms)})
+    both = CompareSettings(seeds=seeds, arms=arms, search=recipe.compare.search)
+    return recipe.model_copy(update={"compare": both})
