@@ -78,7 +78,7 @@ def law_view(law: LawRecord | None) -> LawView | None:
         sentence=law_sentence(law),
         reason=law.reason,
         rows=[_row(*pair, axis) for pair in zip(law.features, shares, strict=True)],
-        ticks=axis.ticks(lambda value: f"{format_signed(100 * value)} %", count=4),
+        ticks=axis.ticks(lambda value: format_signed(100 * value), count=4),
         zero=axis.position(0.0),
         budgets=[(_allowed(one.budget), *_fall(one.gain)) for one in law.budgets],
     )
