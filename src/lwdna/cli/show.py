@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -77,12 +78,13 @@ def study(folder: Path) -> None:
 
 def search(found: Search) -> None:
     """Print the widths found and what they cost."""
-    from lwdna.reports import law_lines_of, little_to_gain
+    from lwdna.reports import law_lines, little_to_gain
 
     graph, widths = found.graph, found.architecture.widths
     if found.trials:
         say(f"trials: {format_trials([trial.loss for trial in found.trials])}")
-    for line in law_lines_of(found.architecture.found):
+    before, after = graph.cost(), graph.cost(widths)
+    for line in law_lines(found.architecture.found, asdict(before), asdict(after)):
         say(line)
     table = _table("group", "baseline", "found", "")
     for group in graph.groups:
@@ -91,7 +93,6 @@ def search(found: Search) -> None:
             escape(group.name), str(group.width), str(new), format_change(group.width, new)
         )
     console().print(table)
-    before, after = graph.cost(), graph.cost(widths)
     for what in ("macs", "params", "memory"):
         one, two = getattr(before, what), getattr(after, what)
         text = format_bytes if what == "memory" else format_count
