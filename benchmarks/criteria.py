@@ -54,6 +54,7 @@ NETWORKS: dict[str, tuple[str, ...]] = {
 SETTINGS = (  # low floors, so that the criteria and not the floors draw the shapes
     "shrink.width_mult=2.0",
     "shrink.budget={macs: 0.92, params: 1.0}",
+    "shrink.multiple=1",
     "shrink.floor=0.1",
     "shrink.linear_floor=0.1",
     "shrink.normalize=none",

@@ -119,12 +119,20 @@ def collect(recipe: str, folder: Path, results: Path) -> dict[str, Any]:
         "recipe": used,
         "versions": cells[0]["versions"],
         "machine": cells[0]["machine"],
-        "hours": sum(c["train_seconds"] + (c["search_seconds"] or 0) for c in cells) / 3600,
+        "hours": sum(map(seconds, made.values())) / 3600,
         "train_loss": {arm: curves(folder / "cells" / arm) for arm in found["arms"]},
         **found,
     }
     write_json(results / f"{recipe.replace('/', '-')}.json", record)
     return record
+
+
+def seconds(arm: dict[str, Any]) -> float:
+    """Return what all trainings and searches of an arm took, from its ``timings.json``."""
+    searches = [cell["search_seconds"] for cell in arm.values()]
+    shared = all(cell["search_shared"] for cell in arm.values())
+    trainings = sum(cell["train_seconds"] for cell in arm.values())
+    return trainings + (max(searches) if shared else sum(searches))
 
 
 def curves(arm: Path) -> dict[str, list[float]]:

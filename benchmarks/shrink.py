@@ -34,6 +34,7 @@ SETTINGS = lwdna.ShrinkSettings(
     criterion="latent-gradient",
     keep="threshold",
     budget=lwdna.Budget(macs=0.23, of="widened"),
+    multiple=1,
     floor=0.4,
     linear_floor=0.45,
     embedding_dim=2,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterable, Mapping
-from typing import Any
+from typing import Any, Literal
 
 import yaml
 from pydantic import Field, JsonValue, ValidationError, field_validator
@@ -33,6 +33,10 @@ class CompareSettings(Settings):
 
     seeds: int = Field(default=5, ge=1)
     """How many times each arm is trained; the first time with the recipe's seed."""
+    search: Literal["each", "once"] | None = None
+    """Whether each seed of an arm has a search of its own, or the arm is searched once, with the
+    recipe's seed, for all of them. None is once for arms with trials, whose searches cost many
+    trainings, and each for others."""
     arms: Arms = Field(default_factory=lambda: dict.fromkeys(STANDARD), validate_default=True)
     """Arms by name: what replaces values of the ``shrink`` section, as ``{criterion: taylor}``.
     Nothing stands for what the standard arm of that name does."""
@@ -54,14 +58,16 @@ class CompareSettings(Settings):
         return {BASELINE: {}, **described}
 
 
-def comparison_of(arms: Arms, seeds: int) -> CompareSettings:
-    """Return checked settings.
+def comparison_of(
+    arms: Arms, seeds: int, search: Literal["each", "once"] | None = None
+) -> CompareSettings:
+    """Return checked settings; the arguments are its fields.
 
     Raises:
         RecipeError: an arm has no proper name or nothing to change.
     """
     try:
-        return CompareSettings(seeds=seeds, arms=arms)
+        return CompareSettings(seeds=seeds, arms=arms, search=search)
     except ValidationError as error:
         raise RecipeError(error.errors()[0]["msg"].removeprefix("Value error, ")) from error
 

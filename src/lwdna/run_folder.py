@@ -1,7 +1,8 @@
 """What the files and folders of a run are called.
 
 A *search* and a *training* have a folder each. A *job* holds one search and two trainings, a
-*comparison* a cell for every arm and seed, with a search and a training each.
+*comparison* a cell for every arm and seed, with a search and a training each; or all cells of an
+arm share one search.
 """
 
 from __future__ import annotations
@@ -46,7 +47,7 @@ EXAMPLES = "examples"
 """Folder of pictures of what the network makes of a few validation examples."""
 
 SEARCH = "search"
-"""Folder of the search of a job or a cell."""
+"""Folder of the search of a job, of a cell or of all cells of an arm."""
 TRAINING = "training"
 """Folder of the training of a cell."""
 BASELINE = "baseline"
@@ -61,7 +62,7 @@ CELLS = "cells"
 TIMINGS = "timings.json"
 """What in a comparison depends on time."""
 CLAIM = "claim.lock"
-"""In a cell: held by the process that works on it."""
+"""In a cell or a shared search: held by the process that works on it."""
 RECIPE_LOCK = "recipe.lock"
 """In a comparison: held while its recipe or its report is changed."""
 
@@ -87,6 +88,11 @@ def best_checkpoint(run_dir: str | Path) -> Path:
 def cell_folder(folder: Path, arm: str, seed: int) -> Path:
     """Return where a comparison in ``folder`` keeps a cell."""
     return folder / CELLS / arm / f"seed{seed}"
+
+
+def shared_search(folder: Path, arm: str) -> Path:
+    """Return where a comparison in ``folder`` keeps the search that all seeds of an arm share."""
+    return folder / CELLS / arm / SEARCH
 
 
 def is_free(folder: Path) -> bool:

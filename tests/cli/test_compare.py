@@ -225,6 +225,117 @@ def test_a_cell_that_fails_does_not_stop_the_others(
     assert same_results(Path("nan"), study)
 
 
+ONCE = (*ARMS, "compare.search=once")
+
+
+@pytest.fixture(scope="module")
+def once(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A finished comparison whose arms are searched once; tests must not change it."""
+    folder = tmp_path_factory.mktemp("once") / "digits"
+    done("compare", *DIGITS, *ONCE, "--out", folder)
+    return folder
+
+
+def test_an_arm_may_be_searched_once_for_all_seeds(once: Path, study: Path) -> None:
+    searches = sorted(str(path.relative_to(once)) for path in once.rglob("search.json"))
+    assert searches == ["cells/lwdna/search/search.json", "cells/random/search/search.json"]
+    assert load_recipe(once / "cells/lwdna/search/recipe.yaml").seed == 0
+    found = [
+        (once / f"cells/random/{part}/architecture.lwdna.json").read_bytes()
+        for part in ("search", "seed0/training", "seed1/training")
+    ]
+    assert found[0] == found[1] == found[2]
+    own, each = (read_json(folder / "results.json")["arms"]["random"] for folder in (once, study))
+    assert (own["searches"], each["searches"]) == (1, 2)
+    assert own["macs"][0] == own["macs"][1] == each["macs"][0]
+    values = [read_json(f / "results.json")["halves"]["whole"]["arms"] for f in (once, study)]
+    assert values[0]["baseline"] == values[1]["baseline"]
+    assert values[0]["random"]["values"][0] == values[1]["random"]["values"][0]  # seed 0 is alike
+    timings = read_json(once / "timings.json")
+    seconds = {cell["search_seconds"] for cell in timings["random"].values()}
+    assert len(seconds) == 1
+    assert "for all seeds)" in (once / "report.html").read_text()
+
+
+def test_shards_and_kills_change_nothing_of_a_shared_search(
+    once: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    searched: list[Path] = []
+    real = cells.search_once
+
+    def counted(recipe: Any, folder: Path, *given: Any, **options: Any) -> Any:
+        if not (folder / "architecture.lwdna.json").exists():
+            searched.append(folder)
+        return real(recipe, folder, *given, **options)
+
+    monkeypatch.setattr(cells, "search_once", counted)
+    with monkeypatch.context() as patched:
+        patched.setattr(cells, "train_once", at_call(2, cells.train_once, kill))
+        with pytest.raises(Killed):
+            done("compare", *DIGITS, *ONCE, "--out", "parts", "--shard", "2/2")
+    for shard in ("2/2", "1/2"):
+        done("compare", *DIGITS, *ONCE, "--out", "parts", "--shard", shard)
+    assert sorted(map(str, searched)) == ["parts/cells/lwdna/search", "parts/cells/random/search"]
+    assert same_results(Path("parts"), once)
+
+
+def test_cells_wait_for_a_search_that_others_make(
+    once: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Patience is for cells alone: a search takes long, and whoever waits for it does not leave."""
+    monkeypatch.setattr(queue, "_PATIENCE", 0.0)
+    held = Path("shared/cells/lwdna/search")
+    held.mkdir(parents=True)
+    (Path("shared") / "recipe.yaml").write_text((once / "recipe.yaml").read_text())
+    lock = FileLock(held / "claim.lock")
+    lock.acquire()
+    waited: list[list[str]] = []
+
+    def sleep(seconds: float) -> None:
+        results = Path("shared").glob("cells/*/seed*/training/results.json")
+        waited.append(sorted(path.parts[2] for path in results))
+        assert list(held.iterdir()) == [held / "claim.lock"]
+        if len(waited) == 3:
+            lock.release()
+
+    monkeypatch.setattr(queue.time, "sleep", sleep)
+    printed = done("compare", "--resume", "--out", "shared")
+    assert waited == [["baseline", "baseline", "random", "random"]] * 3
+    assert "other processes" not in printed
+    assert same_results(Path("shared"), once)
+
+
+def test_a_shared_search_that_fails_fails_its_cells_alone(once: Path) -> None:
+    tiny = ("--arms", "baseline,tiny,lwdna", "--arm", "tiny=shrink.budget.macs=0.0001")
+    line = fault("compare", *DIGITS, *tiny, *ONCE[2:], "--out", "failed")
+    assert "2 of 6 cells failed: tiny seed 0: " in line
+    assert "tiny seed 1: " in line
+    ours, theirs = (
+        read_json(folder / "results.json")["halves"]["whole"]["arms"]["lwdna"]
+        for folder in (Path("failed"), once)
+    )
+    assert ours == theirs
+
+
+def test_how_often_is_searched_stays_as_it_was_begun(once: Path) -> None:
+    line = fault("compare", *DIGITS, *ARMS, "compare.search=each", "--out", once)
+    assert "was begun with compare.search=once, not each" in line
+
+
+def test_arms_with_trials_are_searched_once_unless_told_otherwise() -> None:
+    def shared(*overrides: str) -> dict[str, bool]:
+        recipe = load_recipe("digits", [*overrides, "compare.seeds=2"])
+        jobs = cells.cells_of(recipe, Path("out"))
+        return {cell.arm: cell.after is not None for cell in jobs}
+
+    names = ("baseline", "lwdna", "uniform", "random", "reversed")
+    assert shared() == dict.fromkeys(names, False)
+    assert shared("shrink.trials={}") == {name: name == "lwdna" for name in names}
+    assert not any(shared("shrink.trials={}", "compare.search=each").values())
+    assert shared("compare.search=once") == {name: name != "baseline" for name in names}
+    assert "compare.search" in fault("compare", *DIGITS, "compare.search=twice")
+
+
 @pytest.mark.slow
 def test_killed_by_the_system(study: Path) -> None:
     """Whatever the process held is free again: nothing has to be cleaned up by hand."""

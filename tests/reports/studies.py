@@ -27,6 +27,12 @@ class Arm:
     latency_ms: float = 1.0
     train_seconds: float = 60.0
     search_seconds: float = 0.0
+    trials: Mapping[str, float] | None = None
+    """What the recipe says of trials."""
+    shared: bool = False
+    """Whether all seeds share one search."""
+    kept_baseline: bool | None = None
+    """Whether the law kept the baseline; without a law None."""
 
 
 def make_study(
@@ -36,6 +42,7 @@ def make_study(
     *,
     seeds: int,
     values: Mapping[tuple[str, int], float] | None = None,
+    budget: Mapping[str, float] | None = None,
 ) -> Path:
     """Write the folder of a comparison; the recipe's task is known to nobody who reads it.
 
@@ -45,6 +52,7 @@ def make_study(
         arms: by name, ``baseline`` among them.
         seeds: how many are planned; only those of which an arm has outcomes are finished.
         values: the metric by arm and seed, where it is not the mean of the outcomes.
+        budget: what the recipe says of it, if anything.
     """
     recipe = {
         "task": "scoring",
@@ -55,6 +63,7 @@ def make_study(
             "arms": {name: {} if name == "baseline" else {"floor": 0.3} for name in arms},
         },
         "seed": 0,
+        **({"shrink": {"budget": dict(budget)}} if budget else {}),
     }
     folder.mkdir(parents=True)
     (folder / "recipe.yaml").write_text(yaml.safe_dump(recipe, sort_keys=False))
@@ -64,7 +73,9 @@ def make_study(
             value = (values or {}).get((name, seed), float(np.mean(outcomes)))
             _training(cell / "training", metric, arm, outcomes, value)
             if name != "baseline":
-                _write(cell / "search" / "search.json", {"seconds": arm.search_seconds})
+                law = None if arm.kept_baseline is None else {"kept_baseline": arm.kept_baseline}
+                place = (cell.parent if arm.shared else cell) / "search"
+                _write(place / "search.json", {"seconds": arm.search_seconds, "law": law})
     return folder
 
 
@@ -88,6 +99,7 @@ def _training(
         "widths": dict(arm.widths),
         "baseline": {"macs": 1000, "params": 7000},
         "cost": {"macs": arm.macs, "params": 7 * arm.macs},
+        "found": {"trials": arm.trials and dict(arm.trials)},
     }
     _write(folder / "architecture.lwdna.json", architecture)
     tensors = {metric.name: np.array(outcomes, dtype=np.float32)}

@@ -9,7 +9,7 @@ from typing import Any
 
 import pytest
 
-from lwdna.reports import law_lines_of, little_to_gain, write_report
+from lwdna.reports import law_lines, little_to_gain, write_report
 from lwdna.reports.law import law_sentence, law_view
 from lwdna.reports.run_files import LawRecord
 
@@ -81,7 +81,13 @@ def test_the_section_says_the_gain_and_what_budgets_would_bring(job: Path) -> No
     html = _page(_with_law(job, LAW))
     section = _section(html)
     assert '<a href="#law">The law</a>' in html
-    assert "The loss is expected to fall by 3.1 % (95 % interval 1.1 to 4.9). Its exp" in section
+    record = json.loads((job / "search" / "search.json").read_text())["cost"]
+    shares = [record["found"][what] / record["baseline"][what] for what in ("macs", "params")]
+    fewer = [100 - 100 * share for share in shares]
+    assert (
+        "The loss is expected to fall by 3.1 % (95 % interval 1.1 to 4.9) at "
+        f"{fewer[0]:.0f} % fewer MACs and {fewer[1]:.0f} % fewer parameters. Its expected loss"
+    ) in section
     budgets = section.split('id="law-budgets"')[1]
     rows = re.findall(r"<tr><td>(.*?)</td><td .*?>(.*?)</td><td .*?>(.*?)</td>", budgets)
     assert rows == [
@@ -168,20 +174,20 @@ def test_odd_laws_still_give_a_report(job: Path, law: dict[str, Any]) -> None:
 
 def test_older_searches_have_no_law(job: Path) -> None:
     assert 'id="law"' not in _page(job)
-    assert law_lines_of({"trials": None}) == []
+    assert law_lines({"trials": None}, {}, {}) == []
 
 
 def test_a_law_on_the_terminal() -> None:
-    assert law_lines_of({"law": LAW}) == [
-        "The loss is expected to fall by 3.1 % (95 % interval 1.1 to 4.9). "
-        "Its expected loss is lowest.",
+    assert law_lines({"law": LAW}, {"macs": 200, "params": 100}, {"macs": 200, "params": 148}) == [
+        "The loss is expected to fall by 3.1 % (95 % interval 1.1 to 4.9) at as many MACs and "
+        "48 % more parameters. Its expected loss is lowest.",
         "surely worth more than it costs: stage 3, inside (twice as wide: loss −4.1 %)",
         "surely worth less than it costs: stem (twice as wide: loss +0.7 %)",
         "how much the loss would fall with other budgets: "
         "1 × MACs, 1 × parameters: 0.4 % (−2.0 to 2.0); 1 × MACs: 5.8 % (–)",
     ]
     unsure = {**KEPT, "features": [LAW["features"][1]], "budgets": []}
-    assert law_lines_of({"law": unsure}) == [
+    assert law_lines({"law": unsure}, {}, {}) == [
         "The search kept the baseline: no gain is sure. "
         "Its error is as large as what it would gain.",
         "no part of the network is surely worth more or less than it costs",

@@ -88,14 +88,21 @@ def test_of_errors_less_is_better(errors: Path) -> None:
     assert [kind for kind, _ in cells["wide"]][1:4] == ["number", "number worse", "number worse"]
 
 
-def test_a_comparison_on_the_terminal(errors: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_comparison_on_the_terminal(
+    errors: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
     results, _ = of(errors)
     assert comparison_lines(results)[2] == (
-        "wide", "3", "4.25 ± 1.00 px", "+0.25 px", "+0.25 to +0.25"
+        "wide", "3", "4.25 ± 1.00 px", "+0.25 px", "+0.25 to +0.25", "+10 %", "+10 %"
     )  # fmt: skip
+    assert comparison_lines(results)[0][3:] == ("–", "–", "–", "–")
+    monkeypatch.setenv("COLUMNS", "80")
     show.study(errors)
     printed = capsys.readouterr().out
-    assert "4.25 ± 1.00 px" in printed
+    (row,) = (line for line in printed.splitlines() if "4.25 ± 1.00 px" in line)
+    assert row.count("+10 %") == 2
+    assert "…" not in printed
+    assert "took" not in printed
     assert "wide is worse than baseline" in printed
 
 
@@ -250,6 +257,83 @@ def test_costs_and_times_are_those_of_the_arm(tmp_path: Path) -> None:
     ]  # fmt: skip
     assert "6 trainings, 2 min 45 s of computing in all" in html  # 3 (30 + 20 + 5) s
     assert "2 of 8 cells are not finished" in html
+
+
+@pytest.mark.parametrize(
+    ("shared", "text", "total"),
+    [
+        (
+            True,
+            "5.00 s (16 trainings, for all seeds)",
+            "2 min 05 s",
+        ),  # 6 trainings of 20 s, and 5 s
+        (False, "5.00 s (16 trainings)", "2 min 15 s"),  # and three times 5 s
+    ],
+)
+def test_searches_are_counted_in_trainings_and_once_if_they_are_shared(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], shared: bool, text: str, total: str
+) -> None:
+    arms = {
+        "baseline": Arm(shifted(0), WIDTHS, train_seconds=20.0),
+        "lwdna": Arm(
+            shifted(1), WIDTHS, train_seconds=20.0, search_seconds=5.0,
+            trials={"count": 32, "length": 0.5}, shared=shared,
+        ),
+    }  # fmt: skip
+    folder = make_study(tmp_path / "study", TOP1, arms, seeds=3)
+    results, html = of(folder)
+    assert [row[7][1] for row in figures(html).values()] == ["–", text]
+    assert f"6 trainings, {total} of computing in all" in html
+    told = {arm: (one["searches"], one["search_trainings"]) for arm, one in results["arms"].items()}
+    assert told == {"baseline": (0, 0.0), "lwdna": (1 if shared else 3, 16.0)}
+    show.study(folder)
+    how = "once" if shared else "3 times"
+    assert f"the search of lwdna took 16 trainings, {how}" in capsys.readouterr().out
+
+
+def test_searches_of_earlier_versions_have_no_count_of_trainings(tmp_path: Path) -> None:
+    arm = Arm(shifted(1), WIDTHS, search_seconds=5.0, trials={"count": 24, "epochs": 4})
+    arms = {"baseline": Arm(shifted(0), WIDTHS), "lwdna": arm}
+    results, html = of(make_study(tmp_path / "study", TOP1, arms, seeds=3))
+    assert results["arms"]["lwdna"]["search_trainings"] is None
+    assert figures(html)["lwdna"][7][1] == "5.00 s"
+
+
+def test_a_search_that_kept_the_baseline_is_no_lack_of_evidence(tmp_path: Path) -> None:
+    arms = {
+        "baseline": Arm(shifted(0), WIDTHS),
+        "lwdna": Arm(shifted(0), WIDTHS, kept_baseline=True),
+        "half": Arm(shifted(1), WIDTHS, macs=500, kept_baseline=True),
+        "found": Arm(shifted(0), WIDTHS, kept_baseline=False),
+    }
+    results, _ = of(make_study(tmp_path / "study", TOP1, arms, seeds=3))
+    verdicts = results["halves"]["whole"]["verdicts"]
+    assert verdicts[0] == (
+        "lwdna: the search kept the baseline: no gain was sure (as many MACs and as many "
+        "parameters)."
+    )
+    assert verdicts[1] == (
+        "half is better than baseline: +1.00 points at 50 % fewer MACs and 50 % fewer parameters "
+        "(95 % interval +1.00 to +1.00, 3 seeds). The search kept the baseline’s proportions: no "
+        "gain over them was sure."
+    )
+    assert verdicts[2].startswith("found and baseline are equal with every seed")
+    assert verdicts[3].startswith("lwdna is worse than half")
+    assert results["arms"]["lwdna"]["kept_baseline"] == [0, 1, 2]
+    assert results["arms"]["found"]["kept_baseline"] == []
+
+
+def test_who_limits_parameters_too_is_told_how_little_there_is_to_gain(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    arms = {"baseline": Arm(shifted(0), WIDTHS), "lwdna": Arm(shifted(0.5), WIDTHS)}
+    for name, params in (("both", 1.0), ("cap", 1.5)):
+        budget = {"macs": 1.0, "params": params}
+        folder = make_study(tmp_path / name, TOP1, arms, seeds=3, budget=budget)
+        _, html = of(folder)
+        show.study(folder)
+        for text in (html, capsys.readouterr().out):
+            assert ("little to gain" in " ".join(text.split())) == (params == 1.0)
 
 
 def test_arms_are_paired_by_the_seeds_that_both_have(tmp_path: Path) -> None:

@@ -46,7 +46,8 @@ def compare(
     """Train several arms with several seeds; say what is better, by how much and how surely.
 
     Arms: baseline, lwdna (the recipe's search), uniform, random, reversed, those of the recipe and
-    those described by --arm. The same command again goes on; processes may share the folder.
+    those described by --arm. Arms with trials are searched once for all seeds (compare.search). The
+    same command again goes on; processes may share the folder.
 
     Examples:
 
@@ -55,6 +56,8 @@ def compare(
       lwdna compare recipes/cifar100/resnet20-short.yaml data.root=/data/cifar100 --out runs/study
 
       lwdna compare digits --arm taylor=shrink.criterion=taylor,shrink.floor=0.2 --out runs/taylor
+
+      lwdna compare digits shrink.trials.count=16 compare.search=each --out runs/each
 
       lwdna compare --resume --out runs/study --shard 2/4
     """
@@ -89,5 +92,6 @@ def _with_arms(
     chosen = recipe.compare.arms | given
     if names is not None:
         chosen = choose_arms(chosen, [*names.split(","), *given])
-    settings = comparison_of(chosen, seeds or recipe.compare.seeds)
+    compare = recipe.compare
+    settings = comparison_of(chosen, seeds or compare.seeds, compare.search)
     return recipe.model_copy(update={"compare": settings})

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
+from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -54,27 +55,36 @@ def comparison(job: Path) -> None:
 
 def study(folder: Path) -> None:
     """Print what the arms of a comparison reached, and what that proves."""
-    from lwdna.reports import STUDY_COLUMNS, comparison_lines
+    from lwdna.reports import COMPARED, comparison_lines, little_to_gain
 
     results = read_json(folder / RESULTS)
-    table = _table("arm", *STUDY_COLUMNS[:4])
+    table = _table(*COMPARED)
+    table.padding = (0, 0, 0, 1)  # as narrow as terminals usually are
     for line in comparison_lines(results):
         table.add_row(*map(escape, line))
     console().print(table)
     for verdict in results["halves"]["whole"]["verdicts"]:
         say(verdict)
+    for arm, told in results["arms"].items():
+        if told["search_trainings"]:
+            how = "once" if told["searches"] == 1 else f"{told['searches']} times"
+            say(f"the search of {arm} took {told['search_trainings']:g} trainings, {how}")
+    said = little_to_gain(results["budget"])
+    if said:
+        say(said)
     for note in results["notes"]:
         say(f"warning: {note}")
 
 
 def search(found: Search) -> None:
     """Print the widths found and what they cost."""
-    from lwdna.reports import law_lines_of, little_to_gain
+    from lwdna.reports import law_lines, little_to_gain
 
     graph, widths = found.graph, found.architecture.widths
     if found.trials:
         say(f"trials: {format_trials([trial.loss for trial in found.trials])}")
-    for line in law_lines_of(found.architecture.found):
+    before, after = graph.cost(), graph.cost(widths)
+    for line in law_lines(found.architecture.found, asdict(before), asdict(after)):
         say(line)
     table = _table("group", "baseline", "found", "")
     for group in graph.groups:
@@ -83,7 +93,6 @@ def search(found: Search) -> None:
             escape(group.name), str(group.width), str(new), format_change(group.width, new)
         )
     console().print(table)
-    before, after = graph.cost(), graph.cost(widths)
     for what in ("macs", "params", "memory"):
         one, two = getattr(before, what), getattr(after, what)
         text = format_bytes if what == "memory" else format_count

@@ -19,15 +19,15 @@ if TYPE_CHECKING:
         format_trials,
     )
     from lwdna.reports.graph_page import write_graph_page
-    from lwdna.reports.law import law_lines_of
+    from lwdna.reports.law import law_lines
     from lwdna.reports.report import compare_run, write_report
-    from lwdna.reports.study_page import STUDY_COLUMNS, comparison_lines, write_comparison
+    from lwdna.reports.study_page import COMPARED, comparison_lines, write_comparison
     from lwdna.reports.tables import COMPARISON_COLUMNS, ComparisonRow, comparison, figure_lines
     from lwdna.reports.verdict import evidence, little_to_gain, not_finite, verdict
 
 __all__ = [
+    "COMPARED",
     "COMPARISON_COLUMNS",
-    "STUDY_COLUMNS",
     "ComparisonRow",
     "compare_run",
     "comparison",
@@ -43,7 +43,7 @@ __all__ = [
     "format_percent",
     "format_seconds",
     "format_trials",
-    "law_lines_of",
+    "law_lines",
     "little_to_gain",
     "not_finite",
     "verdict",
@@ -67,13 +67,13 @@ export_lazily(
             "format_trials",
         ),
         "lwdna.reports.graph_page": ("write_graph_page",),
-        "lwdna.reports.law": ("law_lines_of",),
+        "lwdna.reports.law": ("law_lines",),
         "lwdna.reports.report": (
             "compare_run",
             "write_report",
         ),
         "lwdna.reports.study_page": (
-            "STUDY_COLUMNS",
+            "COMPARED",
             "comparison_lines",
             "write_comparison",
         ),

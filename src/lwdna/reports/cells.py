@@ -11,14 +11,15 @@ from typing import Any
 import numpy as np
 import yaml
 from numpy.typing import NDArray
-from pydantic import FiniteFloat
+from pydantic import Field, FiniteFloat
 
-from lwdna.arms import CompareSettings
+from lwdna.arms import BASELINE, CompareSettings
 from lwdna.arrays import read_arrays
 from lwdna.engine.task import Metric, described
 from lwdna.errors import FileError
 from lwdna.reports.run_files import (
     ArchitectureRecord,
+    LawRecord,
     ModelRecord,
     Record,
     RecordedCost,
@@ -46,6 +47,7 @@ class StudyRecipe(Record):
     code may not be at hand."""
 
     model: ModelRecord
+    shrink: dict[str, Any] = Field(default_factory=dict)
     compare: CompareSettings = CompareSettings()
     seed: int = 0
 
@@ -56,10 +58,11 @@ class TrainedArchitecture(ArchitectureRecord):
     cost: RecordedCost
 
 
-class SearchTime(Record):
+class SearchPart(Record):
     """The part of ``search.json`` that a comparison needs."""
 
     seconds: FiniteFloat
+    law: LawRecord | None = None
 
 
 @dataclass(frozen=True)
@@ -78,6 +81,21 @@ class Cell:
     architecture: TrainedArchitecture
     search_seconds: float
     """0 for the baseline."""
+    search_shared: bool = False
+    """Whether the search is that of all seeds of the arm."""
+    kept_baseline: bool = False
+    """Whether the search kept the baseline, because no gain was sure."""
+
+    @property
+    def search_trainings(self) -> float | None:
+        """What the search's trials cost, in trainings of full length; ``None`` if unknown."""
+        trials = self.architecture.found.get("trials")
+        if not trials:
+            return 0.0
+        try:
+            return float(trials["count"] * trials["length"])
+        except (LookupError, TypeError, ValueError):  # of an earlier version
+            return None
 
     @property
     def comparable(self) -> bool:
@@ -117,6 +135,18 @@ class Cells:
         """Return an arm's MACs and parameters, means over its seeds."""
         costs = [cell.architecture.cost for cell in self.arms[name].values()]
         return {what: fmean(getattr(cost, what) for cost in costs) for what in ("macs", "params")}
+
+    def searches(self, name: str) -> list[Cell]:
+        """Return one cell for each search of an arm."""
+        cells = list(self.arms[name].values()) if name != BASELINE else []
+        return [
+            *[cell for cell in cells if not cell.search_shared],
+            *[cell for cell in cells if cell.search_shared][:1],
+        ]
+
+    def kept_baseline(self, name: str) -> bool:
+        """Return whether every search of an arm kept the baseline."""
+        return bool(self.arms[name]) and all(c.kept_baseline for c in self.arms[name].values())
 
     def outcomes(self, name: str, seeds: list[int]) -> NDArray[np.float64]:
         """Return an arm's outcomes, shape (S, N)."""
@@ -178,7 +208,9 @@ def _read_recipe(path: Path) -> tuple[StudyRecipe, str]:
 
 
 def _read(place: Path) -> Cell:
-    training, search = place / TRAINING, place / SEARCH / SEARCH_RECORD
+    training, own = place / TRAINING, place / SEARCH / SEARCH_RECORD
+    common = place.parent / SEARCH / SEARCH_RECORD
+    search = next((read_record(SearchPart, path) for path in (own, common) if path.is_file()), None)
     record = read_record(Results, training / RESULTS)
     results = record.figures
     try:
@@ -198,7 +230,9 @@ def _read(place: Path) -> Cell:
         outcomes=outcomes if metric.mean_of_examples else np.array([value]),
         examples=len(outcomes),
         architecture=read_record(TrainedArchitecture, training / ARCHITECTURE),
-        search_seconds=read_record(SearchTime, search).seconds if search.is_file() else 0.0,
+        search_seconds=search.seconds if search is not None else 0.0,
+        search_shared=common.is_file() and not own.is_file(),
+        kept_baseline=bool(search and search.law and search.law.kept_baseline),
     )
 
 

@@ -15,6 +15,8 @@ from typing import Any
 from lwdna.reports.axes import Axis, Tick, axis_around
 from lwdna.reports.formats import MISSING, format_signed
 from lwdna.reports.run_files import FeatureRecord, GainRecord, LawRecord, parse_record
+from lwdna.reports.tables import Figures
+from lwdna.reports.verdict import cost_in_words
 
 SURE = 1.96
 """Half of a 95 % interval, in standard errors."""
@@ -67,25 +69,35 @@ class _Shares:
         return "more" if self.low > self.cost else "less" if self.high < self.cost else ""
 
 
-def law_view(law: LawRecord | None) -> LawView | None:
-    """Lay out what a law says; ``None`` where there is none."""
+def law_view(law: LawRecord | None, cost: str = "") -> LawView | None:
+    """Lay out what a law says; ``None`` where there is none.
+
+    Args:
+        law: as ``search.json`` has it.
+        cost: how the network found differs in MACs and parameters, in words.
+    """
     if law is None:
         return None
     shares = _shares(law)
     ends = [0.0, *(end for one in shares for end in (one.worth, one.low, one.high))]
     axis = axis_around([*ends, *(one.cost for one in shares if one.cost is not None)])
     return LawView(
-        sentence=law_sentence(law),
+        sentence=law_sentence(law, cost),
         reason=law.reason,
         rows=[_row(*pair, axis) for pair in zip(law.features, shares, strict=True)],
-        ticks=axis.ticks(lambda value: f"{format_signed(100 * value)} %", count=4),
+        ticks=axis.ticks(lambda value: format_signed(100 * value), count=4),
         zero=axis.position(0.0),
         budgets=[(_allowed(one.budget), *_fall(one.gain)) for one in law.budgets],
     )
 
 
-def law_sentence(law: LawRecord) -> str:
-    """Return by how much the loss is expected to fall, or that the baseline was kept."""
+def law_sentence(law: LawRecord, cost: str = "") -> str:
+    """Return by how much the loss is expected to fall, or that the baseline was kept.
+
+    Args:
+        law: what was learnt.
+        cost: how the network found differs in MACs and parameters, in words.
+    """
     if law.kept_baseline:
         return "The search kept the baseline: no gain is sure."
     if law.gain is None:
@@ -93,23 +105,23 @@ def law_sentence(law: LawRecord) -> str:
     way = "fall" if law.gain.mean >= 0 else "rise"
     fall, interval = _fall(law.gain)
     said = f" (95 % interval {interval})" if interval != MISSING else ""
-    return f"The loss is expected to {way} by {fall.removeprefix('−')}{said}."
+    at = f" at {cost}" if cost else ""
+    return f"The loss is expected to {way} by {fall.removeprefix('−')}{said}{at}."
 
 
-def law_lines_of(found: Mapping[str, Any]) -> list[str]:
+def law_lines(found: Mapping[str, Any], before: Figures, after: Figures) -> list[str]:
     """Return what a search learnt as lines for a terminal; none where there is no law.
 
     Args:
         found: how an architecture was found, as its file says it.
+        before: MACs and parameters of the baseline.
+        after: those of the network found.
     """
     if not found.get("law"):
         return []
-    return law_lines(parse_record(LawRecord, found["law"], "the architecture’s law"))
-
-
-def law_lines(law: LawRecord) -> list[str]:
-    """Return a law as lines for a terminal."""
-    lines = [" ".join(filter(None, (law_sentence(law), law.reason)))]
+    law = parse_record(LawRecord, found["law"], "the architecture’s law")
+    sentence = law_sentence(law, cost_in_words(before, after))
+    lines = [" ".join(filter(None, (sentence, law.reason)))]
     paired = list(zip(law.features, _shares(law), strict=True))
     for which in ("more", "less"):
         names = [

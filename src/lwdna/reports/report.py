@@ -19,7 +19,13 @@ from lwdna.reports.statistics import HALVES
 from lwdna.reports.study_page import write_comparison
 from lwdna.reports.tables import ComparisonRow, Figures, comparison
 from lwdna.reports.trials import trial_chart
-from lwdna.reports.verdict import evidence, little_to_gain, not_finite, verdict
+from lwdna.reports.verdict import (
+    cost_in_words,
+    evidence,
+    little_to_gain,
+    not_finite,
+    verdict,
+)
 from lwdna.run_folder import REPORT, is_comparison
 
 
@@ -120,7 +126,7 @@ def _render(run: RunFiles) -> str:
         layers=layer_table(layers) if layers else None,
         criterion=criterion(groups, run.search.threshold) if run.search is not None else None,
         criterion_name=run.search.criterion if run.search is not None else "",
-        law=law_view(law),
+        law=law_view(law, cost_in_words(baseline or {}, found or {})),
         trials=trial_chart(run.search.trials) if run.search is not None else None,
         panels=curves(run.baseline, run.found),
         examples=picture_rows(run.baseline, run.found),

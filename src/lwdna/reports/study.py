@@ -64,7 +64,14 @@ def _part(cells: Cells, chosen: NDArray[np.int64]) -> Part:
             first, second = (cells.outcomes(name, seeds)[:, chosen] for name in (other, arm))
             pairs[arm, other] = Pair(seeds, compare(first, second))
     verdicts = [
-        study_verdict(arm, other, pair.found, cells.metric, (cells.cost(other), cells.cost(arm)))
+        study_verdict(
+            arm,
+            other,
+            pair.found,
+            cells.metric,
+            (cells.cost(other), cells.cost(arm)),
+            kept=other == BASELINE and cells.kept_baseline(arm),
+        )
         for (arm, other), pair in pairs.items()
     ]
     return Part(values, pairs, verdicts)
@@ -77,6 +84,7 @@ def results(cells: Cells, parts: Mapping[Half, Part]) -> dict[str, Any]:
             **describe(cells.metric),
             "unit": cells.metric.unit,
             "examples": cells.any.examples,
+            "budget": cells.recipe.shrink.get("budget") or {},
             "notes": notes(cells),
             "arms": {name: _arm(cells, name, by_seed) for name, by_seed in cells.arms.items()},
             "halves": {half: _half(part) for half, part in parts.items()},
@@ -118,6 +126,7 @@ def timings(cells: Cells) -> dict[str, Any]:
         name: {
             str(seed): {
                 "search_seconds": cell.search_seconds,
+                "search_shared": cell.search_shared,
                 **{key: cell.results.get(key) for key in keys},
             }
             for seed, cell in by_seed.items()
@@ -128,11 +137,15 @@ def timings(cells: Cells) -> dict[str, Any]:
 
 def _arm(cells: Cells, name: str, by_seed: dict[int, Cell]) -> dict[str, Any]:
     costs = [cell.architecture.cost for cell in by_seed.values()]
+    searches = cells.searches(name)
     return {
         "changes": cells.recipe.compare.arms[name],
         "seeds": list(by_seed),
         "macs": [cost.macs for cost in costs],
         "params": [cost.params for cost in costs],
+        "searches": len(searches),
+        "search_trainings": searches[0].search_trainings if searches else 0.0,
+        "kept_baseline": [seed for seed, cell in by_seed.items() if cell.kept_baseline],
     }
 
 

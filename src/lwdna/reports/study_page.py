@@ -30,6 +30,7 @@ from lwdna.reports.formats import (
 )
 from lwdna.reports.pages import render
 from lwdna.reports.statistics import Half, Spread, detectable, spread
+from lwdna.reports.verdict import little_to_gain
 from lwdna.run_folder import RECIPE_LOCK, REPORT, RESULTS, TIMINGS
 
 _SEEDS = (3, 5, 8, 12, 20)
@@ -40,6 +41,8 @@ STUDY_COLUMNS = (
     "seeds", "mean ± sd", "difference", "95 % interval", "MACs", "parameters", "latency", "search",
     "training",
 )  # fmt: skip
+COMPARED = ("arm", *STUDY_COLUMNS[:4], "MACs", "params")
+"""What the terminal shows of a comparison."""
 
 
 @dataclass(frozen=True)
@@ -101,10 +104,11 @@ def _render(cells: Cells, parts: Mapping[Half, study.Part], half: Half) -> str:
     part = parts[half]
     rows, value_ticks, difference_ticks, zero = _rows(cells, part)
     seconds = [
-        cell.search_seconds + (cell.results.get("train_seconds") or 0.0)
+        cell.results.get("train_seconds") or 0.0
         for by_seed in cells.arms.values()
         for cell in by_seed.values()
     ]
+    searching = [cell.search_seconds for arm in cells.arms for cell in cells.searches(arm)]
     model = cells.recipe.model
     return render(
         "study.html.j2",
@@ -112,6 +116,7 @@ def _render(cells: Cells, parts: Mapping[Half, study.Part], half: Half) -> str:
         script="report.js",
         network=model.name,
         verdicts=part.verdicts,
+        budget_note=little_to_gain(cells.recipe.shrink.get("budget") or {}),
         notes=study.notes(cells),
         half=half,
         metric=cells.metric,
@@ -127,7 +132,7 @@ def _render(cells: Cells, parts: Mapping[Half, study.Part], half: Half) -> str:
         arms=[name for name in cells.arms if name != BASELINE],
         missing=_missing(cells),
         trainings=len(seconds),
-        total=format_seconds(sum(seconds)),
+        total=format_seconds(sum(seconds) + sum(searching)),
         changes={name: cells.recipe.compare.arms[name] for name in cells.arms},
         recipe=cells.recipe_text.strip(),
         versions=cells.any.results.get("versions", {}),
@@ -169,9 +174,7 @@ def _row(
             _interval_text(interval, metric),
             *_cost_texts(cells, arm),
             format_milliseconds(_mean(by_seed, "latency_ms")),
-            MISSING
-            if arm == BASELINE
-            else format_seconds(fmean(cell.search_seconds for cell in by_seed.values())),
+            _search_text(cells.searches(arm)),
             format_seconds(_mean(by_seed, "train_seconds")),
         ),
         better=metric.better(found.sign, 0) if found and found.sign else None,
@@ -221,6 +224,19 @@ def _interval_text(interval: Sequence[float] | None, metric: Metric) -> str:
     return " to ".join(format_difference(end, metric).partition(" ")[0] for end in interval)
 
 
+def _search_text(searches: Sequence[Cell]) -> str:
+    """Return what one search of an arm took: time, trainings, and whether all seeds share it."""
+    if not searches:
+        return MISSING
+    time = format_seconds(fmean(cell.search_seconds for cell in searches))
+    told = (
+        f"{searches[0].search_trainings:g} trainings" if searches[0].search_trainings else "",
+        "for all seeds" if searches[0].search_shared else "",
+    )
+    more = ", ".join(filter(None, told))
+    return f"{time} ({more})" if more else time
+
+
 def _cost_texts(cells: Cells, arm: str) -> tuple[str, str]:
     costs = cells.cost(arm)
     texts = {what: format_count(cost) for what, cost in costs.items()}
@@ -231,9 +247,17 @@ def _cost_texts(cells: Cells, arm: str) -> tuple[str, str]:
 
 
 def comparison_lines(results: Mapping[str, Any]) -> list[tuple[str, ...]]:
-    """Return arms, seeds, means, differences and intervals of a ``results.json`` as texts."""
+    """Return the rows of :data:`COMPARED` of a ``results.json`` as texts.
+
+    MACs and parameters are changes to the baseline's.
+    """
     part, metric = results["halves"]["whole"], described(results)[0]
     pairs = {pair["arm"]: pair for pair in part["differences"] if pair["to"] == BASELINE}
+    costs = {
+        arm: {what: fmean(one[what]) for what in ("macs", "params")}
+        for arm, one in results["arms"].items()
+    }
+    base = costs.get(BASELINE, {})
     return [
         (
             arm,
@@ -241,6 +265,10 @@ def comparison_lines(results: Mapping[str, Any]) -> list[tuple[str, ...]]:
             _spread_text(Spread(figures["mean"], figures["sd"]), metric),
             format_difference(pairs[arm]["mean"], metric) if arm in pairs else MISSING,
             _interval_text(pairs[arm]["interval"] if arm in pairs else None, metric),
+            *(
+                format_change(base.get(what), costs[arm][what], 0) if arm != BASELINE else MISSING
+                for what in ("macs", "params")
+            ),
         )
         for arm, figures in part["arms"].items()
     ]

@@ -32,7 +32,7 @@ def verdict(baseline: Figures | None, found: Figures | None, *, kept: bool = Fal
 
 
 def _verdict(before: Figures, after: Figures) -> str:
-    cost = _cost(before, after)
+    cost = cost_in_words(before, after)
     for metric in described(before, after)[:1]:
         one, two = before.get(metric.name), after.get(metric.name)
         if one is not None and two is not None:
@@ -128,7 +128,7 @@ def study_verdict(
         costs: MACs and parameters of the other and of the arm.
         kept: whether every search of the arm kept the baseline, which is the other.
     """
-    cost = _cost(*costs)
+    cost = cost_in_words(*costs)
     at = f" at {cost}" if cost else ""
     if kept and _same_cost(*costs):
         return f"{arm}: {_KEPT[0].lower()}{_KEPT[1:]} ({cost})."
@@ -196,7 +196,8 @@ def _same_cost(before: Figures, after: Figures) -> bool:
     return all(before.get(key) == after.get(key) for key in ("macs", "params"))
 
 
-def _cost(before: Figures, after: Figures) -> str:
+def cost_in_words(before: Figures, after: Figures) -> str:
+    """Return how MACs and parameters changed, ``"as many MACs and 5 % fewer parameters"``."""
     parts = []
     for key, title in (("macs", "MACs"), ("params", "parameters")):
         if before.get(key) and after.get(key):

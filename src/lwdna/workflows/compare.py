@@ -29,7 +29,7 @@ from lwdna.run_folder import (
     is_free,
 )
 from lwdna.run_options import RunOptions
-from lwdna.workflows.cells import Cell, cells_of, finish
+from lwdna.workflows.cells import Cell, Job, cells_of, finish, jobs_for
 from lwdna.workflows.jobs import helpers
 from lwdna.workflows.queue import work_through
 from lwdna.workflows.resume import check_same_recipe
@@ -53,8 +53,9 @@ def run_comparison(
     Args:
         recipe: the experiment.
         out: a new folder, or that of the same comparison. Gets ``recipe.yaml``,
-            ``cells/<arm>/seed<k>/search`` and ``.../training``, and from all finished cells
-            ``results.json`` (nothing in it depends on time), ``timings.json`` and ``report.html``.
+            ``cells/<arm>/seed<k>/search`` and ``.../training`` (or ``cells/<arm>/search``, which
+            all seeds share), and from all finished cells ``results.json`` (nothing in it depends
+            on time), ``timings.json`` and ``report.html``.
         shard: ``(i, n)``: do the i-th of n parts of the cells, counted from 1.
         trust_code: allow a network whose source imports Python code; so may ``options``.
         options: progress bars, what is being done, trust, how many processes of this machine share
@@ -79,7 +80,7 @@ def run_comparison(
     threads = max(1, torch.get_num_threads() // options.jobs)
     given = recipe, out, shard, options.of_helper()
     with _threads(threads), helpers(options.jobs, _help, *given, threads=threads) as others:
-        left = _work(own, out, replace(options, jobs=1), failed)
+        left = _work(jobs_for(own), out, replace(options, jobs=1), failed)
         others.join()
         if left:  # what they could not finish
             left = _work(left, out, replace(options, jobs=1), failed)
@@ -96,24 +97,26 @@ def _share(recipe: Recipe, out: Path, shard: tuple[int, int]) -> list[Cell]:
     return cells_of(recipe, out)[shard[0] - 1 :: shard[1]]
 
 
-def _work(cells: Sequence[Cell], out: Path, options: RunOptions, failed: list[str]) -> list[Cell]:
-    """Finish cells; note in ``failed`` why some cannot be, and return those that others hold."""
+def _work(jobs: Sequence[Job], out: Path, options: RunOptions, failed: list[str]) -> list[Job]:
+    """Finish jobs; note in ``failed`` why some cannot be, and return those that others hold."""
+    cells = [job for job in jobs if isinstance(job, Cell)]
 
-    def work(cell: Cell, name: str) -> None:
+    def work(job: Job, name: str) -> None:
         options.say(name)
         try:
-            finish(cell, out, options)
-        # of this cell, not of the others
+            finish(job, out, options)
+        # of this job and those that need it, not of the others
         except (BudgetError, CheckpointError, LockedError, TrainingError) as error:
-            failed.append(f"{cell}: {error}")
+            needing = [job] if isinstance(job, Cell) else [c for c in cells if c.after == job]
+            failed.extend(f"{cell}: {error}" for cell in needing)
             options.say(f"failed: {error}")
 
-    return work_through(cells, work)
+    return work_through(jobs, work)
 
 
 def _help(recipe: Recipe, out: Path, shard: tuple[int, int], options: RunOptions) -> None:
     """Finish cells in a process beside the one that reports; it tries again what fails here."""
-    _work(_share(recipe, out, shard), out, options, [])
+    _work(jobs_for(_share(recipe, out, shard)), out, options, [])
 
 
 @contextmanager
@@ -191,5 +194,11 @@ def _merged(recipe: Recipe, out: Path) -> Recipe:
                 f"{out} compares an arm {name} with other settings ({changes}); give the new "
                 "one another name"
             )
+    if saved.compare.search != recipe.compare.search:
+        raise CheckpointError(
+            f"{out} was begun with compare.search={saved.compare.search}, not "
+            f"{recipe.compare.search}; go on with that, or compare in another folder (--out)"
+        )
     seeds = max(saved.compare.seeds, recipe.compare.seeds)
-    return recipe.model_copy(update={"compare": CompareSettings(seeds=seeds, arms=arms)})
+    both = CompareSettings(seeds=seeds, arms=arms, search=recipe.compare.search)
+    return recipe.model_copy(update={"compare": both})
