@@ -51,9 +51,8 @@ def resize(
             draws new weights from the distributions of the model's own, scaled to the new fan, and
             keeps the order that its constructor made, such as identities and fixed kernels (see
             :func:`lwdna.channels.copies.redraw.redraw`), also for units beyond the old width;
-            frozen parameters stay as they are; ``"pad"`` keeps all units and their weights and gives
-            groups more, at the end, whose parameters are zero (their buffers repeat those of
-            others), so that the network computes what it did.
+            frozen parameters stay as they are; ``"pad"`` adds units whose parameters are zero
+            (their buffers repeat those of others), so that the network computes what it did.
         seed: makes fresh weights repeatable; None draws from torch's global generator.
         inexact: whether groups whose slices are not exact may be sliced: what stays then starts
             from the old weights, but the network no longer computes the same.
@@ -84,7 +83,6 @@ def resize(
         result = _fresh(model, graph, widths, replace, seed, undefined)
     else:
         result = copy_with(model, replace)
-    if init == "pad":
         _silence_added(result, graph, widths)
     _forget(result, graph)
     computed.give_own_classes(result)
@@ -205,7 +203,7 @@ def kept_entries(
 
 
 def _silence_added(model: nn.Module, graph: ChannelGraph, widths: Mapping[str, int]) -> None:
-    """Let parameters be zero in units that the network of ``graph`` does not have."""
+    """Let parameters be zero in units that the network of ``graph`` does not have, if any."""
     new = graph.in_order(widths)
     added = {
         position: torch.arange(group.width, new[position])

@@ -208,16 +208,15 @@ class _Trial:
 
 
 def _step(network: nn.Module, inputs: Any) -> _Step:
-    """Return outputs and gradients of a random linear loss, and the buffers afterwards."""
+    """Return outputs, the gradients of a random linear loss of them, and buffers afterwards."""
     network.train()
     with torch.random.fork_rng(devices=[]), torch.enable_grad(), _FullMasks():
         torch.manual_seed(0)
-        found = [one for one in tensors_in(call(network, inputs)) if one.is_floating_point()]
+        found = [one for one in tensors_in(call(network, inputs)) if one.requires_grad]
     generator = torch.Generator().manual_seed(1)
     weights = [torch.randn(one.shape, generator=generator, dtype=one.dtype) for one in found]
-    loss = sum((weight * one).sum() for weight, one in zip(weights, found, strict=True))
     trained = {name: p for name, p in network.named_parameters() if p.requires_grad}
-    gradients = torch.autograd.grad(loss, list(trained.values()), allow_unused=True)
+    gradients = torch.autograd.grad(found, list(trained.values()), weights, allow_unused=True)
     return _Step(
         outputs=[one.detach() for one in found],
         gradients={
