@@ -10,16 +10,21 @@ from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
 from lwdna.channels import trace
+from lwdna.channels.copies.skeleton import first_line
 from lwdna.channels.proof.padding import Padding, find_padding
 from lwdna.engine.optim import make_optimizer
 from lwdna.engine.settings import TrainSettings
 from lwdna.engine.task import Task
-from lwdna.errors import GraphError, TrainingError
+from lwdna.errors import GraphError, LwdnaError, TrainingError
 
 _STEPS = 7
 """Some optimizers do something else at every sixth step."""
 _SHAPES = (((67, 37, 3, 3), (72, 40, 3, 3)), ((131, 67), (136, 72)), ((67,), (72,)))
 """Of parameters and of the same padded; some optimizers treat those of 32 or 128 in another way."""
+
+
+_BY_SIZE = frozenset({"adamp", "sgdp", "kron", "kronw"})
+"""Optimizers that compare with numbers made of the sizes, so that a few steps may show nothing."""
 
 
 def make_padding(
@@ -55,15 +60,28 @@ def _check_optimizer(settings: TrainSettings) -> None:
     Raises:
         TrainingError: it does not.
     """
+    why = f"the steps of optimizer {settings.optimizer} depend on the sizes of tensors"
+    if settings.optimizer not in _BY_SIZE:
+        try:
+            if _sizes_do_not_matter(settings):
+                return
+        except LwdnaError:  # it cannot be made from these settings
+            raise
+        except Exception as error:  # whatever it needs that is not here, such as a GPU
+            why = f"optimizer {settings.optimizer} cannot be tried here ({first_line(error)})"
+    raise TrainingError(
+        f"{why}, so that a padded network might be trained differently; leave out "
+        "train.pad_channels or use another train.optimizer, such as sgd or adamw"
+    )
+
+
+def _sizes_do_not_matter(settings: TrainSettings) -> bool:
     own, padded = (list(_trained(settings, padded)) for padded in (False, True))
     for one, wide in zip(own, padded, strict=True):
         inside = wide[tuple(slice(length) for length in one.shape)]
         if not torch.allclose(inside, one, rtol=1e-6) or wide.count_nonzero() > one.numel():
-            raise TrainingError(
-                f"the steps of optimizer {settings.optimizer} depend on the sizes of tensors, so "
-                "that a padded network would be trained differently; leave out "
-                "train.pad_channels or use another train.optimizer, such as sgd or adamw"
-            )
+            return False
+    return True
 
 
 def _trained(settings: TrainSettings, padded: bool) -> Iterator[Tensor]:
