@@ -20,13 +20,14 @@ from pathlib import Path
 from statistics import median
 from typing import Any
 
-import torch
 from torch import nn
 
 from lwdna.architecture import Architecture
 from lwdna.channels import resize, trace
 from lwdna.engine import Task, TrainSettings, machine, read_metrics, train, versions
+from lwdna.engine.device import make_accelerator
 from lwdna.files import write_json
+from lwdna.inputs import zeros
 from lwdna.recipe import load_recipe
 from lwdna.workflows.setup import baseline_architecture, make_task
 
@@ -39,7 +40,7 @@ def main() -> None:
     task = make_task(recipe)
     baseline = baseline_architecture(recipe, task, trust_code=False)
     odd = Architecture.load(arguments.architecture) if arguments.architecture else None
-    device = torch.accelerator.current_accelerator() or torch.device("cpu")
+    device = make_accelerator("no").device
     name = Path(arguments.recipe).stem
     out = arguments.out or Path(__file__).parent / "results" / f"padding-{name}-{device.type}.json"
     report: dict[str, Any] = {
@@ -76,7 +77,7 @@ def odd_network(baseline: Architecture, given: Architecture | None) -> nn.Module
     if given:
         return given.build(seed=0)
     network = baseline.build(seed=0)
-    graph = trace(network, torch.zeros(1, *baseline.input_size))
+    graph = trace(network, zeros(baseline.input_size, baseline.input_types))
     draw = random.Random(0)
     widths = {
         name: max(1, width + draw.choice((-3, -1, 1, 3))) for name, width in graph.widths.items()
