@@ -65,6 +65,13 @@ class TrainSettings(Settings):
     For one process on an NVIDIA GPU without ``accumulate``; elsewhere it changes nothing. Not for
     networks that draw random numbers in Python, which would be drawn only once.
     """
+    pad_channels: int | None = Field(default=None, ge=2)
+    """Pad odd widths in memory to multiples of this number, 8 for example: GPUs are faster at them.
+
+    The padding is always zero, so that the network trained is the same, but for rounding and, if
+    there is dropout, other random masks. It is padded where a step of training proves that; what
+    is written has the network's own widths.
+    """
     ema: float | None = Field(default=None, gt=0, lt=1)
     """Decay of a moving average of the weights, which is then evaluated and kept.
 

@@ -17,10 +17,12 @@ from timm.scheduler.scheduler import Scheduler
 from timm.utils import ModelEmaV3
 from torch import Tensor, nn
 
+from lwdna.channels.proof.padding import Padding
 from lwdna.engine import order
 from lwdna.engine.checkpoint import load_state, save_state
 from lwdna.engine.device import make_accelerator, prepared
 from lwdna.engine.optim import make_optimizer, make_scheduler, restore_optimizer
+from lwdna.engine.padding import make_padding
 from lwdna.engine.settings import TrainSettings
 from lwdna.engine.step_graph import StepGraph
 from lwdna.engine.task import Task
@@ -76,6 +78,8 @@ class Run:
     steps: int
     """Optimizer steps per epoch."""
     position: Position
+    given: nn.Module
+    """The network as it was given, whose widths are what is written."""
     outcomes: Tensor
     """The outcome of every example in the last evaluation, shape (N,)."""
 
@@ -86,6 +90,8 @@ class Run:
     """Called with the learning rate after every optimizer step, in all processes alike."""
     step_graph: StepGraph | None = None
     """Computes the gradients at one launch, where that is asked for and possible."""
+    padding: Padding | None = None
+    """How the networks above are wider in memory than the one that was given."""
     losses: list[float] = field(default_factory=list)
     """Training loss of every step since the very beginning."""
 
@@ -106,6 +112,12 @@ class Run:
             return self.settings.epochs
         return min(self.settings.epochs, math.ceil(self.last_step / self.steps))
 
+    def unpadded(self, network: nn.Module) -> nn.Module:
+        """Return one of the networks, or if it is padded a copy of the widths given."""
+        if self.padding is None:
+            return network
+        return self.padding.copy_back(network, deepcopy(self.given))
+
 
 @contextmanager
 def open_run(
@@ -122,9 +134,12 @@ def open_run(
     _check_start(task, run_dir, resume)
     accelerator = make_accelerator(settings.mixed_precision)
     _check_batch(task, settings, accelerator.num_processes)
-    model.to(accelerator.device)
-    if settings.channels_last:
-        model.to(memory_format=torch.channels_last)
+    padding = make_padding(model, task, settings, accelerator)
+    given, model = model, padding.pad(model) if padding else model
+    for network in (given, model):
+        network.to(accelerator.device)
+        if settings.channels_last:
+            network.to(memory_format=torch.channels_last)
     ema = ModelEmaV3(model, decay=settings.ema, use_warmup=True) if settings.ema else None
     bare = _synchronised(model, accelerator) if settings.sync_batchnorm else model
     steps = order.steps_per_epoch(task.train_size, settings.batch_size)
@@ -148,13 +163,17 @@ def open_run(
             scheduler=make_scheduler(optimizer, settings, steps),
             steps=steps,
             position=Position(),
+            given=given,
             outcomes=torch.zeros(task.eval_size),
+            padding=padding,
         )
         if resume:
             _restore(run)
         yield run
         if bare is not model:
             model.load_state_dict(bare.state_dict())
+        if padding:
+            padding.copy_back(model, given)
 
 
 def save(run: Run) -> None:
@@ -204,7 +223,8 @@ def keep_best(run: Run, value: float) -> None:
         run.position.best = value
         if run.accelerator.is_main_process:
             note = {"epoch": str(run.position.epoch), metric.name: str(value)}
-            save_weights(best_checkpoint(run.folder), run.scored.state_dict(), note)
+            weights = run.unpadded(run.scored).state_dict()
+            save_weights(best_checkpoint(run.folder), weights, note)
 
 
 def not_finite(run: Run, what: str, step: int) -> TrainingError:

@@ -15,6 +15,7 @@ import torch
 from accelerate.utils import recursively_apply
 from torch import Tensor, nn
 
+from lwdna.channels.proof.padding import Padding
 from lwdna.engine import order
 from lwdna.engine.device import as_channels_last
 from lwdna.engine.display import Display, display
@@ -45,6 +46,8 @@ class TrainResult:
     epochs: int
     losses: tuple[float, ...]
     """Training loss of every optimizer step, over all sittings of a resumed run."""
+    padding: Padding | None = None
+    """Which widths were larger in memory; those of ``model`` are its own."""
 
 
 def train(
@@ -79,7 +82,8 @@ def train(
             schedule stays that of ``settings.epochs``.
         evaluate: whether to measure the network on the validation set.
         after_step: called with the learning rate after every optimizer step, in every process;
-            what it does to the parameters must follow from their values alone.
+            what it does to the parameters must follow from their values alone. Not with
+            ``pad_channels``, which trains a copy and gives ``model`` its weights in the end.
 
     Raises:
         TrainingInterrupted: a signal asked to stop; the checkpoint is saved.
@@ -104,7 +108,7 @@ def train(
         ):
             _loop(run, stop, log, shown)
         run.step_graph = None  # its memory goes with it
-    return _result(run, run.ema.module if run.ema else model)
+    return _result(run, run.unpadded(run.ema.module) if run.ema else model)
 
 
 def _result(run: Run, trained: nn.Module) -> TrainResult:
@@ -116,6 +120,7 @@ def _result(run: Run, trained: nn.Module) -> TrainResult:
         seconds=position.total_seconds,
         epochs=position.epoch,
         losses=tuple(run.losses),
+        padding=run.padding,
     )
 
 

@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.nn.parallel import DistributedDataParallel
 
 from lwdna.channels import trace
 from lwdna.engine import Task
@@ -77,9 +78,11 @@ def distilled(
 
     def loss(network: nn.Module, batch: Any) -> Tensor:
         recorder = _Recorder(network)
-        with _inputs(layers[:1] if layers else ()) as of_student:
+        # what is trained may be a copy of the student, and is wrapped where several processes do
+        bare = network.module if isinstance(network, DistributedDataParallel) else network
+        with _inputs(bare, layers and layers[0]) as of_student:
             value = task.loss(recorder, batch)
-        with torch.no_grad(), _inputs(layers[1:] if layers else ()) as of_teacher:
+        with torch.no_grad(), _inputs(teacher, layers and layers[1]) as of_teacher:
             answers = teacher.to(recorder.answers.device)(*recorder.inputs, **recorder.named)
         if settings.weight:
             _check_answers(recorder.answers, answers)
@@ -109,23 +112,22 @@ class _Recorder(nn.Module):
 
 
 @contextmanager
-def _inputs(layers: tuple[nn.Module, ...]) -> Iterator[list[Tensor]]:
-    """Yield a list that gets the first input of each layer as it runs."""
+def _inputs(network: nn.Module, layer: str | None) -> Iterator[list[Tensor]]:
+    """Yield a list that gets the first input of the layer of that name as it runs."""
     seen: list[Tensor] = []
-    hooks = [
-        layer.register_forward_pre_hook(
-            lambda _, given, named: seen.append([*given, *named.values()][0]), with_kwargs=True
-        )
-        for layer in layers
-    ]
+    if layer is None:
+        yield seen
+        return
+    hook = network.get_submodule(layer).register_forward_pre_hook(
+        lambda _, given, named: seen.append([*given, *named.values()][0]), with_kwargs=True
+    )
     try:
         yield seen
     finally:
-        for hook in hooks:
-            hook.remove()
+        hook.remove()
 
 
-def _layer(network: nn.Module, name: str | None, task: Task, key: str) -> nn.Module:
+def _layer(network: nn.Module, name: str | None, task: Task, key: str) -> str:
     modules: dict[str, nn.Module] = dict(network.named_modules())
     if name is None:
         operators = trace(network, task.example_inputs()).operators
@@ -134,7 +136,7 @@ def _layer(network: nn.Module, name: str | None, task: Task, key: str) -> nn.Mod
         raise TrainingError(
             f"distill.{key}={name} is no module of the network{nearest(name, modules)}"
         )
-    return modules[name]
+    return name
 
 
 def _check_answers(student: Tensor, teacher: Tensor) -> None:

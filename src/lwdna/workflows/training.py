@@ -232,10 +232,17 @@ def _figures(
         "examples": task.eval_size,
         **architecture.cost.model_dump(),
         **given,
+        **_padded(trained),
     }
     if warning := not_finite(figures):
         options.say(f"warning: {warning}")
     return figures
+
+
+def _padded(trained: TrainResult) -> dict[str, Any]:
+    """Return which groups were wider in memory, and why others with odd widths were not."""
+    padding = trained.padding
+    return {"padding": {"padded": padding.padded, "left": padding.left}} if padding else {}
 
 
 def _write_end(

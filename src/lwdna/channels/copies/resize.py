@@ -22,7 +22,7 @@ from lwdna.channels.copies.skeleton import (
     named_tensors,
     sync_layer_sizes,
 )
-from lwdna.channels.graph.axes import AxisLayout
+from lwdna.channels.graph.axes import AxisLayout, GroupWidths
 from lwdna.channels.graph.graph import ChannelGraph
 from lwdna.channels.graph.structure import Metadata
 from lwdna.errors import GraphError, nearest
@@ -36,7 +36,7 @@ def resize(
     model: nn.Module,
     graph: ChannelGraph,
     widths_or_indices: Widths,
-    init: Literal["fresh", "slice"] = "fresh",
+    init: Literal["fresh", "slice", "pad"] = "fresh",
     seed: int | None = None,
     undefined: Collection[str] = (),
     inexact: Literal["refuse", "allow"] = "refuse",
@@ -51,16 +51,17 @@ def resize(
             draws new weights from the distributions of the model's own, scaled to the new fan, and
             keeps the order that its constructor made, such as identities and fixed kernels (see
             :func:`lwdna.channels.copies.redraw.redraw`), also for units beyond the old width;
-            frozen parameters stay as they are.
+            frozen parameters stay as they are; ``"pad"`` adds units whose parameters are zero
+            (their buffers repeat those of others), so that the network computes what it did.
         seed: makes fresh weights repeatable; None draws from torch's global generator.
         inexact: whether groups whose slices are not exact may be sliced: what stays then starts
             from the old weights, but the network no longer computes the same.
         undefined: parameters that get no fresh weights because the caller will fill them.
 
     Raises:
-        GraphError: unknown groups, units out of range, a slice wider than the network, a slice of
-            a group whose slices are not exact, a graph of another network, or a network whose
-            tensors have no values.
+        GraphError: unknown groups, units out of range, a slice wider than the network, padding
+            narrower than it, a slice or padding of a group whose slices are not exact, a graph of
+            another network, or a network whose tensors have no values.
     """
     check_network(model)
     check_values(model, init)
@@ -73,15 +74,16 @@ def resize(
 
     def replace(name: str, tensor: Tensor) -> Tensor:
         for axis, layout in enumerate(graph.tensors[name]):
-            chosen = _kept_entries(layout, old, units)
+            chosen = kept_entries(layout, old, units)
             if chosen is not None:
                 tensor = tensor.detach().index_select(axis, chosen.to(tensor.device))
         return tensor.detach().clone()
 
-    if init == "slice":
-        result = copy_with(model, replace)
-    else:
+    if init == "fresh":
         result = _fresh(model, graph, widths, replace, seed, undefined)
+    else:
+        result = copy_with(model, replace)
+        _silence_added(result, graph, widths)
     _forget(result, graph)
     computed.give_own_classes(result)
     computed.renew_singular_vectors(model, result, init == "fresh", undefined)
@@ -186,8 +188,8 @@ def reshaped(
     return result
 
 
-def _kept_entries(
-    axis: AxisLayout, widths: Sequence[int], kept: Mapping[int, Tensor]
+def kept_entries(
+    axis: AxisLayout, widths: GroupWidths, kept: Mapping[int, Tensor]
 ) -> Tensor | None:
     """Return the entries of an axis that stay, given the units kept by group; None where all do."""
     if not any(group in kept for group in axis.groups):
@@ -197,6 +199,29 @@ def _kept_entries(
         piece if group is None or group not in kept else piece[:, kept[group]]
         for group, piece in axis.split(entries, widths)
     ]
+    return torch.cat([piece.reshape(-1) for piece in pieces])
+
+
+def _silence_added(model: nn.Module, graph: ChannelGraph, widths: Mapping[str, int]) -> None:
+    """Let parameters be zero in units that the network of ``graph`` does not have, if any."""
+    new = graph.in_order(widths)
+    added = {
+        position: torch.arange(group.width, new[position])
+        for position, group in enumerate(graph.groups)
+        if group.width < new[position]
+    }
+    with torch.no_grad():
+        for name, parameter in model.named_parameters():
+            for axis, layout in enumerate(graph.tensors[name]):
+                for group in added.keys() & set(layout.groups):
+                    zero = added_entries(layout, new, group, added[group])
+                    parameter.index_fill_(axis, zero.to(parameter.device), 0)
+
+
+def added_entries(axis: AxisLayout, widths: GroupWidths, group: int, units: Tensor) -> Tensor:
+    """Return the entries of an axis that belong to some units of one group."""
+    entries = torch.arange(axis.length(widths))
+    pieces = [piece[:, units] for one, piece in axis.split(entries, widths) if one == group]
     return torch.cat([piece.reshape(-1) for piece in pieces])
 
 
@@ -229,27 +254,36 @@ def _check_fits(model: nn.Module, graph: ChannelGraph) -> None:
 def _kept_units(
     graph: ChannelGraph, wanted: Widths, init: str, allow_inexact: bool
 ) -> dict[str, Tensor]:
-    if init not in ("fresh", "slice"):
-        raise GraphError(f"init is {init!r}; use 'fresh' or 'slice'")
+    if init not in ("fresh", "slice", "pad"):
+        raise GraphError(f"init is {init!r}; use 'fresh', 'slice' or 'pad'")
     kept: dict[str, Tensor] = {}
     counts = _counts(graph, wanted)
     for name, value in wanted.items():
         group = graph.groups[graph.index[name]]
+        if isinstance(value, Tensor) and value.ndim and init == "pad":
+            raise GraphError(
+                f"init='pad' keeps all units of {name!r} and takes the width to pad to, not units"
+            )
         if isinstance(value, Tensor) and value.ndim:
             units = _checked_units(name, group.width, value)
         elif init == "slice" and counts[name] > group.width:
             raise GraphError(
                 f"group {name!r} has {group.width} units; a slice cannot have {counts[name]}; "
-                "use init='fresh' to grow"
+                "use init='pad' or 'fresh' to grow"
+            )
+        elif init == "pad" and counts[name] < group.width:
+            raise GraphError(
+                f"group {name!r} has {group.width} units; padding cannot leave {counts[name]}; "
+                "use init='slice' to shrink"
             )
         else:
             units = torch.arange(counts[name]) % group.width
         if len(units) == group.width and torch.equal(units, torch.arange(group.width)):
             continue
-        if init == "slice" and group.inexact is not None and not allow_inexact:
+        if init != "fresh" and group.inexact is not None and not allow_inexact:
             raise GraphError(
-                f"weights cannot be sliced along group {name!r}: {group.inexact}; keep all its "
-                f"{group.width} units or use init='fresh'"
+                f"weights cannot be {'sliced' if init == 'slice' else 'padded'} along group "
+                f"{name!r}: {group.inexact}; keep its {group.width} units or use init='fresh'"
             )
         kept[name] = units
     return kept
