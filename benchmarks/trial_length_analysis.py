@@ -21,6 +21,11 @@ RIDGES = np.logspace(-2, 2, 17)
 CANDIDATES, ROUNDS = 3000, 4
 FEWEST = 8
 """Networks that a kind of trial must have tried to be analysed."""
+FEWER, DRAWS = (2, 4), 6
+"""Whole trainings of a half and a quarter of the networks, which cost as much as shorter trials of
+all of them, are averaged over so many random choices."""
+JUDGES = ("loss", "error")
+"""What judges networks: training loss late in the whole training, and validation error."""
 
 Line = Mapping[str, Any]
 
@@ -91,20 +96,25 @@ def analyse(lines: Sequence[Line], graph: ChannelGraph) -> list[dict[str, Any]]:
         "loss": sample(whole, late_loss),
         "error": sample(whole, lambda line: float(np.log(1 - line["top1"] / 100))),
     }
+    kinds = {name: [one] for name, one in samples(lines).items() if len(one.values) >= FEWEST}
+    for share in FEWER:
+        kinds[f"whole, 1/{share} of the networks"] = fewer(judges["loss"], share)
     rows = []
-    for name, one in samples(lines).items():
-        if len(one.values) < FEWEST:
-            continue
-        found = networks.best(law_of(one, networks))
-        row: dict[str, Any] = {
-            "trial": name,
-            "networks": len(one.values),
-            "cost": round(one.seconds / judges["loss"].seconds, 3),
-        }
-        for judge, values in judges.items():
-            row |= {f"{key}_{judge}": value for key, value in judged(one, values, networks, found)}
-        rows.append(row)
+    for name, some in kinds.items():
+        measured = [judged(one, judges, networks) for one in some]
+        means = {key: round(float(np.mean([m[key] for m in measured])), 4) for key in measured[0]}
+        rows.append({"trial": name, "networks": len(some[0].values), **means})
     return rows
+
+
+def fewer(whole: Sample, share: int) -> list[Sample]:
+    """Return random choices of one in ``share`` of the networks."""
+    generator = np.random.default_rng(share)
+    numbers, count = list(whole.values), len(whole.values) // share
+    return [
+        Sample({n: whole.values[n] for n in generator.permutation(numbers)[:count]}, whole.seconds)
+        for _ in range(DRAWS)
+    ]
 
 
 def samples(lines: Sequence[Line]) -> dict[str, Sample]:
@@ -150,30 +160,36 @@ def law_of(one: Sample, networks: Networks) -> RidgeCV:
     return RidgeCV(RIDGES).fit(networks.rows(numbers), one.of(numbers))
 
 
-def judged(
-    one: Sample, judge: Sample, networks: Networks, found: FloatArray
-) -> list[tuple[str, float]]:
-    """Return how well a trial agrees with what judges networks in the end.
+def judged(one: Sample, judges: Mapping[str, Sample], networks: Networks) -> dict[str, float]:
+    """Return how well trials agree with what judges networks in the end.
 
-    ``rank``: Spearman's correlation with it. ``foresight``: correlation of what the trial's law
-    says of each network, fitted without it, with what it came to. ``gain``: fall of the log loss,
-    or error, by the judge's own law, of the network ``found``; ``most``: the same of the judge's
-    best.
+    ``cost``: time of all trials as a share of the time of as many whole trainings as there are.
+    For each judge, ``rank``: Spearman's correlation with it. ``foresight``: correlation of what the
+    trials' law says of each network, fitted without it, with what it came to. ``gain``: fall of the
+    log loss, or error, by the judge's own law, of the network that the trials' law likes best;
+    ``most``: the same of the network that the judge's law likes best.
     """
-    numbers = one.shared(judge)
-    foreseen = []
-    for number in numbers:
-        others = {other: value for other, value in one.values.items() if other != number}
-        law = law_of(Sample(others, 0.0), networks)
-        foreseen.append(float(law.predict(networks.rows([number]))[0]))
-    law = law_of(judge, networks)
-    slopes = np.asarray(law.coef_)
-    return [
-        ("rank", round(float(spearmanr(one.of(numbers), judge.of(numbers))[0]), 3)),
-        ("foresight", round(float(np.corrcoef(foreseen, judge.of(numbers))[0, 1]), 3)),
-        ("gain", round(float(-slopes @ found), 4)),
-        ("most", round(float(-slopes @ networks.best(law)), 4)),
-    ]
+    whole = judges[JUDGES[0]]
+    time = one.seconds * len(one.values) / (whole.seconds * len(whole.values))
+    found = {"cost": time}
+    best = networks.best(law_of(one, networks))
+    for name, judge in judges.items():
+        slopes = np.asarray(law_of(judge, networks).coef_)
+        shared = one.shared(judge)
+        foreseen = [foresight(one, number, networks) for number in judge.values]
+        actual = judge.of(list(judge.values))
+        found[f"rank_{name}"] = float(spearmanr(one.of(shared), judge.of(shared))[0])
+        found[f"foresight_{name}"] = float(np.corrcoef(foreseen, actual)[0, 1])
+        found[f"gain_{name}"] = float(-slopes @ best)
+        found[f"most_{name}"] = float(-slopes @ networks.best(law_of(judge, networks)))
+    return found
+
+
+def foresight(one: Sample, number: int, networks: Networks) -> float:
+    """Return what the law of the other networks says of one."""
+    others = {other: value for other, value in one.values.items() if other != number}
+    law = law_of(Sample(others, one.seconds), networks)
+    return float(law.predict(networks.rows([number]))[0])
 
 
 def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
@@ -190,6 +206,3 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         cells += [f"{100 * row[f'gain_{j}'] / (row[f'most_{j}'] or 1):.0f} %" for j in JUDGES]
         found.append(f"| {' | '.join(cells)} |")
     return found
-
-
-JUDGES = ("loss", "error")
