@@ -31,6 +31,8 @@ GOLDEN = [
     ("resnet164_cifar", "1.7", 1_703_258),
     ("densenet40_cifar", "1.0", 1_019_722),
     ("densenet_bc100_cifar", "0.8", 769_162),
+    # Liu et al. 2017, table 1, of the unpruned VGGNet
+    ("vgg19_cifar", "20.04", 20_035_018),
 ]
 
 
@@ -86,10 +88,40 @@ def test_densenets_by_hand() -> None:
     assert count(create_model("densenet_bc100_cifar")) == densenet_by_hand(100, True)
 
 
+def chain_by_hand(stages: list[list[int]], classes: int) -> int:
+    """Parameters of a plain chain of normalised 3x3 convolutions on 5 image channels."""
+    channels, total = 5, 0
+    for width in [width for stage in stages for width in stage]:
+        total += 9 * channels * width + 2 * width
+        channels = width
+    return total + channels * classes + classes
+
+
+@pytest.mark.parametrize(
+    ("name", "stages"),
+    [
+        ("vgg11_cifar", [[32], [64], [128] * 2, [256] * 2, [256] * 2]),
+        ("vgg16_cifar", [[32] * 2, [64] * 2, [128] * 3, [256] * 3, [256] * 3]),
+        ("vgg19_cifar", [[32] * 2, [64] * 2, [128] * 4, [256] * 4, [256] * 4]),
+        ("uniform8_cifar", [[32] * 2, [32] * 2, [32] * 3]),
+    ],
+)
+def test_chains_by_hand(name: str, stages: list[list[int]]) -> None:
+    model = create_model(name, num_classes=17, in_chans=5, width_mult=0.5)
+    assert count(model) == chain_by_hand(stages, 17)
+    by_hand, channels = 17 * stages[-1][-1], 5
+    for number, widths in enumerate(stages):
+        for width in widths:
+            by_hand += 9 * channels * width * (32 // 2**number) ** 2
+            channels = width
+    assert macs(model, torch.zeros(1, 5, 32, 32)) == by_hand
+
+
 @pytest.mark.parametrize(
     ("name", "depth"),
     [
         ("resnet8_digits", 8),
+        ("uniform8_cifar", 8),
         ("resnet20_cifar", 20),
         ("resnet32_cifar", 32),
         ("resnet56_cifar", 56),
@@ -119,7 +151,9 @@ def test_macs_of_resnet20() -> None:
     assert macs(create_model("resnet20_cifar"), torch.zeros(1, 3, 32, 32)) == by_hand
 
 
-@pytest.mark.parametrize("name", ["resnet20_cifar", "densenet_bc40_cifar", "resnet8_digits"])
+@pytest.mark.parametrize(
+    "name", ["resnet20_cifar", "densenet_bc40_cifar", "resnet8_digits", "vgg11_cifar"]
+)
 def test_classes_channels_and_gradients(name: str) -> None:
     model = create_model(name, num_classes=7, in_chans=5)
     logits = model(torch.randn(2, 5, 16, 16))
@@ -139,7 +173,9 @@ def test_both_shortcuts_run_at_odd_widths(name: str, shortcut: str) -> None:
     assert bool(padded) == (shortcut == "A")
 
 
-@pytest.mark.parametrize("name", ["resnet20_cifar", "densenet40_cifar", "resnet8_digits"])
+@pytest.mark.parametrize(
+    "name", ["resnet20_cifar", "densenet40_cifar", "resnet8_digits", "vgg19_cifar"]
+)
 def test_width_mult_scales_every_layer(name: str) -> None:
     plain, doubled = create_model(name), create_model(name, width_mult=2.0)
     for path, module in plain.named_modules():
