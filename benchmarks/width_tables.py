@@ -50,8 +50,8 @@ from lwdna.methods.keep import KEEP_RULES, floors
 from lwdna.methods.limits import Limits
 from lwdna.methods.prepare import fresh
 from lwdna.methods.space import Space
-from lwdna.methods.trial_runs import Trial
-from lwdna.methods.trials import by_trials
+from lwdna.methods.trials.rounds import by_trials
+from lwdna.methods.trials.runs import Trial
 from width_network import EDITS, WIDTHS, SizeNetwork
 
 BUDGETS = {

@@ -20,7 +20,7 @@ from lwdna.files import sealed, unsealed
 from lwdna.locks import locked
 from lwdna.methods import TrialSetup
 from lwdna.methods.settings import TrialSettings
-from lwdna.methods.trial_runs import Protocol, join_trials, run_round, shortened
+from lwdna.methods.trials.runs import Protocol, join_trials, run_round, shortened
 from lwdna.methods.warmup import task_of
 from lwdna.run_options import RunOptions
 

@@ -16,15 +16,15 @@ from lwdna.engine import TrainingInterrupted, TrainSettings
 from lwdna.errors import RecipeError, TrainingError
 from lwdna.files import unsealed
 from lwdna.methods import ShrinkSettings, Trained, TrialSetup, search
-from lwdna.methods import trial_runs as module
-from lwdna.methods.features import gathered
 from lwdna.methods.keep import floors
 from lwdna.methods.limits import Limits
-from lwdna.methods.region import Region
 from lwdna.methods.settings import Budget, TrialSettings
 from lwdna.methods.space import Space
-from lwdna.methods.trial_runs import Trial
-from lwdna.methods.trials import by_trials, try_widths
+from lwdna.methods.trials import runs as module
+from lwdna.methods.trials.features import gathered
+from lwdna.methods.trials.region import Region
+from lwdna.methods.trials.rounds import by_trials, try_widths
+from lwdna.methods.trials.runs import Trial
 from lwdna.methods.warmup import task_of
 from networks import Branches, Chain
 

@@ -25,7 +25,12 @@ Resume = Annotated[
 ]
 Jobs = Annotated[
     int,
-    typer.Option("--jobs", metavar="N", min=1, help="Processes of this machine that share trials."),
+    typer.Option(
+        "--jobs",
+        metavar="N",
+        min=1,
+        help="Processes of this machine that share the trials or cells.",
+    ),
 ]
 Pin = Annotated[
     list[str] | None,

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lwdna.cli.arguments import Data, Model, RecipeArgs, Resume, Trust
+from lwdna.cli.arguments import Data, Jobs, Model, RecipeArgs, Resume, Trust
 from lwdna.cli.output import say
 from lwdna.errors import TrainingError
 from lwdna.run_folder import RESULTS
@@ -37,10 +37,7 @@ def compare(
     data: Data = None,
     out: Annotated[Path | None, typer.Option(help="Folder for everything.")] = None,
     resume: Resume = False,
-    jobs: Annotated[
-        int,
-        typer.Option(metavar="N", min=1, help="Processes of this machine that share the cells."),
-    ] = 1,
+    jobs: Jobs = 1,
     trust_code: Trust = False,
 ) -> None:
     """Train several arms with several seeds; say what is better, by how much and how surely.

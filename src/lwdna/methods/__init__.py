@@ -14,7 +14,7 @@ if TYPE_CHECKING:
     from lwdna.methods.prepare import Trained
     from lwdna.methods.search import Search, search, shrink
     from lwdna.methods.settings import DistillSettings, ShrinkSettings
-    from lwdna.methods.trial_runs import TrialSetup
+    from lwdna.methods.trials.runs import TrialSetup
     from lwdna.methods.warmup import WarmupRun
 
 __all__ = [
@@ -42,7 +42,7 @@ export_lazily(
         "lwdna.methods.prepare": ("Trained",),
         "lwdna.methods.search": ("Search", "search", "shrink"),
         "lwdna.methods.settings": ("DistillSettings", "ShrinkSettings"),
-        "lwdna.methods.trial_runs": ("TrialSetup",),
+        "lwdna.methods.trials.runs": ("TrialSetup",),
         "lwdna.methods.warmup": ("WarmupRun",),
     },
 )

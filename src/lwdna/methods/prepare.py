@@ -16,7 +16,7 @@ from lwdna.hypernet import Hypernetwork, generated_weights
 from lwdna.methods.criteria import CRITERIA, Problem, reset_norms
 from lwdna.methods.keep.table import Choice, chosen, in_full
 from lwdna.methods.settings import ShrinkSettings, WarmupSettings
-from lwdna.methods.trial_runs import TrialSetup, shortened
+from lwdna.methods.trials.runs import TrialSetup, shortened
 from lwdna.methods.warmup import WarmupRun, task_of, warm_up
 
 

@@ -21,7 +21,6 @@ from lwdna.errors import DataError, ModelError
 from lwdna.inputs import Inputs, call, device_of, plain, size_of, types_of
 from lwdna.methods.answers import check_scores, check_widths
 from lwdna.methods.budget import Budget
-from lwdna.methods.conclusion import Conclusion
 from lwdna.methods.criteria import CRITERIA, Loss, Problem, Scores
 from lwdna.methods.grid import multiples_of
 from lwdna.methods.keep.table import Kept, chosen
@@ -30,8 +29,9 @@ from lwdna.methods.limits import Limits
 from lwdna.methods.prepare import Trained, check, fresh, keep_choice, warmed
 from lwdna.methods.settings import ShrinkSettings
 from lwdna.methods.space import Space
-from lwdna.methods.trial_runs import Trial, TrialSetup
-from lwdna.methods.trials import try_widths
+from lwdna.methods.trials.conclusion import Conclusion
+from lwdna.methods.trials.rounds import try_widths
+from lwdna.methods.trials.runs import Trial, TrialSetup
 from lwdna.methods.warmup import WarmupRun
 from lwdna.models import resolve_name
 from lwdna.transforms.rewrite import Entry, transforms_of
@@ -156,9 +156,7 @@ def search(
     space = _space(graph, widened, settings, device_of(example_inputs))
     settings = settings.model_copy(update={"keep": keep_choice(settings, trained)})
     kept, law, trials = _kept(model, scores, space, settings, trial_setup, seed)
-    found = _found(settings, space.limits, kept, len(batches), seed)
-    if law:
-        found["law"] = law.summary()
+    found = _found(settings, space.limits, kept, law, len(batches), seed)
     architecture = Architecture.of(graph, size, source, kept.widths, found, types)
     units = best_units(scores, kept.widths)
     network = weights and resize(weights, graph.at(widened), units, init="slice", inexact="allow")
@@ -315,7 +313,12 @@ def _made(
 
 
 def _found(
-    settings: ShrinkSettings, limits: Limits, kept: Kept, batches: int, seed: int
+    settings: ShrinkSettings,
+    limits: Limits,
+    kept: Kept,
+    law: Conclusion | None,
+    batches: int,
+    seed: int,
 ) -> dict[str, Any]:
     """Return how an architecture was found; only what a budget of latency measures may change."""
     baseline, found = limits.usage_of(), limits.usage_of(kept.widths)
@@ -327,6 +330,7 @@ def _found(
         },
         **settings.model_dump(mode="json", exclude={"batches", "hypernetwork"}),
         "batches": batches,
+        **({"law": law.summary()} if law else {}),
         "threshold": None if kept.threshold is None else float(f"{kept.threshold:.9g}"),
         "seed": seed,
         "versions": {name: version(name) for name in ("lwdna", "torch", "timm")},

@@ -13,8 +13,8 @@ from lwdna.errors import CheckpointError, LockedError, RecipeError
 from lwdna.inputs import move
 from lwdna.locks import locked
 from lwdna.methods import TrialSetup
-from lwdna.methods.trial_runs import join_trials, shortened
-from lwdna.methods.trials import maker
+from lwdna.methods.trials.rounds import maker
+from lwdna.methods.trials.runs import join_trials, shortened
 from lwdna.recipe import Recipe
 from lwdna.run_folder import ARCHITECTURE, LOCK, RECIPE, TRIALS
 from lwdna.run_options import RunOptions

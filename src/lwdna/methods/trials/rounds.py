@@ -18,14 +18,14 @@ from lwdna.channels import ChannelGraph, resize
 from lwdna.engine.together import shared
 from lwdna.errors import TrainingError
 from lwdna.methods.budget import Budget
-from lwdna.methods.conclusion import Conclusion, concluded
-from lwdna.methods.features import gathered
-from lwdna.methods.law import Law, fitted
 from lwdna.methods.limits import FloatArray, IntArray
-from lwdna.methods.region import Region, Value
 from lwdna.methods.settings import TrialSettings
 from lwdna.methods.space import Space
-from lwdna.methods.trial_runs import Make, Trial, TrialSetup, run_round, shortened
+from lwdna.methods.trials.conclusion import Conclusion, concluded
+from lwdna.methods.trials.features import gathered
+from lwdna.methods.trials.law import Law, fitted
+from lwdna.methods.trials.region import Region, Value
+from lwdna.methods.trials.runs import Make, Trial, TrialSetup, run_round, shortened
 
 ROUND = 8
 """Trials that are chosen at once, so that several processes have something to do."""

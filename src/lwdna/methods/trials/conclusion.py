@@ -9,10 +9,10 @@ from typing import Any
 import numpy as np
 
 from lwdna.methods.budget import Budget
-from lwdna.methods.features import Feature
-from lwdna.methods.law import Law
 from lwdna.methods.limits import FloatArray, IntArray, Limits
-from lwdna.methods.region import Region
+from lwdna.methods.trials.features import Feature
+from lwdna.methods.trials.law import Law
+from lwdna.methods.trials.region import Region
 
 CAUTION = 1.0
 """Standard errors by which a gain is judged less than it is expected to be."""

@@ -16,10 +16,10 @@ from functools import cached_property
 
 import numpy as np
 
-from lwdna.methods.features import Feature
 from lwdna.methods.grid import one_changed
 from lwdna.methods.limits import BoolArray, FloatArray, IntArray
 from lwdna.methods.space import Space
+from lwdna.methods.trials.features import Feature
 
 FACTOR = 2.0
 """How far widths may depart from the reference: further, no law is to be trusted."""

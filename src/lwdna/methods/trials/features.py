@@ -2,7 +2,7 @@
 
 A network has tens of groups. Those of one stage (resolution) that play one role are likely to want
 the same: the insides of neighbouring blocks, the residual stream around them. They get one exponent
-in the law of the network (:mod:`lwdna.methods.law`) and change their widths together.
+in the law of the network (:mod:`lwdna.methods.trials.law`) and change their widths together.
 """
 
 from __future__ import annotations
