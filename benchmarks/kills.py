@@ -63,7 +63,7 @@ JOBS = {
         "shrink", "shrink.warmup.epochs=2", "shrink.warmup.batch_size=12",
         "shrink.warmup.checkpoint_every=1", "shrink.inherit=true",
     ),
-    "trials": ("shrink", "shrink.trials.count=6"),
+    "trials": ("shrink", "shrink.trials.count=6", "shrink.trials.length=1"),
     "comparison": ("compare", "--arms", "baseline,lwdna,random", "--seeds", "2"),
 }  # fmt: skip
 """A command by the name of the job; the data and a folder are added."""

@@ -51,7 +51,7 @@ def run(folder: Path) -> dict[str, Any]:
     given = (_network(), images[:1], batches, _loss)
     task = task_of(batches, _loss)
     warmup_run = WarmupRun(task, folder)
-    setup = TrialSetup(task, TrainSettings(epochs=2, batch_size=7), folder / "trials")
+    setup = TrialSetup(task, TrainSettings(epochs=3, batch_size=7), folder / "trials")
     found = search(*given, common.model_copy(update=warmup), seed=3, warmup_run=warmup_run)
     tried = search(*given, common.model_copy(update=trials), seed=3, trial_setup=setup)
     assert found.network is not None
