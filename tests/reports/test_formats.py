@@ -122,5 +122,5 @@ def test_long_names_keep_both_ends() -> None:
 
 
 def test_losses_of_trials() -> None:
-    text = "4 short trainings, loss 1.5000 (baseline), failed (criterion), 1.2500 (lowest)"
+    text = "4 short trainings, loss 1.5000 (baseline), 1.2500 (lowest); 1 failed"
     assert format_trials([1.5, None, 1.25, 2.0]) == text

@@ -164,7 +164,7 @@ def test_trials_are_drawn_in_their_order_by_their_losses(job: Path) -> None:
     drawn = re.findall(
         r'<circle class="(\w+)" cx="([\d.]+)" cy="([\d.]+)".*?<title>(.*?)</title>', chart
     )
-    assert [kind for kind, *_ in drawn] == ["base", "floor", "found", "found"]
+    assert [kind for kind, *_ in drawn] == ["base", "found", "found", "found"]
     numbers = [int(title.split(",")[0].removeprefix("trial ")) for *_, title in drawn]
     assert numbers == [1, 2, 4, 5]
     heights = [float(y) for *_, y, _ in drawn]

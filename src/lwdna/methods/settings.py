@@ -52,7 +52,7 @@ class WarmupSettings(Settings):
 
 
 class TrialSettings(Settings):
-    """Short trainings that decide between widths, begun from what the criterion found."""
+    """Short trainings that teach how the loss falls with the widths; these are chosen by it."""
 
     count: int = Field(default=32, ge=2)
     """Trainings, the baseline's own among them."""

@@ -106,15 +106,12 @@ def format_score(value: float) -> str:
 
 def format_trials(losses: Sequence[float | None]) -> str:
     """Return the losses of a search's trials, of which the first is the baseline's own."""
-    names = ("baseline", "criterion")
-    said = [
-        f"{'failed' if loss is None else f'{loss:.4f}'} ({name})"
-        for name, loss in zip(names, losses, strict=False)
-    ]
     known = [loss for loss in losses if loss is not None]
-    if known:
-        said.append(f"{min(known):.4f} (lowest)")
-    return f"{len(losses)} short trainings, loss {', '.join(said)}"
+    said = f"{len(losses)} short trainings"
+    if losses and losses[0] is not None:
+        said += f", loss {losses[0]:.4f} (baseline), {min(known):.4f} (lowest)"
+    failed = len(losses) - len(known)
+    return f"{said}; {failed} failed" if failed else said
 
 
 def format_signed(value: float, digits: int = 0, *, plus: bool = False) -> str:

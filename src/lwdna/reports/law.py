@@ -133,7 +133,7 @@ def law_lines(found: Mapping[str, Any], before: Figures, after: Figures) -> list
             lines.append(f"surely worth {which} than it costs: {', '.join(names)}")
     if paired and len(lines) == 1:
         lines.append("no part of the network is surely worth more or less than it costs")
-    if law.budgets:
+    if any(one.gain.mean for one in law.budgets):
         falls = ((_allowed(one.budget), *_fall(one.gain)) for one in law.budgets)
         told = (f"{budget}: {fall} ({interval})" for budget, fall, interval in falls)
         lines.append(f"how much the loss would fall with other budgets: {'; '.join(told)}")

@@ -10,8 +10,7 @@ from lwdna.reports.axes import Axis, Tick, axis_around
 from lwdna.reports.formats import format_tick
 from lwdna.reports.run_files import TrialRecord
 
-_FIRST = (("base", "the baseline’s proportions"), ("floor", "what the criterion found"))
-_LATER = ("found", "widths tried")
+_FIRST, _LATER = ("base", "the baseline’s proportions"), ("found", "widths tried")
 
 
 @dataclass(frozen=True)
@@ -44,7 +43,7 @@ def trial_chart(trials: Sequence[TrialRecord]) -> TrialChart | None:
     x_axis, y_axis = Axis(0.5, len(trials) + 0.5), axis_around(list(known.values()))
     points = []
     for number, loss in known.items():
-        kind, what = _FIRST[number - 1] if number <= len(_FIRST) else _LATER
+        kind, what = _FIRST if number == 1 else _LATER
         title = f"trial {number}, {what}: loss {loss:.4f}"
         points.append(TrialPoint(x_axis.position(number), y_axis.position(loss), kind, title))
     return TrialChart(
