@@ -59,7 +59,7 @@ def study(folder: Path) -> None:
 
     results = read_json(folder / RESULTS)
     table = _table(*COMPARED)
-    table.padding = (0, 0, 0, 1)  # as narrow as terminals usually are
+    table.padding, table.columns[0].min_width = (0, 0, 0, 1), 8  # to fit 80 columns
     for line in comparison_lines(results):
         table.add_row(*map(escape, line))
     console().print(table)
