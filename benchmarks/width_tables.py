@@ -64,7 +64,8 @@ MULTIPLE, MOST = 8, 64
 """The widths that the tables hold."""
 LOSS = 0.1
 """Points below the baseline that count as a loss."""
-UNTRAINED = [name for name, one in CRITERIA.items() if not one.reads_latents or one.draws_weights]
+AFTER_WARMUP = {"autoslim", "batchnorm-scale", "latent-magnitude", "morphnet"}
+"""Criteria that say nothing of fresh weights."""
 RESULTS = Path(__file__).parent / "results"
 Widths = tuple[int, ...]
 
@@ -223,7 +224,7 @@ def scored(table: Table, batches: int, base: Widths) -> list[dict[str, Any]]:
     """Choose widths by every criterion and keep rule around one baseline within all budgets."""
     case = Case.of(table, base)
     found = []
-    for criterion in UNTRAINED:
+    for criterion in sorted(set(CRITERIA) - AFTER_WARMUP):
         settings = ShrinkSettings(criterion=criterion, multiple=MULTIPLE)
         wide = fresh(case.network, case.graph, case.widened, settings, 0)
         example = torch.zeros(1, 3, table.side, table.side)
