@@ -1,9 +1,11 @@
-"""Do the networks found beat their baselines? Four networks, two data sets, five seeds.
+"""Do the networks found beat their baselines? Small networks, several data sets, five seeds.
 
     python benchmarks/evidence.py --data DATA [--seeds 5] [--jobs 2] [--out runs/evidence]
 
-``DATA`` holds the folders ``cifar100`` (train.zip and test.zip of images in class folders) and
-``imagefolder-tinyimagenet20``. Runs ``lwdna compare`` on every recipe of :data:`RECIPES`, seed by
+    python benchmarks/evidence.py --data DATA --trials --first-seed 20 --arms all --half whole
+
+``DATA`` holds the folders ``cifar100`` (train.zip and test.zip of images in class folders),
+``imagefolder-tinyimagenet20`` and ``restoration``. Runs ``lwdna compare`` on every recipe of :data:`RECIPES`, seed by
 seed, so that whatever was finished by an interruption can be compared; the same command goes on.
 ``--jobs`` processes of one thread each share the cells. Prints a Markdown table and writes
 ``benchmarks/results/evidence/<recipe>.json``: the comparison, its recipe, the losses of training,
@@ -41,6 +43,15 @@ RECIPES = {
     "tiny-imagenet20/densenet-bc40-half-short": "imagefolder-tinyimagenet20",
 }
 """Recipes and the folder of their data."""
+TRIALS = {
+    "evidence/uniform8": "cifar100",
+    "evidence/vgg11": "cifar100",
+    "evidence/resnet20": "cifar100",
+    "evidence/densenet": "cifar100",
+    "evidence/mobilenetv2": "imagefolder-tinyimagenet20",
+    "evidence/unet": "restoration",
+}
+"""Those of the search by trials, which name their arms themselves."""
 GPU_RECIPES = {
     f"cifar100/{name}-gpu": "cifar100"
     for name in ("resnet20", "resnet56", "regnety-002", "mobilenetv2", "densenet40")
@@ -58,9 +69,10 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument(
-        "--recipes", nargs="+", choices=[*RECIPES, *GPU_RECIPES], default=list(RECIPES)
+        "--recipes", nargs="+", choices=[*RECIPES, *TRIALS, *GPU_RECIPES], default=list(RECIPES)
     )
-    parser.add_argument("--arms", default=ARMS)
+    parser.add_argument("--trials", action="store_true", help="the recipes of the search by trials")
+    parser.add_argument("--arms", default=ARMS, help="with commas, or all that the recipe names")
     parser.add_argument("--arm", action="append", default=[], help="as lwdna compare has it")
     parser.add_argument("--set", action="append", default=[], help="a value of all the recipes")
     parser.add_argument("--out", type=Path, default=Path("runs/evidence"))
@@ -70,6 +82,8 @@ def main() -> None:
     )
     parser.add_argument("--table", action="store_true", help="only print what is there")
     arguments = parser.parse_args()
+    if arguments.trials:
+        arguments.recipes = list(TRIALS)
     if not arguments.table:
         run(arguments)
     rows = [
@@ -91,13 +105,15 @@ def run(arguments: argparse.Namespace) -> None:
 def script(arguments: argparse.Namespace) -> str:
     """Return the commands of one worker, one line each, ending at the first that fails."""
     options = [word for arm in arguments.arm for word in ("--arm", arm)]
-    options += ["--arms", arguments.arms, f"seed={arguments.first_seed}", "data.workers=0"]
+    options += [f"seed={arguments.first_seed}", "data.workers=0"]
+    if arguments.arms != "all":
+        options += ["--arms", arguments.arms]
     options += arguments.set
     lines = [
         shlex.join(
             [
                 *(sys.executable, "-m", "lwdna", "compare", recipe, "--seeds", str(seeds)),
-                f"data.root={arguments.data / (RECIPES | GPU_RECIPES)[recipe]}",
+                f"data.root={arguments.data / (RECIPES | TRIALS | GPU_RECIPES)[recipe]}",
                 *options,
                 *("--out", str(arguments.out / recipe)),
             ]
@@ -147,7 +163,7 @@ def curves(arm: Path) -> dict[str, list[float]]:
 def table(rows: Sequence[tuple[str, dict[str, Any]]], part: str) -> list[str]:
     """Return a Markdown table of all arms against their baselines, in points, on one half."""
     lines = [
-        "| recipe | arm | seeds | top-1 | difference | 95 % interval "
+        "| recipe | arm | seeds | top-1 or PSNR | difference | 95 % interval "
         "| detectable | MACs | params |",
         "|---|---|---:|---|---:|---|---:|---:|---:|",
     ]
