@@ -5,12 +5,12 @@
     python benchmarks/evidence.py --data DATA --trials --first-seed 20 --arms all --half whole
 
 ``DATA`` holds the folders ``cifar100`` (train.zip and test.zip of images in class folders),
-``imagefolder-tinyimagenet20`` and ``restoration``. Runs ``lwdna compare`` on every recipe of :data:`RECIPES`, seed by
+``imagefolder-tinyimagenet20`` and ``restoration``. Runs ``lwdna compare`` on every recipe, seed by
 seed, so that whatever was finished by an interruption can be compared; the same command goes on.
 ``--jobs`` processes of one thread each share the cells. Prints a Markdown table and writes
 ``benchmarks/results/evidence/<recipe>.json``: the comparison, its recipe, the losses of training,
 and where and in how much time it was made. The table is of the half of the validation images that
-settings were not chosen on.
+settings were not chosen on, or of those of ``--half``.
 """
 
 from __future__ import annotations
