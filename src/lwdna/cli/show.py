@@ -83,6 +83,11 @@ def search(found: Search) -> None:
     graph, widths = found.graph, found.architecture.widths
     if found.trials:
         say(f"trials: {format_trials([trial.loss for trial in found.trials])}")
+    elif found.network is None:
+        say(
+            "widths guessed from a few mini-batches; to learn them from short trainings, as much "
+            "work as 8 whole ones: shrink.trials.count=16"
+        )
     before, after = graph.cost(), graph.cost(widths)
     for line in law_lines(found.architecture.found, asdict(before), asdict(after)):
         say(line)

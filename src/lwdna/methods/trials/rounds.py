@@ -31,6 +31,8 @@ ROUND = 8
 """Trials that are chosen at once, so that several processes have something to do."""
 PER_FEATURE = 3
 """Trials for each exponent that is to be told apart."""
+SHOWN = {"cut": 0.25, "compressed": 0.5}
+"""Lengths of trials from which on the law kept most of the gain of whole trainings, by schedule."""
 DRAWS = 20
 """How often exponents are drawn to find a network that was not tried."""
 
@@ -68,6 +70,12 @@ def try_widths(
         TrainingInterrupted: a signal asked to stop; finished trials are kept.
         CheckpointError: a record of a trial is damaged.
     """
+    if settings.length < SHOWN[settings.schedule]:
+        setup.options.say(
+            f"warning: trials of {settings.length:g} of the schedule, {settings.schedule}, are "
+            f"shorter than what was shown to work ({SHOWN[settings.schedule]:g}; "
+            "docs/evidence/trials.md); the widths that learn fast at first may not be the best"
+        )
     protocol = shortened(setup.protocol, settings, setup.task.train_size)
     make = maker(model, space.limits.graph)
 
