@@ -24,6 +24,8 @@ FEWEST = 8
 FEWER, DRAWS = (2, 4), 6
 """Whole trainings of a half and a quarter of the networks, which cost as much as shorter trials of
 all of them, are averaged over so many random choices."""
+LEAST = 0.002
+"""A judge's law that promises no more than this finds nothing to gain."""
 JUDGES = ("loss", "error")
 """What judges networks: training loss late in the whole training, and validation error."""
 
@@ -203,6 +205,11 @@ def table(rows: Sequence[Mapping[str, Any]]) -> list[str]:
         cells = [row["trial"], str(row["networks"]), f"{row['cost']:.2f}"]
         cells += [f"{row[f'{k}_{j}']:.2f}" for k in ("rank", "foresight") for j in JUDGES]
         cells += [f"{100 * row[f'gain_{j}']:.1f} %" for j in JUDGES]
-        cells += [f"{100 * row[f'gain_{j}'] / (row[f'most_{j}'] or 1):.0f} %" for j in JUDGES]
+        cells += [_share(row[f"gain_{j}"], row[f"most_{j}"]) for j in JUDGES]
         found.append(f"| {' | '.join(cells)} |")
     return found
+
+
+def _share(gain: float, most: float) -> str:
+    """Return a gain as a share of the most, or a dash where there is next to nothing to gain."""
+    return f"{100 * gain / most:.0f} %" if most > LEAST else "–"
