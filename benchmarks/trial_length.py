@@ -12,10 +12,10 @@ have a line are not repeated. Each training has a seed of its own. Validation im
 whole trainings only. A whole training's beginning is what a schedule that is cut would have seen,
 so that variant needs no training of its own.
 
-``--analyse`` trains nothing. It fits to every variant the law that trials are read by, ``log loss
-= a - sum of q log width`` over features of groups, takes the network within a factor of 2 that the
-law likes best under the budget, and asks the whole trainings' law how much of its own best
-network's gain that one keeps. It prints a table and writes ``<recipe>.json`` beside the lines.
+``--analyse`` trains nothing. To every kind of trial it fits the law by which a search chooses
+(``lwdna.methods.trials``), takes the network that the search would choose, and asks the laws of the
+whole trainings (of the training loss, of the validation error) how much of their own choice's gain
+that one keeps. It prints a table and writes ``<recipe>.json`` beside the lines.
 """
 
 from __future__ import annotations
@@ -58,10 +58,11 @@ def main() -> None:
     parser.add_argument("--networks", type=int, default=20)
     parser.add_argument("--variants", nargs="+", choices=VARIANTS, default=list(VARIANTS))
     parser.add_argument("--seed", type=int, default=0)
+    parser.add_argument("--set", nargs="+", default=[], help="values of the recipe")
     parser.add_argument("--analyse", action="store_true", help="train nothing")
     arguments = parser.parse_args()
     overrides = [f"data.root={arguments.data / arguments.folder}", f"seed={arguments.seed}"]
-    recipe = load_recipe(arguments.recipe, [*overrides, "data.workers=0"])
+    recipe = load_recipe(arguments.recipe, [*overrides, "data.workers=0", *arguments.set])
     out = RESULTS / f"{Path(arguments.recipe).stem}.jsonl"
     graph = trace_baseline(recipe)
     if not arguments.analyse:

@@ -72,21 +72,3 @@ def touching(graph: ChannelGraph) -> FloatArray:
         depth = float(np.mean([depth for depth, _ in places]))
         rows.append((depth, max(1, writers), max(1, len(places) - writers)))
     return np.array(rows, dtype=np.float64)
-
-
-def features_of(graph: ChannelGraph) -> dict[str, IntArray]:
-    """Return the numbers of the groups of every feature: those of one resolution and role.
-
-    A group's resolution is the MACs per parameter of one unit more, in steps of 4, which is what a
-    stride of 2 changes. Groups that more than three operators touch, as a residual stream, are
-    shared; others are inside of a block, or of a chain.
-    """
-    base = np.array(list(graph.widths.values()))
-    macs, params = graph.costs(np.vstack([base, base + np.eye(len(base), dtype=np.int64)]))
-    resolution = np.log2((macs[1:] - macs[0]) / (params[1:] - params[0])) / 2
-    _, writers, readers = touching(graph).T
-    found: dict[str, list[int]] = {}
-    for group in range(len(base)):
-        role = "shared" if writers[group] + readers[group] > 3 else "inside"
-        found.setdefault(f"{role}, 4^{resolution[group]:.0f}", []).append(group)
-    return {name: np.array(groups) for name, groups in sorted(found.items(), reverse=True)}
