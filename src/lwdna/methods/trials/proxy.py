@@ -118,15 +118,15 @@ def _one_to_one(theirs: Sequence[Feature], own: Sequence[Feature], shift: int) -
 
 
 def _origin(role: str, stage: int, learnt: Sequence[Feature]) -> Origin:
-    """Return the feature nearest to a role and stage of the proxy, the coarser of two."""
+    """Return the feature nearest to a role and stage of the proxy, the finer of two."""
     near = [
-        (min(abs(stage - other) for other in one.stages), -one.stages[-1], number)
+        (min(abs(stage - other) for other in one.stages), number)
         for number, one in enumerate(learnt)
         if one.role == role
     ]
     if not near:
         return Origin(None, False, "")
-    distance, _, number = min(near)
+    distance, number = min(near)
     return Origin(number, distance == 0, learnt[number].name)
 
 
