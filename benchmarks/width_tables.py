@@ -1,6 +1,6 @@
 """The searches of lwdna on tables of trained networks: how much of what is possible do they find?
 
-    python benchmarks/width_tables.py --data DATA [--trials 16 32] [--draws 3] [--quick]
+    python benchmarks/width_tables.py --data DATA [--trials 16 32] [--draws 3] [--proxy 0.5]
     python benchmarks/width_tables.py --table FILE --classes N --side PIXELS
 
 ``DATA`` holds ``nats-bench-sss/cifar10.csv`` and ``cifar100.csv``: all 32,768 networks of the size
@@ -14,7 +14,10 @@ lwdna searches within four budgets:
 
 - ``trials``: the search by trials, unchanged but for a table in the place of training: a trial is
   a network's ``top1``, its loss the error, 100 - top1;
-- ``--criteria``: every criterion that needs no training, with every keep rule.
+- ``--criteria``: every criterion that needs no training, with every keep rule;
+- ``--proxy 0.5``: beside the search by trials itself one whose trials are variants of a proxy of
+  half the widths, from which the law is carried over, for baselines whose proxy is a baseline of
+  the table, too.
 
 Judged is ``smooth``, which no search sees: the gain over the baseline in points, as a share of the
 best within a factor of 2 of every width, how many searches end more than 0.1 points below their
@@ -31,6 +34,7 @@ import time
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property, partial
+from itertools import product
 from pathlib import Path
 from typing import Any
 
@@ -102,6 +106,12 @@ class Table:
             for a, b, c, d, e in self.rows
             if a <= b == c <= d == e and d > MULTIPLE and a < MOST
         ]
+
+    def proxy_of(self, base: Widths, factor: float) -> Widths | None:
+        """Return the baseline of ``factor`` the widths, if there is one."""
+        a, b, c, d, e = (max(1, round(factor * width / MULTIPLE)) * MULTIPLE for width in base)
+        found = (a, b, c, d, e)
+        return found if found != base and found in self.baselines() else None
 
     @cached_property
     def arrays(self) -> tuple[np.ndarray, np.ndarray]:
@@ -197,26 +207,31 @@ class Case:
         return self.row(widths)[3] - self.table.rows[self.base][3]
 
 
-def searched(table: Table, counts: Sequence[int], draws: int, base: Widths) -> list[dict[str, Any]]:
-    """Search by trials around one baseline within all budgets."""
+def searched(
+    table: Table, counts: Sequence[int], draws: int, factor: float | None, base: Widths
+) -> list[dict[str, Any]]:
+    """Search by trials around one baseline within all budgets, and by trials of its proxy."""
     case = Case.of(table, base)
+    cases = {"": case}
+    if factor is not None and (smaller := table.proxy_of(base, factor)):
+        cases[f" of {factor:g} x the width"] = Case.of(table, smaller)
     found = []
     for name, budget in BUDGETS.items():
         space, best = case.space(budget), table.best(base, budget)
-        for count in counts:
-            for draw in range(draws):
-                chosen, _ = by_trials(space, count, case.tried, draw)
-                found.append(
-                    {
-                        "base": base,
-                        "budget": name,
-                        "search": f"{count} trials",
-                        "draw": draw,
-                        "best": best,
-                        "gain": case.gain(chosen.widths),
-                        "kept": chosen.kept_baseline,
-                    }
-                )
+        for count, (of, tried), draw in product(counts, cases.items(), range(draws)):
+            proxy = None if tried is case else tried.space(budget)
+            chosen, _ = by_trials(space, count, tried.tried, draw, proxy=proxy)
+            found.append(
+                {
+                    "base": base,
+                    "budget": name,
+                    "search": f"{count} trials{of}",
+                    "draw": draw,
+                    "best": best,
+                    "gain": case.gain(chosen.widths),
+                    "kept": chosen.kept_baseline,
+                }
+            )
     return found
 
 
@@ -301,15 +316,18 @@ def markdown(lines: Sequence[Mapping[str, Any]]) -> Iterator[str]:
 def run(table: Table, arguments: argparse.Namespace) -> None:
     """Run the searches on one table, print and write what they found."""
     started = time.perf_counter()
-    bases = table.baselines()[:: arguments.every]
-    work = partial(searched, table, arguments.trials, arguments.draws)
+    bases = table.baselines()
+    if arguments.proxy is not None:
+        bases = [base for base in bases if table.proxy_of(base, arguments.proxy)]
+    bases = bases[:: arguments.every]
+    work = partial(searched, table, arguments.trials, arguments.draws, arguments.proxy)
     if arguments.criteria:
         work = partial(scored, table, 2)
     with multiprocessing.get_context("spawn").Pool(arguments.jobs) as pool:
         rows = [row for found in pool.imap(work, bases) for row in found]
     lines = summary(rows)
     print(f"\n{table.name}: {len(bases)} baselines\n", *markdown(lines), sep="\n", flush=True)
-    what = "criteria" if arguments.criteria else "trials"
+    what = "criteria" if arguments.criteria else "trials" if arguments.proxy is None else "proxy"
     record = {
         "table": table.name,
         "baselines": len(bases),
@@ -334,6 +352,7 @@ def main() -> None:
     parser.add_argument("--trials", type=int, nargs="+", default=[16, 32])
     parser.add_argument("--draws", type=int, default=3, help="searches per baseline and budget")
     parser.add_argument("--criteria", action="store_true", help="criteria in place of trials")
+    parser.add_argument("--proxy", type=float, help="factor on the widths of a proxy")
     parser.add_argument("--every", type=int, default=1, help="every n-th baseline only")
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument("--results", type=Path, default=RESULTS)

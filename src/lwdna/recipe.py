@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import types
 import typing
-from collections.abc import Container, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from lwdna.channels.graph.edits import Edits
 from lwdna.engine import TrainSettings
 from lwdna.errors import RecipeError, nearest
 from lwdna.methods.settings import DistillSettings, ShrinkSettings
-from lwdna.settings import Keys, Settings
+from lwdna.settings import Keys, Settings, flattened
 from lwdna.shipped import list_recipes, shipped_recipes
 from lwdna.tasks import TASKS
 from lwdna.transforms.table import Transform
@@ -58,7 +58,19 @@ class Recipe(Settings):
 
     def flat(self) -> dict[str, Any]:
         """Return all values by their keys, as ``{"train.epochs": 30}``."""
-        return dict(_flat(self.model_dump(mode="json")))
+        return dict(flattened(self.model_dump(mode="json")))
+
+    def proxy(self) -> Recipe | None:
+        """Return the recipe of the network that trials try in the baseline's place, if any.
+
+        Raises:
+            RecipeError: ``shrink.trials.proxy`` makes no recipe.
+        """
+        trials = self.shrink.trials
+        if trials is None or trials.proxy is None:
+            return None
+        changes = {**trials.proxy, "shrink.trials.proxy": None}
+        return change_recipe(self, changes, "shrink.trials.proxy")
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the values: the class follows from the task and has no name of its own."""
@@ -98,29 +110,19 @@ def change_recipe(recipe: Recipe, changes: Mapping[str, Any], title: str) -> Rec
     """
     values = recipe.model_dump(mode="json")
     sections = set(_sections(type(recipe)))
-    for key, value in _flat(changes, sections=sections):
+    for key, value in flattened(changes, sections=sections):
         _set(values, key, value)
     return _checked(values, title)
-
-
-def _flat(
-    values: Mapping[str, Any], prefix: str = "", sections: Container[str] | None = None
-) -> Iterator[tuple[str, Any]]:
-    """Yield values by key; with ``sections`` mappings that are none of these stay whole."""
-    for key, value in values.items():
-        opens = sections is None or prefix + key in sections
-        if isinstance(value, Mapping) and value and opens:
-            yield from _flat(value, f"{prefix}{key}.", sections)
-        else:
-            yield prefix + key, value
 
 
 def _checked(values: Mapping[str, Any], source: str) -> Recipe:
     kind = _recipe_of(values.get("task", "classification"), source)
     try:
-        return kind.model_validate(values)
+        recipe = kind.model_validate(values)
     except ValidationError as error:
         raise RecipeError(f"{source}: {_explain(error, kind)}") from error
+    recipe.proxy()  # whose faults are the recipe's, too
+    return recipe
 
 
 def _recipe_of(task: Any, source: str) -> type[Recipe]:

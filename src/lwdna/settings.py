@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from pydantic import BaseModel, ConfigDict
 
@@ -22,3 +23,18 @@ class Keys:
     """
 
     known: Callable[[], Iterable[str]]
+
+
+def flattened(
+    values: Mapping[str, Any], prefix: str = "", sections: Container[str] | None = None
+) -> Iterator[tuple[str, Any]]:
+    """Yield values by their full keys, as ``("train.epochs", 30)``.
+
+    With ``sections`` mappings that are none of these stay whole.
+    """
+    for key, value in values.items():
+        opens = sections is None or prefix + key in sections
+        if isinstance(value, Mapping) and value and opens:
+            yield from flattened(value, f"{prefix}{key}.", sections)
+        else:
+            yield prefix + key, value

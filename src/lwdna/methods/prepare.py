@@ -70,6 +70,11 @@ def check(settings: ShrinkSettings, trained: Trained | None, setup: TrialSetup |
             "shrink.trials train on the whole training set, which only a recipe names: use "
             "`lwdna shrink` or lwdna.workflows.run_search"
         )
+    if settings.trials and setup and bool(settings.trials.proxy) != bool(setup.proxy):
+        raise RecipeError(
+            "shrink.trials.proxy and the proxy of the trials' setup belong together: give both or "
+            "neither"
+        )
     if settings.trials and setup:
         # before the criterion takes its time
         shortened(setup.protocol, settings.trials, setup.task.train_size)

@@ -218,12 +218,17 @@ def _kept(
     """Return the widths that the keep rule makes of scores, or those that trials choose."""
     assert settings.keep
     name, rule, options = chosen(settings.keep)
-    given = (space.limits.graph, scores, space.least, space.limits, space.steps)
-    kept = rule.keep(*given, **options)
+    kept = rule.keep(space.limits.graph, scores, space.least, space.limits, space.steps, **options)
     check_widths(kept.widths, space, name)
     if not (settings.trials and setup):
         return kept, None, []
-    law, trials = try_widths(model, space, settings.budget, setup, settings.trials, seed)
+    proxy = None
+    if setup.proxy:
+        widened = widened_widths(setup.proxy.graph, settings.width_mult)
+        proxy = _space(setup.proxy.graph, widened, settings, space.limits.device)
+        proxy.limits.check_reachable(proxy.most, proxy.least)
+    given = (settings.budget, setup, settings.trials, seed, proxy)
+    law, trials = try_widths(model, space, *given)
     return Kept(law.widths, None), law, trials
 
 

@@ -17,7 +17,10 @@ from lwdna.engine.settings import Precision, no_is_not_false
 from lwdna.methods.budget import Budget
 from lwdna.methods.criteria.table import CRITERIA
 from lwdna.methods.keep.table import Choice, in_full, keys
-from lwdna.settings import Keys, Settings
+from lwdna.settings import Keys, Settings, flattened
+
+PROXY_SECTIONS = ("model", "data", "train")
+"""The sections of a recipe in which a proxy may differ."""
 
 
 class WarmupSettings(Settings):
@@ -61,7 +64,25 @@ class TrialSettings(Settings):
     schedule: Literal["cut", "compressed"] = "cut"
     """Whether the long schedule's learning rates end early, or are compressed to that length."""
     proxy: dict[str, JsonValue] | None = None
-    """Values of the recipe that make a smaller network of the family, which is tried instead."""
+    """Values of the recipe under ``model``, ``data`` and ``train`` that make a smaller network of
+    the family, which is tried instead: ``{model.args.width_mult: 0.5}``. Kept by full keys."""
+
+    @field_validator("proxy")
+    @classmethod
+    def _changes_what_is_trained(
+        cls, values: dict[str, JsonValue] | None
+    ) -> dict[str, JsonValue] | None:
+        if values is None:
+            return None
+        flat = dict(flattened(values))
+        other = [key for key in flat if key.partition(".")[0] not in PROXY_SECTIONS]
+        if other or not flat:
+            what = f"{other[0]} cannot be a proxy's own" if other else "it changes nothing"
+            raise ValueError(
+                f"{what}; give values under {', '.join(PROXY_SECTIONS)}, for example "
+                "{model.args.width_mult: 0.5}"
+            )
+        return flat
 
 
 class ShrinkSettings(Settings):

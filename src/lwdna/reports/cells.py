@@ -88,13 +88,17 @@ class Cell:
 
     @property
     def search_trainings(self) -> float | None:
-        """What the search's trials cost, in trainings of full length; ``None`` if unknown."""
+        """What the search's trials cost, in trainings of full length; ``None`` if unknown.
+
+        Trials of a proxy count by its MACs and by the images that its whole training sees.
+        """
         trials = self.architecture.found.get("trials")
         if not trials:
             return 0.0
         try:
-            return float(trials["count"] * trials["length"])
-        except (LookupError, TypeError, ValueError):  # of an earlier version
+            cost = self.architecture.found.get("law", {}).get("proxy_cost", 1)
+            return float(f"{trials['count'] * trials['length'] * cost:.4g}")
+        except (LookupError, TypeError, ValueError, AttributeError):  # of an earlier version
             return None
 
     @property

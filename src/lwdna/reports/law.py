@@ -83,7 +83,7 @@ def law_view(law: LawRecord | None, cost: str = "") -> LawView | None:
     axis = axis_around([*ends, *(one.cost for one in shares if one.cost is not None)])
     return LawView(
         sentence=law_sentence(law, cost),
-        reason=law.reason,
+        reason=_why(law),
         rows=[_row(*pair, axis) for pair in zip(law.features, shares, strict=True)],
         ticks=axis.ticks(lambda value: format_signed(100 * value), count=4),
         zero=axis.position(0.0),
@@ -109,6 +109,12 @@ def law_sentence(law: LawRecord, cost: str = "") -> str:
     return f"The loss is expected to {way} by {fall.removeprefix('−')}{said}{at}."
 
 
+def _why(law: LawRecord) -> str:
+    """Return the reason for the widths, and on what the law was learnt."""
+    values = ", ".join(f"{key}={value}" for key, value in law.proxy.items())
+    return " ".join(filter(None, (law.reason, values and f"Learnt on a proxy: {values}.")))
+
+
 def law_lines(found: Mapping[str, Any], before: Figures, after: Figures) -> list[str]:
     """Return what a search learnt as lines for a terminal; none where there is no law.
 
@@ -121,7 +127,7 @@ def law_lines(found: Mapping[str, Any], before: Figures, after: Figures) -> list
         return []
     law = parse_record(LawRecord, found["law"], "the architecture’s law")
     sentence = law_sentence(law, cost_in_words(before, after))
-    lines = [" ".join(filter(None, (sentence, law.reason)))]
+    lines = [" ".join(filter(None, (sentence, _why(law))))]
     paired = list(zip(law.features, _shares(law), strict=True))
     for which in ("more", "less"):
         names = [

@@ -127,6 +127,7 @@ def _render(run: RunFiles) -> str:
         criterion=criterion(groups, run.search.threshold) if run.search is not None else None,
         criterion_name=run.search.criterion if run.search is not None else "",
         law=law_view(law, cost_in_words(baseline or {}, found or {})),
+        proxied=law is not None and bool(law.proxy),
         trials=trial_chart(run.search.trials) if run.search is not None else None,
         panels=curves(run.baseline, run.found),
         examples=picture_rows(run.baseline, run.found),

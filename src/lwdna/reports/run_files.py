@@ -116,6 +116,8 @@ class LawRecord(Record):
     kept_baseline: bool = False
     reason: str = ""
     budgets: tuple[BudgetGain, ...] = ()
+    proxy: dict[str, Any] = {}
+    """Values of the recipe that make the smaller network on which it was learnt, if it was."""
 
 
 class SearchRecord(Record):

@@ -6,11 +6,8 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from lwdna.architecture import traced
-from lwdna.engine.device import make_accelerator
 from lwdna.engine.together import by_first, shared
 from lwdna.errors import CheckpointError, LockedError, RecipeError
-from lwdna.inputs import move
 from lwdna.locks import locked
 from lwdna.methods import TrialSetup
 from lwdna.methods.trials.rounds import maker
@@ -20,7 +17,7 @@ from lwdna.run_folder import ARCHITECTURE, LOCK, RECIPE, TRIALS
 from lwdna.run_options import RunOptions
 from lwdna.workflows.resume import check_same_recipe
 from lwdna.workflows.same_data import check_same_data
-from lwdna.workflows.setup import make_baseline, make_source, make_task
+from lwdna.workflows.setup import make_task, traced_baseline
 
 
 def help_search(recipe: Recipe, out: str | Path, options: RunOptions = RunOptions()) -> None:
@@ -61,14 +58,13 @@ def _help(recipe: Recipe, out: Path, options: RunOptions, ended: Callable[[], bo
     by_first(lambda: check_same_recipe(out, recipe))
     task = make_task(recipe)
     check_same_data(task, out, None, options)
-    device = make_accelerator("no").device
-    source = make_source(recipe, task)
-    model = make_baseline(recipe, source, options.trust_code).to(device)
-    graph = traced(model, move(task.example_inputs(), device), recipe.edits, source)
+    tried = recipe.proxy() or recipe
+    if tried is not recipe:
+        task = make_task(tried)
     join_trials(
-        maker(model, graph),
-        TrialSetup(task, recipe.train, out / TRIALS, options),
-        shortened(recipe.train, recipe.shrink.trials, task.train_size),
+        maker(*traced_baseline(tried, task, options.trust_code)),
+        TrialSetup(task, tried.train, out / TRIALS, options),
+        shortened(tried.train, recipe.shrink.trials, task.train_size),
         recipe.seed,
         ended,
     )

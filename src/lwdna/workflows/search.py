@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from dataclasses import replace
 from pathlib import Path
 
 from torch import nn
@@ -16,6 +17,7 @@ from lwdna.errors import CheckpointError, FileError
 from lwdna.files import write_json, write_text
 from lwdna.inputs import move
 from lwdna.methods import Search, Trained, TrialSetup, WarmupRun, search
+from lwdna.methods.trials.runs import Proxy
 from lwdna.recipe import Recipe
 from lwdna.run_folder import (
     ARCHITECTURE,
@@ -44,6 +46,7 @@ from lwdna.workflows.setup import (
     make_baseline,
     make_source,
     make_task,
+    traced_baseline,
 )
 
 
@@ -107,6 +110,7 @@ def _search(
     if accelerator.is_main_process and (settings.warmup or settings.trials):
         _write_start(recipe, data, out)
     start = time.perf_counter()
+    setup = _trial_setup(recipe, task, out, options)
     jobs = options.jobs if settings.trials else 1
     with helpers(jobs, help_search, recipe, out, options.of_helper(), threads=1) as others:
         found = search(
@@ -120,7 +124,7 @@ def _search(
             edits=recipe.edits,
             trained=trained,
             warmup_run=WarmupRun(task, out / WARMUP, resume, options),
-            trial_setup=TrialSetup(task, recipe.train, out / TRIALS, options, others.check),
+            trial_setup=replace(setup, check=others.check),
         )
     if accelerator.is_main_process:
         _write_start(recipe, data, out)
@@ -141,6 +145,18 @@ def _networks(
     check_for_recipe(architecture, recipe, task)
     check_same_classes(weights, task, f"the network in {weights}", options)
     return model, Trained(network.to(device), architecture.widths)
+
+
+def _trial_setup(recipe: Recipe, task: Task, out: Path, options: RunOptions) -> TrialSetup:
+    """Return how trials are made: on the recipe's network, or on the proxy that it names."""
+    setup = TrialSetup(task, recipe.train, out / TRIALS, options)
+    other = recipe.proxy()
+    if other is None:
+        return setup
+    small = make_task(other)
+    images = other.train.epochs * small.train_size / (recipe.train.epochs * task.train_size)
+    proxy = Proxy(*traced_baseline(other, small, options.trust_code), images)
+    return replace(setup, task=small, protocol=other.train, proxy=proxy)
 
 
 def _check_start(recipe: Recipe, out: Path, resume: bool) -> None:

@@ -9,11 +9,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lwdna.architecture import Architecture, ModelSource, load
+from lwdna.architecture import Architecture, ModelSource, load, traced
+from lwdna.channels import ChannelGraph
 from lwdna.engine import Task
+from lwdna.engine.device import make_accelerator
 from lwdna.errors import ArchitectureError, RecipeError
 from lwdna.input_size import describe
-from lwdna.inputs import size_of, types_of
+from lwdna.inputs import move, size_of, types_of
 from lwdna.models import resolve_name
 from lwdna.recipe import Recipe
 from lwdna.run_folder import find_weights
@@ -55,6 +57,13 @@ def make_baseline(
         source = source.model_copy(update={"args": {**source.args, PRETRAINED: True}})
     with seeded(recipe.seed):
         return source.create(trust_code)
+
+
+def traced_baseline(recipe: Recipe, task: Task, trust_code: bool) -> tuple[nn.Module, ChannelGraph]:
+    """Return the recipe's baseline for a task, on this process's device, and its graph."""
+    device, source = make_accelerator("no").device, make_source(recipe, task)
+    model = make_baseline(recipe, source, trust_code).to(device)
+    return model, traced(model, move(task.example_inputs(), device), recipe.edits, source)
 
 
 def baseline_architecture(recipe: Recipe, task: Task, trust_code: bool) -> Architecture:

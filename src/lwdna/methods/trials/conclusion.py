@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -54,10 +54,17 @@ class Conclusion:
     budgets: tuple[tuple[Budget, Gain], ...]
     """What other budgets would bring."""
     groups: tuple[str, ...]
+    origins: tuple[str, ...] = ()
+    """What of the proxy tells the exponent of each feature, where the law was learnt on one."""
+    proxy: Mapping[str, Any] | None = None
+    """The recipe's values that make the proxy."""
+    proxy_cost: float | None = None
+    """What a whole training of the proxy costs, in trainings of the network."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the record of the law as JSON data."""
         return {
+            **self._proxy(),
             "features": [
                 {
                     "name": feature.name,
@@ -66,9 +73,15 @@ class Conclusion:
                     "error": float(f"{error:.4g}"),
                     "cost": max(costs.values()),
                     "costs": costs,
+                    **({"learnt_from": origin} if origin else {}),
                 }
-                for feature, exponent, error, costs in zip(
-                    self.features, self.law.exponents, self.law.errors, self.costs, strict=True
+                for feature, exponent, error, costs, origin in zip(
+                    self.features,
+                    self.law.exponents,
+                    self.law.errors,
+                    self.costs,
+                    self.origins or [""] * len(self.features),
+                    strict=True,
                 )
             ],
             "noise": float(f"{self.law.noise:.4g}"),
@@ -83,6 +96,11 @@ class Conclusion:
                 for budget, gain in self.budgets
             ],
         }
+
+    def _proxy(self) -> dict[str, Any]:
+        if self.proxy is None or self.proxy_cost is None:
+            return {}
+        return {"proxy": dict(self.proxy), "proxy_cost": float(f"{self.proxy_cost:.4g}")}
 
     def summary(self) -> dict[str, Any]:
         """Return the record without the names of groups, for an architecture file."""

@@ -7,8 +7,8 @@ in the law of the network (:mod:`lwdna.methods.trials.law`) and change their wid
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass
+from collections.abc import Hashable, Iterable, Sequence
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from math import prod
 
@@ -55,21 +55,39 @@ def gathered(graph: ChannelGraph, most: int) -> list[Feature]:
     neighbouring stages become one, the cheapest first. A network of at most ``most`` groups has one
     feature for each.
     """
+    found = single(graph)
+    return found if len(found) <= most else by_stage(graph, most)
+
+
+def single(graph: ChannelGraph) -> list[Feature]:
+    """Return one feature for each group, named after it, in the order of the graph."""
     touched = [_Touching.of(graph, group) for group in range(len(graph.groups))]
     resolutions = sorted({one.positions for one in touched}, reverse=True)
-    stages = [resolutions.index(one.positions) + 1 for one in touched]
-    if len(touched) <= most:
-        return [
-            Feature(one.role, (stage,), (number,), one.layers, graph.groups[number].name)
-            for number, (one, stage) in enumerate(zip(touched, stages, strict=True))
-        ]
-    found: dict[tuple[str, int], Feature] = {}
-    for number, (one, stage) in enumerate(zip(touched, stages, strict=True)):
-        name = _name(one.role, (stage,))
-        own = Feature(one.role, (stage,), (number,), one.layers, name)
-        key = one.role, stage
+    return [
+        Feature(
+            one.role,
+            (resolutions.index(one.positions) + 1,),
+            (number,),
+            one.layers,
+            graph.groups[number].name,
+        )
+        for number, one in enumerate(touched)
+    ]
+
+
+def by_stage(graph: ChannelGraph, most: int) -> list[Feature]:
+    """Return at most ``most`` features of one role and stage, or neighbouring stages, each."""
+    found = joined((one, (one.role, one.stages)) for one in single(graph))
+    return _merged(found, elasticities(graph), most)
+
+
+def joined(features: Iterable[tuple[Feature, Hashable]]) -> list[Feature]:
+    """Return one feature for each key, in the order in which keys come first."""
+    found: dict[Hashable, Feature] = {}
+    for one, key in features:
+        own = replace(one, name=_name(one.role, one.stages))
         found[key] = found[key].with_(own) if key in found else own
-    return _merged(list(found.values()), elasticities(graph), most)
+    return list(found.values())
 
 
 def elasticities(graph: ChannelGraph) -> FloatArray:

@@ -63,6 +63,12 @@ class Law:
         return np.asarray(self.exponents + axes @ steps)
 
 
+def relative(layers: FloatArray) -> FloatArray:
+    """Return numbers of layers, (F,), as multiples of their mean: p above."""
+    counted = np.maximum(layers, 1)
+    return np.asarray(counted / counted.mean())
+
+
 def fitted(places: FloatArray, losses: FloatArray, layers: FloatArray) -> Law:
     """Return the law that N trainings teach.
 
@@ -74,7 +80,7 @@ def fitted(places: FloatArray, losses: FloatArray, layers: FloatArray) -> Law:
     x = places - places.mean(0)
     variances, axes = np.linalg.eigh(x @ x.T)
     data = _Rotated(axes.T @ x, axes.T @ np.log(losses), axes.sum(0), np.maximum(variances, 0))
-    prior = np.maximum(layers, 1) / np.maximum(layers, 1).mean()
+    prior = relative(layers)
     fits = [_fit(data, prior, noise, spread) for noise in NOISES for spread in SPREADS]
     likely = np.array([fit.likely for fit in fits])
     weights = np.exp(likely - likely.max())

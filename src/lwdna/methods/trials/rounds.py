@@ -5,17 +5,19 @@ drawn around it at the budget. Every further round holds the networks that would
 exponents drawn from what is known by then (Thompson sampling; Russo et al., "A Tutorial on Thompson
 Sampling", 2018, arXiv 1707.02038), so that both what looks good and what is unknown is tried. In
 the end the network is chosen whose gain is surest, and the baseline is kept where none is sure.
+With a proxy all trials are of a smaller network, and its law is carried over before that choice.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
+from dataclasses import replace
 
 import numpy as np
 from torch import nn
 
 from lwdna.channels import ChannelGraph, resize
-from lwdna.engine.together import shared
+from lwdna.engine.together import is_first, shared
 from lwdna.errors import TrainingError
 from lwdna.methods.budget import Budget
 from lwdna.methods.limits import FloatArray, IntArray
@@ -24,6 +26,7 @@ from lwdna.methods.space import Space
 from lwdna.methods.trials.conclusion import Conclusion, concluded
 from lwdna.methods.trials.features import gathered
 from lwdna.methods.trials.law import Law, fitted
+from lwdna.methods.trials.proxy import Pairing
 from lwdna.methods.trials.region import Region, Value
 from lwdna.methods.trials.runs import Make, Trial, TrialSetup, run_round, shortened
 
@@ -47,6 +50,7 @@ def try_widths(
     setup: TrialSetup,
     settings: TrialSettings,
     seed: int,
+    proxy: Space | None = None,
 ) -> tuple[Conclusion, list[Trial]]:
     """Learn the law of a network from short trainings and choose the widths by it.
 
@@ -56,9 +60,10 @@ def try_widths(
         model: the baseline; it is not changed.
         space: what widths are allowed.
         budget: that of the space; the law is asked about others, too.
-        setup: data, protocol, folder.
+        setup: data, protocol, folder, and the proxy that is tried in the model's place, if any.
         settings: how many trainings, and how long.
         seed: initial weights, orders of the data and proposals follow from it.
+        proxy: what widths are allowed for the setup's proxy.
 
     Returns:
         The widths chosen with the law that chose them, and all trials.
@@ -77,14 +82,28 @@ def try_widths(
             "docs/evidence/trials.md); the widths that learn fast at first may not be the best"
         )
     protocol = shortened(setup.protocol, settings, setup.task.train_size)
-    make = maker(model, space.limits.graph)
+    graph = space.limits.graph
+    make = maker(model, graph)
+    if setup.proxy and proxy:
+        make = maker(setup.proxy.network, setup.proxy.graph)
+        if is_first():
+            for note in Pairing.of(setup.proxy.graph, graph, features_of(settings.count)).notes:
+                setup.options.say(note)
 
     def evaluate(wanted: Sequence[dict[str, int]], number: int) -> list[Trial]:
         first = shared(list(wanted))  # others may have rounded differently
         return run_round(make, first, number, setup, protocol, seed, total=settings.count)
 
-    conclusion, trials = by_trials(space, settings.count, evaluate, seed, budget)
+    conclusion, trials = by_trials(space, settings.count, evaluate, seed, budget, proxy)
+    if setup.proxy:
+        cost = setup.proxy.cost(graph)
+        conclusion = replace(conclusion, proxy=settings.proxy, proxy_cost=cost)
     return shared(conclusion), trials
+
+
+def features_of(count: int) -> int:
+    """Return how many features a number of trials can tell apart."""
+    return max(2, count // PER_FEATURE)
 
 
 def maker(model: nn.Module, graph: ChannelGraph) -> Make:
@@ -93,7 +112,12 @@ def maker(model: nn.Module, graph: ChannelGraph) -> Make:
 
 
 def by_trials(
-    space: Space, count: int, evaluate: Evaluate, seed: int, budget: Budget | None = None
+    space: Space,
+    count: int,
+    evaluate: Evaluate,
+    seed: int,
+    budget: Budget | None = None,
+    proxy: Space | None = None,
 ) -> tuple[Conclusion, list[Trial]]:
     """Choose widths from what ``evaluate`` says of ``count`` networks.
 
@@ -103,12 +127,28 @@ def by_trials(
         evaluate: tries a round of networks.
         seed: which networks are tried follows from it and from their losses.
         budget: that of the space, if the law is to be asked about others, too.
+        proxy: what widths are allowed for a smaller network of the family, if the networks tried
+            are to be variants of that, and the law to be carried over.
 
     Raises:
         TrainingError: losses are not positive.
     """
-    features = gathered(space.limits.graph, max(2, count // PER_FEATURE))
-    region = Region(space, features, space.narrowed())
+    graph, most = space.limits.graph, features_of(count)
+    if proxy is None:
+        region = Region(space, gathered(graph, most), space.narrowed())
+        law, trials = _learnt(region, count, evaluate, seed)
+        return concluded(region, law, budget), trials
+    pairing = Pairing.of(proxy.limits.graph, graph, most)
+    law, trials = _learnt(Region(proxy, pairing.learnt, proxy.narrowed()), count, evaluate, seed)
+    region = Region(space, pairing.features, space.narrowed())
+    conclusion = concluded(region, pairing.carried(law), budget)
+    origins = tuple(str(origin) for origin in pairing.origins)
+    return replace(conclusion, origins=origins), trials
+
+
+def _learnt(region: Region, count: int, evaluate: Evaluate, seed: int) -> tuple[Law, list[Trial]]:
+    """Return the law that ``count`` trials teach, which follow each other in rounds."""
+    space = region.space
     trials: list[Trial] = []
     while len(trials) < count:
         size = min(ROUND, count - len(trials))
@@ -119,7 +159,7 @@ def by_trials(
             drawn = region.widths(region.drawn(generator, 4 * size))
             wanted = _distinct([region.reference, *drawn], (), size)
         trials += evaluate([_named(space, widths) for widths in wanted], len(trials))
-    return concluded(region, _law(region, trials), budget), trials
+    return _law(region, trials), trials
 
 
 def _promising(

@@ -27,6 +27,7 @@ import numpy as np
 import torch
 from torch import nn
 
+from lwdna.channels import ChannelGraph
 from lwdna.engine import Task, TrainSettings, train
 from lwdna.engine.claims import claimed
 from lwdna.engine.device import make_accelerator
@@ -65,14 +66,30 @@ def _nothing() -> None:
 
 
 @dataclass(frozen=True)
+class Proxy:
+    """A smaller network of the family, whose variants are tried in the place of the network's."""
+
+    network: nn.Module
+    graph: ChannelGraph
+    images: float
+    """How many images its training sees for each that the network's own sees."""
+
+    def cost(self, graph: ChannelGraph) -> float:
+        """Return what its training costs, by MACs, in trainings of the network of ``graph``."""
+        return self.images * self.graph.cost().macs / graph.cost().macs
+
+
+@dataclass(frozen=True)
 class TrialSetup:
     """How networks are tried, and where the trials are kept."""
 
     task: Task
     protocol: TrainSettings
-    """That of the training to come; trials shorten it."""
+    """That of the training to come, or of the proxy's; trials shorten it."""
     folder: Path
     options: RunOptions = RunOptions()
+    proxy: Proxy | None = None
+    """What the task and the protocol are for, where it is not the network itself."""
     check: Callable[[], None] = _nothing
     """Called between trials; raises what should end them, as a fault of a process that helps."""
 
