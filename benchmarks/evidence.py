@@ -48,7 +48,6 @@ TRIALS = {
     "evidence/vgg11": "cifar100",
     "evidence/resnet20": "cifar100",
     "evidence/densenet": "cifar100",
-    "evidence/mobilenetv2": "imagefolder-tinyimagenet20",
     "evidence/unet": "restoration",
 }
 """Those of the search by trials, which name their arms themselves."""
@@ -105,7 +104,7 @@ def run(arguments: argparse.Namespace) -> None:
 def script(arguments: argparse.Namespace) -> str:
     """Return the commands of one worker, one line each, ending at the first that fails."""
     options = [word for arm in arguments.arm for word in ("--arm", arm)]
-    options += [f"seed={arguments.first_seed}", "data.workers=0"]
+    options.append(f"seed={arguments.first_seed}")
     if arguments.arms != "all":
         options += ["--arms", arguments.arms]
     options += arguments.set
@@ -114,6 +113,7 @@ def script(arguments: argparse.Namespace) -> str:
             [
                 *(sys.executable, "-m", "lwdna", "compare", recipe, "--seeds", str(seeds)),
                 f"data.root={arguments.data / (RECIPES | TRIALS | GPU_RECIPES)[recipe]}",
+                *([] if recipe == "evidence/unet" else ["data.workers=0"]),
                 *options,
                 *("--out", str(arguments.out / recipe)),
             ]
