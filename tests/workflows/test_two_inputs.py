@@ -62,7 +62,7 @@ def test_a_warm_up_and_trials_take_the_tasks_inputs(tmp_path: Path) -> None:
         {
             **recipe.shrink.model_dump(),
             "warmup": {"iterations": 2, "batch_size": 8, "lr": 0.001},
-            "trials": {"count": 3, "epochs": 1},
+            "trials": {"count": 3, "length": 1},
         }
     )
     found = run_search(
