@@ -18,7 +18,7 @@ from lwdna.locks import locked
 
 from .command import DIGITS, done, fault
 
-TRIALS = ("shrink", *DIGITS, "shrink.trials.count=6", "train.epochs=240")
+TRIALS = ("shrink", *DIGITS, "shrink.trials.count=6", "train.epochs=100")
 """Trials that take as long together as a process needs to start."""
 ENVIRONMENT = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
 
@@ -41,7 +41,7 @@ def begun(*arguments: object) -> subprocess.Popen[str]:
 
 
 def until(condition: Callable[[], object]) -> None:
-    deadline = time.monotonic() + 240
+    deadline = time.monotonic() + 600
     while not condition():
         assert time.monotonic() < deadline, "a process hangs"
         time.sleep(0.02)

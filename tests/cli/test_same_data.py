@@ -28,7 +28,7 @@ STEPS = 2
 """Of one epoch: sixteen images in batches of eight."""
 SEARCHES = {
     "warm-up": ("shrink.warmup.iterations=4", "shrink.warmup.checkpoint_every=1"),
-    "trials": ("shrink.trials.count=3",),
+    "trials": ("shrink.trials.count=3", "shrink.trials.length=1", "train.epochs=2"),
 }
 
 

@@ -123,6 +123,7 @@ def shrunk(name: str, args: dict[str, int], channels: int) -> tuple[nn.Module, l
         budget=lwdna.Budget(macs=0.9),
         model_args={**args, "in_chans": channels},
         normalize="group-mean",
+        multiple=1,
     )
     return architecture.build(seed=0), architecture
 

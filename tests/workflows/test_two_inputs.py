@@ -65,8 +65,11 @@ def test_a_warm_up_and_trials_take_the_tasks_inputs(tmp_path: Path) -> None:
             "trials": {"count": 3, "length": 1},
         }
     )
+    train = recipe.train.model_copy(update={"epochs": 2})
     found = run_search(
-        recipe.model_copy(update={"shrink": shrink}), tmp_path / "search", options=TRUSTED
+        recipe.model_copy(update={"shrink": shrink, "train": train}),
+        tmp_path / "search",
+        options=TRUSTED,
     )
     assert len(found.trials) == 3
     assert found.architecture.input_size == (TEMPLATE, SEARCH)
