@@ -5,8 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import torch
-from accelerate import Accelerator
-from accelerate.utils import broadcast_object_list
 from torch import Tensor, nn
 
 from lwdna.channels import trace
@@ -15,21 +13,18 @@ from lwdna.channels.proof.padding import Padding, find_padding
 from lwdna.engine.optim import make_optimizer
 from lwdna.engine.settings import TrainSettings
 from lwdna.engine.task import Task
+from lwdna.engine.together import shared
 from lwdna.errors import GraphError, LwdnaError, TrainingError
 
 _STEPS = 7
 """Some optimizers do something else at every sixth step."""
 _SHAPES = (((67, 37, 3, 3), (72, 40, 3, 3)), ((131, 67), (136, 72)), ((67,), (72,)))
 """Of parameters and of the same padded; some optimizers treat those of 32 or 128 in another way."""
-
-
 _BY_SIZE = frozenset({"adamp", "sgdp", "kron", "kronw"})
 """Optimizers that compare with numbers made of the sizes, so that a few steps may show nothing."""
 
 
-def make_padding(
-    model: nn.Module, task: Task, settings: TrainSettings, accelerator: Accelerator
-) -> Padding | None:
+def make_padding(model: nn.Module, task: Task, settings: TrainSettings) -> Padding | None:
     """Return how the network is padded for training, if the settings ask for it.
 
     None also where nothing is to be padded: all widths are multiples, no group can be padded, or
@@ -47,10 +42,7 @@ def make_padding(
     except GraphError:
         return None
     padding = find_padding(model, graph, inputs, settings.pad_channels)
-    if accelerator.num_processes > 1:
-        found = [(dict(padding.widths), dict(padding.left))]
-        broadcast_object_list(found)
-        padding = Padding(graph, *found[0])
+    padding = Padding(graph, *shared((dict(padding.widths), dict(padding.left))))
     return padding if padding.padded else None
 
 

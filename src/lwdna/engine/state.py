@@ -134,7 +134,7 @@ def open_run(
     _check_start(task, run_dir, resume)
     accelerator = make_accelerator(settings.mixed_precision)
     _check_batch(task, settings, accelerator.num_processes)
-    padding = make_padding(model, task, settings, accelerator)
+    padding = make_padding(model, task, settings)
     given, model = model, padding.pad(model) if padding else model
     for network in (given, model):
         network.to(accelerator.device)

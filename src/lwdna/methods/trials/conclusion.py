@@ -53,7 +53,6 @@ class Conclusion:
     """By how many per cent each limited resource grows with each feature's widths by one."""
     budgets: tuple[tuple[Budget, Gain], ...]
     """What other budgets would bring."""
-    groups: tuple[str, ...]
     origins: tuple[str, ...] = ()
     """What of the proxy tells the exponent of each feature, where the law was learnt on one."""
     proxy: Mapping[str, Any] | None = None
@@ -63,12 +62,13 @@ class Conclusion:
 
     def to_json(self) -> dict[str, Any]:
         """Return the record of the law as JSON data."""
+        names = list(self.widths)
         return {
             **self._proxy(),
             "features": [
                 {
                     "name": feature.name,
-                    "groups": [self.groups[number] for number in feature.groups],
+                    "groups": [names[number] for number in feature.groups],
                     "exponent": float(f"{exponent:.4g}"),
                     "error": float(f"{error:.4g}"),
                     "cost": max(costs.values()),
@@ -89,10 +89,7 @@ class Conclusion:
             "kept_baseline": self.kept_baseline,
             "reason": self.reason,
             "budgets": [
-                {
-                    "budget": budget.fractions(),
-                    "gain": gain.to_json(),
-                }
+                {"budget": budget.fractions(), "gain": gain.to_json()}
                 for budget, gain in self.budgets
             ],
         }
@@ -113,7 +110,7 @@ class Conclusion:
     def reason(self) -> str:
         """Why these widths, in a sentence."""
         if self.kept_baseline:
-            return "No widths within the budget surely gain: less than 1.64 standard errors."
+            return f"No widths within the budget surely gain: less than {SURE} standard errors."
         return "Of all widths within the budget these have the surest gain."
 
 
@@ -138,7 +135,6 @@ def concluded(region: Region, law: Law, budget: Budget | None = None) -> Conclus
         kept_baseline=kept,
         costs=tuple(_costs(region)),
         budgets=tuple(_others(region, law, budget)) if budget else (),
-        groups=tuple(graph.widths),
     )
 
 

@@ -61,7 +61,8 @@ def gathered(graph: ChannelGraph, most: int) -> list[Feature]:
 
 def single(graph: ChannelGraph) -> list[Feature]:
     """Return one feature for each group, named after it, in the order of the graph."""
-    touched = [_Touching.of(graph, group) for group in range(len(graph.groups))]
+    layers = _Layer.of(graph)
+    touched = [_Touching.of(graph, layers, group) for group in range(len(graph.groups))]
     resolutions = sorted({one.positions for one in touched}, reverse=True)
     return [
         Feature(
@@ -123,6 +124,30 @@ def _name(role: str, stages: Sequence[int]) -> str:
 
 
 @dataclass(frozen=True)
+class _Layer:
+    """What an operator with MACs does to groups, and at how many places it uses its weights."""
+
+    reads: frozenset[int]
+    writes: frozenset[int]
+    positions: int
+
+    @classmethod
+    def of(cls, graph: ChannelGraph) -> list[_Layer]:
+        """Return those of a network, in the order in which they run."""
+        widths = list(graph.widths.values())
+        found = []
+        for one in graph.operators:
+            if one.terms:
+                values = [form.axes for form in one.inputs if not form.constant]
+                reads = frozenset(
+                    group for axes in values for axis in axes for group in axis.groups
+                )
+                writes = frozenset(group for axis in one.produces for group in axis.groups)
+                found.append(cls(reads, writes, _positions(one, widths)))
+        return found
+
+
+@dataclass(frozen=True)
 class _Touching:
     """What the operators with MACs say of a group."""
 
@@ -132,23 +157,19 @@ class _Touching:
     layers: int
 
     @classmethod
-    def of(cls, graph: ChannelGraph, group: int) -> _Touching:
-        layers = [operator for operator in graph.operators if operator.terms]
-        widths = list(graph.widths.values())
-        sizes = [_positions(layer, widths) for layer in layers]
+    def of(cls, graph: ChannelGraph, layers: Sequence[_Layer], group: int) -> _Touching:
+        sizes = [layer.positions for layer in layers]
         # what has one value for all places is a gate, unless all that follows has
         last = max((number for number, size in enumerate(sizes) if size > 1), default=-1)
         writers: list[tuple[int, int]] = []  # number and positions of each
         readers, touching, near_input = 0, 0, False
-        for number, (layer, size) in enumerate(zip(layers, sizes, strict=True)):
-            values = [form.axes for form in layer.inputs if not form.constant]
-            taken = {one for axes in values for axis in axes for one in axis.groups}
-            reads, writes = group in taken, any(group in axis.groups for axis in layer.produces)
+        for number, layer in enumerate(layers):
+            reads, writes = group in layer.reads, group in layer.writes
             touching += reads or writes
-            readers += reads and not writes and size > 1  # depthwise layers pass channels on
+            readers += reads and not writes and layer.positions > 1  # depthwise passes channels on
             if writes and not reads:
-                writers.append((number, size))
-                near_input |= not taken
+                writers.append((number, layer.positions))
+                near_input |= not layer.reads
         spread = [size for number, size in writers if size > 1 or number > last]
         around = [max(sizes[: number + 1][-MANY:]) for number, _ in writers]
         if writers and not spread:

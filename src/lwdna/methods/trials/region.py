@@ -24,7 +24,9 @@ from lwdna.methods.trials.features import Feature
 FACTOR = 2.0
 """How far widths may depart from the reference: further, no law is to be trusted."""
 RUNGS = 24
-"""Steps between half and twice the width, 6 % each; whole channels make fewer."""
+"""Steps from the reference to twice its width, 3 % each; whole channels make fewer."""
+HALVINGS = 24
+"""Of the interval in which the common amount is looked for that meets the budget."""
 SPREAD = 0.4
 """Standard deviation of the log widths of networks drawn at random: by a factor of 1.5."""
 POOL = 2048
@@ -88,7 +90,7 @@ class Region:
         """
         wanted = SPREAD * generator.standard_normal((count, len(self.features)))
         low, high = np.full((2, count, 1), [[[-4.0]], [[4.0]]])
-        for _ in range(RUNGS):
+        for _ in range(HALVINGS):
             middle = (low + high) / 2
             fits = self.fits(self._nearest(wanted + middle))[:, None]
             low, high = np.where(fits, middle, low), np.where(fits, high, middle)
