@@ -137,10 +137,21 @@ def collect(recipe: str, folder: Path, results: Path) -> dict[str, Any]:
         "machine": cells[0]["machine"],
         "hours": sum(map(seconds, made.values())) / 3600,
         "train_loss": {arm: curves(folder / "cells" / arm) for arm in found["arms"]},
+        "searches": {arm: learnt(folder / "cells" / arm) for arm in found["arms"]},
         **found,
     }
     write_json(results / f"{recipe.replace('/', '-')}.json", record)
     return record
+
+
+def learnt(arm: Path) -> dict[str, Any] | None:
+    """Return law, trials and widths by group of a search that all seeds share, if there is one."""
+    record = arm / "search" / "search.json"
+    if not record.is_file():
+        return None
+    found = json.loads(record.read_text(encoding="utf-8"))
+    widths = {group["name"]: [group["baseline"], group["found"]] for group in found["groups"]}
+    return {"law": found["law"], "trials": found["trials"], "widths": widths}
 
 
 def seconds(arm: dict[str, Any]) -> float:
