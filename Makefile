@@ -37,16 +37,17 @@ demo-restoration: $(INSTALLED)
 	$(BIN)/lwdna quickstart restoration/photos
 
 # Two processes with one thread each, which also adds numbers up in the same order everywhere.
+# Modules that share something expensive are marked (xdist_group), and one process does all of each.
 test: export OMP_NUM_THREADS := 1
 test: lint
-	$(BIN)/pytest -n 2
+	$(BIN)/pytest -n 2 --dist loadgroup
 
 # An environment of its own, .venv-oldest
 test-oldest: export OMP_NUM_THREADS := 1
 test-oldest: $(INSTALLED)
 	test -x $(VENV)-oldest/bin/python || $(PYTHON) -m venv $(VENV)-oldest
 	$(BIN)/uv pip install --quiet --python $(VENV)-oldest/bin/python -c constraints-oldest.txt -e '.[dev]'
-	$(VENV)-oldest/bin/pytest -n 2
+	$(VENV)-oldest/bin/pytest -n 2 --dist loadgroup
 
 test-gpu: $(INSTALLED)
 	$(BIN)/pytest --gpu

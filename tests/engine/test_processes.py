@@ -12,7 +12,10 @@ from launch import in_two_processes
 
 from .scenarios import SCENARIOS, run
 
-pytestmark = pytest.mark.slow  # three imports of torch at once
+pytestmark = [
+    pytest.mark.slow,  # three imports of torch at once
+    pytest.mark.xdist_group("engine processes"),
+]
 
 Found = dict[str, dict[str, Any]]
 
