@@ -61,7 +61,9 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--networks", nargs="+", default=["resnet20", "mobilenetv2", "vgg16"])
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--budgets", nargs="+", type=float, default=[0.5, 0.3])
-    parser.add_argument("--methods", nargs="+", default=["*"], help="shell patterns")
+    parser.add_argument(
+        "--methods", nargs="+", default=["*"], help="shell patterns, the first first"
+    )
     parser.add_argument("--device", default=None)
     parser.add_argument("--workers", type=int, default=1)
     parser.add_argument("--seconds", type=float, default=1e9, help="no job starts after that")
@@ -75,8 +77,6 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--sparse-epochs", type=float, default=5)
     parser.add_argument("--sparse-lr", type=float, default=0.01)
     parser.add_argument("--no-distill", action="store_true")
-    parser.add_argument("--amp", action="store_true", help="bfloat16")
-    parser.add_argument("--no-channels-last", action="store_true")
     parser.add_argument("--no-graph", action="store_true")
     arguments = parser.parse_args()
     if arguments.cache is None:
@@ -87,7 +87,7 @@ def parse() -> argparse.Namespace:
 
 
 def jobs_of(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """Return base trainings, then cells; in both, what takes longest first within a seed."""
+    """Return what finds the fastest way to train, base trainings, then cells seed by seed."""
     from slim_methods import OURS, THEIRS
 
     methods = [
@@ -96,10 +96,12 @@ def jobs_of(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         *(f"tp/{name}" for name, method in THEIRS.items() if not method.sparse),
         *(f"ours/{name}" for name in OURS),
     ]
-    methods = [one for one in methods if any(fnmatch(one, p) for p in arguments.methods)]
+    wanted = [one for pattern in arguments.methods for one in methods if fnmatch(one, pattern)]
+    methods = list(dict.fromkeys(wanted))
     pairs = [
         (seed, network) for seed in arguments.seeds for network in reversed(arguments.networks)
     ]
+    probes = [{"kind": "probe", "network": one, "seed": -1} for one in arguments.networks]
     bases = [{"kind": "base", "network": network, "seed": seed} for seed, network in pairs]
     cells = [
         {"kind": "cell", "network": network, "seed": seed, "budget": budget, "method": method}
@@ -109,7 +111,7 @@ def jobs_of(arguments: argparse.Namespace) -> list[dict[str, Any]]:
         for budget in arguments.budgets
         if method != DENSE or budget == arguments.budgets[0]
     ]
-    return bases + cells
+    return probes + bases + cells
 
 
 class Pool:
@@ -119,6 +121,7 @@ class Pool:
         self.options, self.pending = options, jobs
         self.running: dict[Connection, tuple[Any, dict[str, Any] | None]] = {}
         self.trained: set[tuple[str, int]] = set()
+        self.ways: dict[str, dict[str, bool]] = {}
         self.start = time.monotonic()
 
     def run(self) -> None:
@@ -154,10 +157,12 @@ class Pool:
                 continue
             self.pending.remove(ready)
             self.running[connection] = (process, ready)
-            connection.send(ready)
+            connection.send({**ready, **self.ways.get(ready["network"], {})})
 
     def is_ready(self, job: Mapping[str, Any]) -> bool:
-        return job["kind"] == "base" or (job["network"], job["seed"]) in self.trained
+        if job["kind"] == "cell":
+            return (job["network"], job["seed"]) in self.trained
+        return job["kind"] == "probe" or job["network"] in self.ways
 
     def receive(self, connection: Connection) -> None:
         process, job = self.running[connection]
@@ -174,6 +179,9 @@ class Pool:
                 self.add_worker()
         if job is None:
             return
+        if job["kind"] == "probe":
+            # a step that cannot be a graph on this machine still can be taken
+            self.ways[job["network"]] = found.get("way", {"no_graph": True})
         if job["kind"] == "base" and "error" not in found:
             self.trained.add((job["network"], job["seed"]))
         line = {**job, **found, "at": round(time.monotonic() - self.start, 1)}
@@ -184,7 +192,7 @@ class Pool:
 
 def brief(line: Mapping[str, Any]) -> str:
     shown = ("at", "network", "seed", "budget", "method", "macs", "params", "dense", "pruned")
-    shown += ("recalibrated", "tuned", "seconds", "error")
+    shown += ("recalibrated", "tuned", "seconds", "error", "tried")
     return " ".join(f"{key}={line[key]}" for key in shown if key in line)
 
 
@@ -205,7 +213,7 @@ def serve(connection: Connection, options: Mapping[str, Any]) -> None:
         job = connection.recv()
         start = time.monotonic()
         try:
-            found = (base if job["kind"] == "base" else cell)(job, data, options)
+            found = JOBS[job["kind"]](job, data, options)
         except Exception as error:
             lines = traceback.format_exc().strip().splitlines()
             where = next((one.strip() for one in reversed(lines[:-1]) if "File" in one), "")
@@ -231,7 +239,7 @@ def made(name: str, seed: int, device: Any) -> Any:
     return create_model(source, num_classes=100, **args).to(device)
 
 
-def schedule_of(options: Mapping[str, Any], kind: str) -> Any:
+def schedule_of(options: Mapping[str, Any], kind: str, job: Mapping[str, Any]) -> Any:
     from slim_training import Schedule
 
     return Schedule(
@@ -240,10 +248,35 @@ def schedule_of(options: Mapping[str, Any], kind: str) -> Any:
         batch=options["batch"],
         warmup=0.1 if kind == "base" else 0.0,
         distill=0.4 if kind == "tune" and not options["no_distill"] else 0.0,
-        amp=options["amp"],
-        channels_last=not options["no_channels_last"],
-        graph=not options["no_graph"],
+        amp=job.get("amp", False),
+        channels_last=job.get("channels_last", True),
+        graph=not (options["no_graph"] or job.get("no_graph")),
     )
+
+
+def probe(job: Mapping[str, Any], data: Any, options: Mapping[str, Any]) -> dict[str, Any]:
+    """Find the fastest way to train a network on this GPU; everybody's trainings then use it."""
+    from slim_training import train
+
+    if data.train.device.type != "cuda":
+        return {"way": {}}
+    model = made(job["network"], 0, data.train.device)
+    found = {}
+    for amp, channels_last in ((False, True), (False, False), (True, True)):
+        way = {"amp": amp, "channels_last": channels_last}
+        schedule = schedule_of(options, "base", way)
+        steps = schedule.epochs * (len(data.train) // schedule.batch)
+        taken = []
+        for count in (10, 10, 110):
+            start = time.monotonic()
+            train(model, data, schedule, 0, part=(0.0, count / steps))
+            taken.append(time.monotonic() - start)
+        # half precision has to win clearly: widths that are no multiples of 8 cost it more
+        milliseconds = 10 * (taken[2] - taken[1])
+        found[milliseconds * (1.25 if amp else 1.0)] = {**way, "milliseconds": milliseconds}
+    best = min(found)
+    way = {key: found[best][key] for key in ("amp", "channels_last")}
+    return {"way": way, "tried": list(found.values())}
 
 
 def base(job: Mapping[str, Any], data: Any, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -257,7 +290,7 @@ def base(job: Mapping[str, Any], data: Any, options: Mapping[str, Any]) -> dict[
     if file.is_file():
         load_model(model, file)
     else:
-        train(model, data, schedule_of(options, "base"), job["seed"])
+        train(model, data, schedule_of(options, "base", job), job["seed"])
         save_model(model.cpu(), str(file))
         model.to(data.train.device)
     found = {"dense": accuracy(model, data), "macs": macs_of(model, data.side)}
@@ -276,12 +309,12 @@ def cell(job: Mapping[str, Any], data: Any, options: Mapping[str, Any]) -> dict[
     load_model(dense, options["weights"] / f"{job['network']}-{seed}.safetensors")
     dense.eval()
     teacher = deepcopy(dense)
-    schedule = schedule_of(options, "tune")
+    schedule = schedule_of(options, "tune", job)
 
     def tune(model: Any, part: tuple[float, float]) -> None:
         train(model, data, schedule, seed, teacher=teacher, part=part)
 
-    given = Given(dense, data, job["budget"], seed, tune, schedule_of(options, "sparse"))
+    given = Given(dense, data, job["budget"], seed, tune, schedule_of(options, "sparse", job))
     kind, _, name = method.partition("/")
     start = time.monotonic()
     if method == DENSE:
@@ -298,8 +331,14 @@ def cell(job: Mapping[str, Any], data: Any, options: Mapping[str, Any]) -> dict[
     }
     recalibrate(small, data, seed)
     found["recalibrated"] = accuracy(small, data)
+    start = time.monotonic()
     tune(small, (done, 1.0))
-    return {**found, "tuned": accuracy(small, data), **facts, "pruning_seconds": pruning}
+    found["tuned"] = accuracy(small, data)
+    seconds = {"pruning_seconds": pruning, "tuning_seconds": round(time.monotonic() - start, 1)}
+    return {**found, **facts, **seconds}
+
+
+JOBS = {"probe": probe, "base": base, "cell": cell}
 
 
 if __name__ == "__main__":

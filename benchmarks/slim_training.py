@@ -172,11 +172,10 @@ def train(
     first, last = (round(one * total) for one in part)
     if last <= first:
         return
-    if schedule.channels_last:
-        model.to(memory_format=torch.channels_last)
-    model.train()
+    layout = torch.channels_last if schedule.channels_last else torch.contiguous_format
+    model.to(memory_format=layout).train()
     if teacher is not None:
-        teacher.eval()
+        teacher.to(memory_format=layout).eval()
     optimizer = Sgd(model, schedule.weight_decay)
     images = torch.zeros_like(data.train[:batch])
     classes = torch.zeros_like(data.train_classes[:batch])
@@ -245,6 +244,8 @@ def loss_of(
 ) -> Tensor:
     """Return the mean loss of a batch of bytes: of the classes and, if so, the teacher's logits."""
     inputs = normalised(images)
+    if not schedule.channels_last:
+        inputs = inputs.contiguous()
     amp = torch.autocast(
         images.device.type, dtype=torch.bfloat16, enabled=schedule.amp, cache_enabled=False
     )
