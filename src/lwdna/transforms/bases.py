@@ -133,7 +133,9 @@ def _sets(layers: Sequence[_Layer], shared: bool | str) -> list[list[_Layer]]:
             _check_takes_first(layer)
             key: object = layer.form
         else:
-            key = (layer.size, layer.form) if shared else layer.name
+            parent = layer.name.rpartition(".")[0]
+            among = {True: "", "siblings": parent}.get(shared, layer.name)
+            key = (among, layer.size, layer.form)
         found.setdefault(key, []).append(layer)
     return list(found.values())
 
@@ -239,7 +241,7 @@ def _pair(
     if settings.shared == "first-channels":
         conv.__class__ = FirstChannels2d
     conv.weight, conv.bias = basis, None
-    conv.in_channels, conv.out_channels = layer.size, count
+    conv.in_channels, conv.out_channels = basis.shape[1], count
     chain: OrderedDict[str, nn.Module] = OrderedDict()
     if layer.parts > 1:
         chain["split"] = nn.Unflatten(1, (layer.parts, -1))
@@ -306,7 +308,8 @@ def dense_of(pair: nn.Sequential, name: str = "the pair") -> _ConvNd:
         name: for messages.
 
     Raises:
-        ModelError: something stands between the two, or the mix has a kernel.
+        ModelError: something stands between the two, the mix has a kernel, or the basis is wider
+            than its input (``first-channels``).
     """
     between = [child for child in pair._modules if child not in _LINEAR]
     if between:
@@ -318,13 +321,18 @@ def dense_of(pair: nn.Sequential, name: str = "the pair") -> _ConvNd:
     basis, mix = pair.basis, pair.mix
     assert isinstance(basis, _ConvNd)
     assert isinstance(mix, _ConvNd)
+    if isinstance(basis, FirstChannels2d):
+        raise ModelError(
+            f"{name} says nothing of how many channels come in, because its filters are those of a "
+            "wider layer; leave it as it is"
+        )
     if {*mix.kernel_size} != {1}:
         raise ModelError(
             f"{name} is equal to no convolution at the image's border, because its mix has kernel "
             f"{'x'.join(map(str, mix.kernel_size))}; leave it as it is"
         )
     kernel = basis.weight.shape[2:]
-    filters = basis.weight.double()[:, : basis.in_channels].flatten(1)
+    filters = basis.weight.double().flatten(1)
     coefficients = mix.weight.double().view(mix.out_channels, -1, basis.out_channels)
     weight = (coefficients @ filters).view(mix.out_channels, -1, *kernel)
     if isinstance(pair, Residual):
@@ -335,8 +343,6 @@ def dense_of(pair: nn.Sequential, name: str = "the pair") -> _ConvNd:
         bias = nn.Parameter((added if bias is None else added + bias).to(basis.weight))
     dense = copy.copy(basis)
     dense._parameters = dict(basis._parameters)
-    if isinstance(dense, FirstChannels2d):
-        dense.__class__ = nn.Conv2d
     trained = basis.weight.requires_grad or mix.weight.requires_grad
     dense.weight = nn.Parameter(weight.to(basis.weight), requires_grad=trained)
     dense.bias = bias

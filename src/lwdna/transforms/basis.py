@@ -17,7 +17,7 @@ from lwdna.transforms.table import register_transform
 if TYPE_CHECKING:
     from torch import nn
 
-Shared = bool | Literal["first-channels"]
+Shared = bool | Literal["siblings", "first-channels"]
 Between = Literal["batch-norm", "relu", "prelu"]
 Init = Literal["least-squares", "fresh"]
 
@@ -35,7 +35,8 @@ class FilterBasisSettings(Settings):
     """Filters of the basis; None is the full rank. They are a group of the channel graph, so a
     search may choose their number; leave it out there."""
     shared: Shared = False
-    """Whether one basis serves all these layers whose parts and kernels are of one size. With
+    """Whether one basis serves all these layers whose parts and kernels are of one size, or those
+    of them that one module holds (``siblings``, as the convolutions of a block). With
     ``first-channels`` it serves layers of any width: it is made for the widest, and the others use
     the filters' first channels (DenseNet)."""
     between: tuple[Between, ...] = ()
@@ -117,8 +118,9 @@ def filter_basis(
         layers: shell patterns of the names of convolutions, as for :func:`lwdna.factorize`.
         size: S; by default C, a single part.
         filters: n; by default the full rank.
-        shared: whether one basis serves all layers with S and k alike, or, ``first-channels``, all
-            with k alike, of whose filters they use the first channels.
+        shared: whether one basis serves all layers with S and k alike; ``siblings``: those in the
+            same module; ``first-channels``: all with k alike, which use the filters' first
+            channels.
         between: what stands between: ``batch-norm``, ``relu``, ``prelu``, in the order given.
         mix_kernel: side of the mix's kernel, odd.
         residual: whether the input is added to the output.

@@ -2,45 +2,47 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from torch import nn
-from torch.nn.modules.conv import _ConvNd
-
-from lwdna.channels import ChannelGraph
+if TYPE_CHECKING:
+    from lwdna.channels import ChannelGraph
 
 
 @dataclass(frozen=True)
 class PairCost:
-    """MACs of a basis and its mix, and of the convolution with as many inputs and outputs."""
+    """MACs of a basis and its mix, and of one convolution with as many inputs and outputs."""
 
     name: str
     macs: int
     dense: int
 
 
-def costs_of_pairs(network: nn.Module, graph: ChannelGraph) -> tuple[PairCost, ...]:
-    """Return what the pairs of a network cost that ``factorize`` and ``filter-basis`` made.
+def costs_of_pairs(
+    graph: ChannelGraph, widths: Mapping[str, int] | None = None
+) -> tuple[PairCost, ...]:
+    """Return what the pairs cost that ``factorize`` and ``filter-basis`` left in a network.
 
-    A pair may need more MACs than the convolution did: on narrow layers those of a filter basis
-    mostly do, even where they save parameters.
+    They may need more MACs than one convolution: on narrow layers those of a filter basis mostly
+    do, even where they save parameters.
 
     Args:
-        network: as it is traced.
-        graph: of :func:`lwdna.trace`.
+        graph: of the network that the transforms made.
+        widths: of groups, by name; those that are missing keep theirs.
     """
-    macs = {layer.name: layer.macs for layer in graph.layers()}
+    ordered = graph.in_order(graph.complete(widths))
+    macs: dict[str, int] = {}
+    outputs: dict[str, int] = {}
+    for operator in graph.operators:
+        if operator.op == "convolution":
+            macs[operator.module] = macs.get(operator.module, 0) + operator.macs(ordered)
+            outputs[operator.module] = operator.produces[0].length(ordered)
     found = []
-    for name, module in network.named_modules():
-        basis, mix = (getattr(module, part, None) for part in ("basis", "mix"))
-        if not isinstance(module, nn.Sequential):
-            continue
-        if not (isinstance(basis, _ConvNd) and isinstance(mix, _ConvNd)):
-            continue
-        prefix = name and f"{name}."
-        positions = macs[f"{prefix}mix"] // mix.weight.numel()
-        parts = mix.in_channels // basis.out_channels
-        window = basis.weight[0, 0].numel()
-        dense = positions * mix.out_channels * parts * basis.in_channels * window
-        found.append(PairCost(name, macs[f"{prefix}basis"] + macs[f"{prefix}mix"], dense))
+    for module in macs:
+        parent, _, last = module.rpartition(".")
+        mix = f"{parent}.mix" if parent else "mix"
+        if last == "basis" and mix in macs:
+            dense = macs[module] * outputs[mix] // outputs[module]  # as many filters as outputs
+            found.append(PairCost(parent, macs[module] + macs[mix], dense))
     return tuple(found)
