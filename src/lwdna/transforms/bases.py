@@ -174,9 +174,7 @@ def _started(
     return basis.reshape(count, *shape).to(weight), [mix.to(weight) for mix in mixes]
 
 
-def _fitted(
-    layers: Sequence[_Layer], count: int, *, residual: bool
-) -> tuple[Tensor, list[Tensor]]:
+def _fitted(layers: Sequence[_Layer], count: int, *, residual: bool) -> tuple[Tensor, list[Tensor]]:
     """Return the best approximation of the weights of layers by mixes of one basis.
 
     By Eckart and Young, the basis are the first right singular vectors of all rows stacked, and
