@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import json
 import math
+from pathlib import Path
 
 import pytest
 import torch
@@ -194,7 +195,7 @@ def test_what_is_no_convolution_is_not_folded():
     named = {"layers": "0", "init": "fresh"}
     norm = lwdna.filter_basis(chain, between=["batch-norm", "prelu"], **named)[0]
     assert [type(one).__name__ for one in norm] == ["Conv2d", "BatchNorm2d", "PReLU", "Conv2d"]
-    with pytest.raises(ModelError, match="body.0 is equal .* BatchNorm2d and PReLU stands between"):
+    with pytest.raises(ModelError, match="no convolution, because there is BatchNorm2d and PReLU"):
         dense_of(norm, "body.0")
     with pytest.raises(ModelError, match="its mix has kernel 3x3"):
         dense_of(lwdna.filter_basis(chain, mix_kernel=3, **named)[0])
@@ -321,6 +322,34 @@ def test_a_file_for_onnx_holds_a_shared_basis_once(tmp_path):
     assert shapes.count((5, 7, 3, 3)) == 1
 
 
+RECIPES = Path(__file__).parents[2] / "recipes" / "filter-basis"
+PUBLISHED = {
+    "vgg16": (32, 202_314_752, 313_201_664),
+    "resnet56": (32, 198_722_176, 125_485_696),
+    "densenet40": (32, 722_934_144, 264_812_928),
+    # what a convolution of a block costs per pixel
+    "edsr-x4": (4, 27 * (9 * 128 + 128), 9 * 128 * 128),
+    "edsr-shared-x4": (4, 32 * (9 * 256 + 256), 9 * 256 * 256),
+    "srresnet-x4": (4, 14 * (9 * 64 + 64), 9 * 64 * 64),
+}
+"""Side of an image; MACs with bases and of the plain network, of the whole or per layer."""
+
+
+@pytest.mark.parametrize("name", [path.stem for path in sorted(RECIPES.glob("*.yaml"))])
+def test_recipes_build_what_they_say_it_costs(name):
+    source = load_recipe(RECIPES / f"{name}.yaml").model
+    side, mixed, plain = PUBLISHED[name]
+    plain_network = lwdna.create_model(source.name, **source.args)
+    image = torch.zeros(1, 3, side, side)
+    graph = lwdna.trace(rewrite(plain_network, source.transforms), image)
+    if side == 32:
+        assert (graph.cost().macs, lwdna.trace(plain_network, image).cost().macs) == (mixed, plain)
+    else:
+        assert {(one.macs, one.dense) for one in costs_of_pairs(graph)} == {
+            (side**2 * mixed, side**2 * plain)
+        }
+
+
 @pytest.mark.parametrize(
     ("layers", "settings", "reason"),
     [
@@ -351,5 +380,5 @@ def test_recipes_say_it_and_weights_must_be_finite():
     broken = Parts()
     with torch.no_grad():
         broken.two.weight[3, 5] = float("nan")
-    with pytest.raises(ModelError, match="weights of two are not finite.*init=fresh"):
+    with pytest.raises(ModelError, match=r"weights of two are not finite.*init=fresh"):
         lwdna.filter_basis(broken, LAYERS)

@@ -8,7 +8,8 @@ from lwdna.lazy import export_lazily
 
 if TYPE_CHECKING:
     from lwdna.transforms.bases import dense_of
-    from lwdna.transforms.basis import FilterBasisSettings, filter_basis
+    from lwdna.transforms.basis import filter_basis
+    from lwdna.transforms.basis_settings import FilterBasisSettings
     from lwdna.transforms.costs import PairCost, costs_of_pairs
     from lwdna.transforms.factorize import FactorizeSettings, factorize
     from lwdna.transforms.rewrite import rewrite, transforms_of
@@ -33,7 +34,8 @@ export_lazily(
     __name__,
     {
         "lwdna.transforms.bases": ("dense_of",),
-        "lwdna.transforms.basis": ("FilterBasisSettings", "filter_basis"),
+        "lwdna.transforms.basis": ("filter_basis",),
+        "lwdna.transforms.basis_settings": ("FilterBasisSettings",),
         "lwdna.transforms.costs": ("PairCost", "costs_of_pairs"),
         "lwdna.transforms.factorize": ("FactorizeSettings", "factorize"),
         "lwdna.transforms.rewrite": ("rewrite", "transforms_of"),

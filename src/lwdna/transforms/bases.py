@@ -5,7 +5,7 @@ from __future__ import annotations
 import copy
 import math
 from collections import OrderedDict
-from collections.abc import Iterator, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
@@ -14,7 +14,7 @@ from torch.nn.modules.conv import _ConvNd
 from torch.nn.utils import skip_init
 
 from lwdna.errors import ModelError
-from lwdna.transforms.basis import FilterBasisSettings
+from lwdna.transforms.basis_settings import FilterBasisSettings
 from lwdna.transforms.pairs import chosen_convolutions, replaced
 
 _CONVOLUTIONS: tuple[type[_ConvNd], ...] = (nn.Conv1d, nn.Conv2d, nn.Conv3d)
@@ -26,11 +26,14 @@ _NORMS = (nn.BatchNorm1d, nn.BatchNorm2d, nn.BatchNorm3d)
 class FirstChannels2d(nn.Conv2d):
     """A convolution whose filters are wider than its input, of which it uses the first channels.
 
-    So layers of different widths share one weight, (n, widest, k, k). Input (N, C, H, W), output (N, n, H', W').
+    So layers of different widths share one weight, (n, widest, k, k). Input (N, C, H, W),
+    output (N, n, H', W').
     """
 
     def forward(self, input: Tensor) -> Tensor:
-        return self._conv_forward(input, self.weight[:, : input.shape[1]], self.bias)
+        used = self.weight[:, : input.shape[1]]
+        result: Tensor = self._conv_forward(input, used, self.bias)
+        return result
 
 
 class Residual(nn.Sequential):
@@ -115,7 +118,7 @@ def _parts(name: str, conv: _ConvNd, size: int | None) -> int:
 
 def _check_keeps_shape(name: str, conv: _ConvNd) -> None:
     same = conv.padding == "same" or all(
-        2 * int(pad) == dilation * (side - 1) and side % 2 == 1
+        isinstance(pad, int) and side % 2 == 1 and 2 * pad == dilation * (side - 1)
         for pad, dilation, side in zip(conv.padding, conv.dilation, conv.kernel_size, strict=True)
     )
     if conv.in_channels != conv.out_channels or {*conv.stride} != {1} or not same:
@@ -192,8 +195,8 @@ def _fitted(layers: Sequence[_Layer], count: int, *, residual: bool) -> tuple[Te
     if stacked.shape[0] > stacked.shape[1]:
         stacked = torch.linalg.qr(stacked, mode="r").R
     basis = torch.linalg.svd(stacked, full_matrices=False).Vh[:count]
-    mixes = [(one @ basis.T).view(layer.conv.out_channels, -1)
-             for one, layer in zip(rows, layers, strict=True)]  # fmt: skip
+    outputs = [layer.conv.out_channels for layer in layers]
+    mixes = [(one @ basis.T).view(count, -1) for one, count in zip(rows, outputs, strict=True)]
     return basis, mixes
 
 
@@ -232,7 +235,7 @@ def _pair(
     are convolved as further images of the batch: (B, G S, ...) is seen as (B G, S, ...).
     """
     conv, weight, bias = layer.conv, layer.conv.weight, layer.conv.bias
-    outputs, count = weight.shape[0], len(basis)
+    count = len(basis)
     second = _mix_of(layer, count, mix, settings.mix_kernel)
     second.weight.requires_grad_(weight.requires_grad)
     second.bias = bias
@@ -270,28 +273,28 @@ def _mix_of(layer: _Layer, count: int, mix: Tensor, side: int) -> _ConvNd:
     )
     with torch.no_grad():
         if mix.ndim == 2:
-            second.weight.zero_()[(..., *[side // 2] * dimensions)] = mix
+            centre: tuple[slice | int, ...] = (slice(None), slice(None), *[side // 2] * dimensions)
+            second.weight.zero_()[centre] = mix
         else:
             second.weight.copy_(mix)
     return second
 
 
-def _between(
-    kinds: Sequence[str], channels: int, weight: Tensor
-) -> Iterator[tuple[str, nn.Module]]:
-    """Yield what stands between basis and mix, by name; at most one of a kind has its bare name."""
+def _between(kinds: Sequence[str], channels: int, weight: Tensor) -> dict[str, nn.Module]:
+    """Return what stands between basis and mix, by name."""
+    found: dict[str, nn.Module] = {}
     for place, kind in enumerate(kinds):
         module: nn.Module
         if kind == "batch-norm":
             norm = _NORMS[weight.ndim - 3]
             module = norm(channels, device=weight.device, dtype=weight.dtype)
-            name = "norm"
         elif kind == "relu":
-            module, name = nn.ReLU(inplace=True), "act"
+            module = nn.ReLU(inplace=True)
         else:
-            module, name = nn.PReLU(device=weight.device, dtype=weight.dtype), "act"
-        first = kinds[:place].count(kind) == 0
-        yield (name if first else f"{name}{place}"), module
+            module = nn.PReLU(device=weight.device, dtype=weight.dtype)
+        name = "norm" if kind == "batch-norm" else "act"
+        found[f"{name}{place}" if name in found else name] = module
+    return found
 
 
 @torch.no_grad()
@@ -313,8 +316,8 @@ def dense_of(pair: nn.Sequential, name: str = "the pair") -> _ConvNd:
     if between:
         what = " and ".join(type(pair._modules[child]).__name__ for child in between)
         raise ModelError(
-            f"{name} is equal to no convolution, because {what} stands between its basis and its "
-            "mix; leave it as it is"
+            f"{name} is equal to no convolution, because there is {what} between its basis and "
+            "its mix; leave it as it is"
         )
     basis, mix = pair.basis, pair.mix
     assert isinstance(basis, _ConvNd)

@@ -98,9 +98,9 @@ def _usual(
     }
     if not chosen:
         raise ModelError(
-            f"{transform}: the network has no convolution that can be split, has a kernel larger than "
-            f"1 and more than {_IMAGE} channels on either side; name some (layers) or leave the "
-            "transform out"
+            f"{transform}: the network has no convolution that can be split, has a kernel larger "
+            f"than 1 and more than {_IMAGE} channels on either side; name some (layers) or leave "
+            "the transform out"
         )
     return chosen
 
