@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     )
     from lwdna.models import create_model, list_models, register_model
     from lwdna.tasks import register_task
-    from lwdna.transforms import factorize, register_transform
+    from lwdna.transforms import factorize, filter_basis, register_transform
     from lwdna.version import __version__ as __version__
 
 __all__ = [
@@ -37,6 +37,7 @@ __all__ = [
     "ShrinkSettings",
     "create_model",
     "factorize",
+    "filter_basis",
     "list_models",
     "load",
     "register_criterion",
@@ -70,6 +71,6 @@ export_lazily(
         "lwdna.models": ("create_model", "list_models", "register_model"),
         "lwdna.tasks": ("register_task",),
         "lwdna.version": ("__version__",),
-        "lwdna.transforms": ("factorize", "register_transform"),
+        "lwdna.transforms": ("factorize", "filter_basis", "register_transform"),
     },
 )

@@ -24,6 +24,7 @@ from lwdna.reports.formats import (
     format_trials,
 )
 from lwdna.run_folder import RESULTS
+from lwdna.transforms.costs import costs_of_pairs
 
 if TYPE_CHECKING:
     from lwdna.channels import ChannelGraph
@@ -136,6 +137,7 @@ def groups(channels: ChannelGraph, input_size: InputSize) -> None:
         f"{describe(input_size)}, {format_count(cost.params)} parameters, "
         f"{format_bytes(cost.memory)} of activations at most"
     )
+    _pairs(channels)
     for group in channels.groups:
         if group.inexact is not None:
             say(f"{group.name}: only the number of its units is free ({group.inexact})")
@@ -145,6 +147,17 @@ def groups(channels: ChannelGraph, input_size: InputSize) -> None:
         say(f"pinned axes: {', '.join(counts)}; --details says which")
     if channels.unknown_ops:
         say("operators without a rule: " + ", ".join(channels.unknown_ops))
+
+
+def _pairs(channels: ChannelGraph) -> None:
+    """Say what pairs of convolutions need beside single ones, if there are any: often more."""
+    costs = costs_of_pairs(channels)
+    if costs:
+        pairs, single = sum(one.macs for one in costs), sum(one.dense for one in costs)
+        say(
+            f"its {len(costs)} pairs of basis and mix need {format_count(pairs)} MACs; one "
+            f"convolution in place of each {format_count(single)} ({format_change(single, pairs)})"
+        )
 
 
 def layers(channels: ChannelGraph) -> None:

@@ -28,29 +28,56 @@ def split(
 
     A module that several others hold is replaced in all of them, by the same pair.
     """
+    pairs: dict[int, nn.Module] = {}
+    for name, conv in chosen_convolutions(network, layers, "factorize").items():
+        if id(conv) not in pairs:  # a module may have several names
+            pairs[id(conv)] = _pair(name, conv, rank or 1.0, init)
+    return replaced(network, pairs)
+
+
+def chosen_convolutions(
+    network: nn.Module, layers: Sequence[str] | None, transform: str
+) -> dict[str, _ConvNd]:
+    """Return the convolutions that a transform splits, by name; a module may have several names.
+
+    Args:
+        network: that holds them.
+        layers: shell patterns of their names; None is all that can be split and may gain from it.
+        transform: its name, for messages.
+
+    Raises:
+        ModelError: a pattern names no convolution or one that cannot be split; there is none.
+    """
     named = {
         name: module
         for name, module in network.named_modules(remove_duplicate=False)
         if isinstance(module, _ConvNd)
     }
-    users = _users(network)
-    chosen = _usual(named, users) if layers is None else _named(named, users, layers)
+    users = users_of(network)
+    if layers is None:
+        return _usual(named, users, transform)
+    return _named(named, users, layers, transform)
+
+
+def replaced(network: nn.Module, others: Mapping[int, nn.Module]) -> nn.Module:
+    """Put other modules in the place of some, in all modules that hold them.
+
+    Args:
+        network: is changed in place.
+        others: by the address (``id``) of the module whose place they take.
+    """
     places = [
         (parent, name, child)
         for parent in network.modules()
         for name, child in parent._modules.items()
     ]
-    pairs: dict[int, nn.Module] = {}
-    for name, conv in chosen.items():
-        if id(conv) not in pairs:  # a module may have several names
-            pairs[id(conv)] = _pair(name, conv, rank or 1.0, init)
     for parent, name, child in places:
-        if id(child) in pairs:
-            setattr(parent, name, pairs[id(child)])
-    return pairs.get(id(network), network)
+        if id(child) in others:
+            setattr(parent, name, others[id(child)])
+    return others.get(id(network), network)
 
 
-def _users(network: nn.Module) -> dict[int, list[str]]:
+def users_of(network: nn.Module) -> dict[int, list[str]]:
     """Return the names of the modules that use each parameter, by its address."""
     users: dict[int, list[str]] = {}
     for name, module in network.named_modules():
@@ -59,44 +86,49 @@ def _users(network: nn.Module) -> dict[int, list[str]]:
     return users
 
 
-def _usual(named: Mapping[str, _ConvNd], users: Mapping[int, list[str]]) -> dict[str, _ConvNd]:
+def _usual(
+    named: Mapping[str, _ConvNd], users: Mapping[int, list[str]], transform: str
+) -> dict[str, _ConvNd]:
     chosen = {
         name: conv
         for name, conv in named.items()
-        if _obstacle(conv, users) is None
+        if obstacle(conv, users) is None
         and max(conv.kernel_size) > 1
         and min(conv.in_channels, conv.out_channels) > _IMAGE
     }
     if not chosen:
         raise ModelError(
-            "factorize: the network has no convolution that can be split, has a kernel larger than "
-            f"1 and more than {_IMAGE} channels on either side; name some (layers) or leave the "
-            "transform out"
+            f"{transform}: the network has no convolution that can be split, has a kernel larger "
+            f"than 1 and more than {_IMAGE} channels on either side; name some (layers) or leave "
+            "the transform out"
         )
     return chosen
 
 
 def _named(
-    named: Mapping[str, _ConvNd], users: Mapping[int, list[str]], patterns: Sequence[str]
+    named: Mapping[str, _ConvNd],
+    users: Mapping[int, list[str]],
+    patterns: Sequence[str],
+    transform: str,
 ) -> dict[str, _ConvNd]:
     chosen = {}
     for pattern in patterns:
         matching = {name: conv for name, conv in named.items() if fnmatchcase(name, pattern)}
         if not matching:
             hint = nearest(pattern, named) or f"; there are {', '.join(list(named)[:4]) or 'none'}"
-            raise ModelError(f"factorize: the pattern {pattern!r} names no convolution{hint}")
+            raise ModelError(f"{transform}: the pattern {pattern!r} names no convolution{hint}")
         chosen.update(matching)
     for name, conv in chosen.items():
-        obstacle = _obstacle(conv, users)
-        if obstacle is not None:
+        why = obstacle(conv, users)
+        if why is not None:
             raise ModelError(
-                f"factorize: {name} cannot be split, because {obstacle}; choose patterns of layers "
+                f"{transform}: {name} cannot be split, because {why}; choose patterns of layers "
                 "that leave it out"
             )
     return chosen
 
 
-def _obstacle(conv: _ConvNd, users: Mapping[int, list[str]]) -> str | None:
+def obstacle(conv: _ConvNd, users: Mapping[int, list[str]]) -> str | None:
     """Return why a convolution cannot be split, None where it can."""
     if isinstance(conv, _ConvTransposeNd):
         return "it is transposed"
