@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lwdna.channels import ChannelGraph, Edits, register_rule, resize, trace, widen
     from lwdna.data import register_format
     from lwdna.errors import LwdnaError
+    from lwdna.merging import merge
     from lwdna.methods import (
         Budget,
         ShrinkSettings,
@@ -39,6 +40,7 @@ __all__ = [
     "factorize",
     "list_models",
     "load",
+    "merge",
     "register_criterion",
     "register_format",
     "register_keep_rule",
@@ -60,6 +62,7 @@ export_lazily(
         "lwdna.channels": ("ChannelGraph", "Edits", "register_rule", "resize", "trace", "widen"),
         "lwdna.data": ("register_format",),
         "lwdna.errors": ("LwdnaError",),
+        "lwdna.merging": ("merge",),
         "lwdna.methods": (
             "Budget",
             "ShrinkSettings",
