@@ -44,7 +44,7 @@ def gains_by_merging(pair: nn.Sequential) -> bool:
     From C to O channels with a kernel of K weights and rank r, a pixel costs r (C K + O) MACs
     instead of O C K, and the parameters compare in the same way.
     """
-    basis, mix = pair.basis.weight, pair.mix.weight
+    basis, mix = pair.get_parameter("basis.weight"), pair.get_parameter("mix.weight")
     rank, inputs, outputs = len(basis), basis[0].numel(), len(mix)
     return rank * (inputs + outputs) >= outputs * inputs
 
