@@ -82,10 +82,9 @@ def train(
         steps: end after so many optimizer steps, in the middle of an epoch if need be; the
             schedule stays that of ``settings.epochs``.
         evaluate: whether to measure the network on the validation set.
-        after_step: called with the learning rate (that of parameters whose ``lr_scale`` is 1)
-            after every optimizer step, in every process; what it does to the parameters must follow
-            from their values alone. Not with ``pad_channels``, which trains a copy and gives
-            ``model`` its weights in the end.
+        after_step: called with the learning rate at scale 1 after every optimizer step, in every
+            process; what it does to the parameters must follow from their values alone. Not with
+            ``pad_channels``, which trains a copy and gives ``model`` its weights in the end.
 
     Raises:
         TrainingInterrupted: a signal asked to stop; the checkpoint is saved.
