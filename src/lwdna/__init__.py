@@ -15,7 +15,6 @@ if TYPE_CHECKING:
     from lwdna.channels import ChannelGraph, Edits, register_rule, resize, trace, widen
     from lwdna.data import register_format
     from lwdna.errors import LwdnaError
-    from lwdna.merging import merge
     from lwdna.methods import (
         Budget,
         ShrinkSettings,
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
         shrink,
     )
     from lwdna.models import create_model, list_models, register_model
+    from lwdna.rewriting import merge, rewritten
     from lwdna.tasks import register_task
     from lwdna.transforms import factorize, register_transform
     from lwdna.version import __version__ as __version__
@@ -49,6 +49,7 @@ __all__ = [
     "register_task",
     "register_transform",
     "resize",
+    "rewritten",
     "save",
     "shrink",
     "trace",
@@ -62,7 +63,7 @@ export_lazily(
         "lwdna.channels": ("ChannelGraph", "Edits", "register_rule", "resize", "trace", "widen"),
         "lwdna.data": ("register_format",),
         "lwdna.errors": ("LwdnaError",),
-        "lwdna.merging": ("merge",),
+        "lwdna.rewriting": ("merge", "rewritten"),
         "lwdna.methods": (
             "Budget",
             "ShrinkSettings",

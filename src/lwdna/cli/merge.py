@@ -37,7 +37,7 @@ def merge(
     if out.suffix != ".safetensors":
         raise FileError(f"cannot write weights to {out}; name a .safetensors file")
     from lwdna.architecture import load, save
-    from lwdna.merging import merge as merged
+    from lwdna.rewriting import merge as merged
     from lwdna.weights import read_classes
 
     with working("merging"):

@@ -1,4 +1,4 @@
-"""Merge pairs of convolutions in a network that an architecture describes."""
+"""Rewrite a network with its weights and its architecture: transforms later, and pairs merged."""
 
 from __future__ import annotations
 
@@ -12,8 +12,42 @@ from lwdna.architecture import Architecture, ModelSource, traced
 from lwdna.channels import ChannelGraph, Edits
 from lwdna.errors import ArchitectureError, ModelError, nearest
 from lwdna.inputs import zeros
-from lwdna.transforms import FactorizeSettings, Transform, rewrite
+from lwdna.transforms import FactorizeSettings, Transform, rewrite, transforms_of
 from lwdna.transforms.merge import gains_by_merging, merge_pairs, pairs_in
+from lwdna.transforms.rewrite import Entry
+
+
+def rewritten(
+    model: nn.Module,
+    architecture: Architecture,
+    transforms: Iterable[Entry],
+    trust_code: bool = False,
+) -> tuple[nn.Module, Architecture]:
+    """Apply transforms to a network that has its weights, trained ones for example.
+
+    Args:
+        model: is not changed.
+        architecture: of ``model``.
+        transforms: as a recipe says them; they follow those that the baseline had.
+        trust_code: allow a baseline whose source imports Python code.
+
+    Returns:
+        The rewritten network and its architecture: of the baseline so rewritten, too.
+
+    Raises:
+        ModelError: a transform cannot be applied.
+        ArchitectureError: the file does not say how its baseline is made.
+
+    Example:
+        >>> plain = lwdna.load("runs/plain/model.safetensors")
+        >>> model, architecture = lwdna.rewritten(*plain, [{"name": "factorize"}])
+    """
+    source = _source(architecture, "be rewritten")
+    added = transforms_of(transforms)
+    source = source.model_copy(update={"transforms": (*source.transforms, *added)})
+    network = rewrite(deepcopy(model), added)
+    baseline = source.create(trust_code)
+    return network, _described(network, architecture, source, baseline, architecture.edits)
 
 
 def merge(
@@ -46,30 +80,43 @@ def merge(
     Example:
         >>> model, architecture = lwdna.merge(*lwdna.load("runs/split/model.safetensors"))
     """
-    source = architecture.model
-    if source is None:
-        raise ArchitectureError(
-            "this architecture does not say how to make its baseline, so that it cannot say which "
-            "layers stay factorised; merge networks that a recipe or a name made"
-        )
+    source = _source(architecture, "be merged")
     network = deepcopy(model)
     names = _chosen(network, layers)
     if not names:
         return network, architecture
     network = merge_pairs(network, names)
     baseline, source = _with_fewer_pairs(source, set(names), trust_code)
-    inputs = zeros(architecture.input_size, architecture.input_types)
-    graph = traced(baseline, inputs, _renamed(architecture.edits, names, baseline), source)
-    before = architecture.found.get("merged", [])
-    merged = Architecture.of(
-        graph,
-        architecture.input_size,
-        source,
-        widths_of(network, graph),
-        {**architecture.found, "merged": [*before, *names]},
-        architecture.input_types,
+    edits = _renamed(architecture.edits, names, baseline)
+    described = _described(network, architecture, source, baseline, edits)
+    before = described.found.get("merged", [])
+    return network, described.model_copy(
+        update={"found": {**described.found, "merged": [*before, *names]}}
     )
-    return network, merged
+
+
+def _source(architecture: Architecture, what: str) -> ModelSource:
+    if architecture.model is None:
+        raise ArchitectureError(
+            "this architecture does not say how to make its baseline, so that the network cannot "
+            f"{what}; give one that a recipe or a name made"
+        )
+    return architecture.model
+
+
+def _described(
+    network: nn.Module,
+    before: Architecture,
+    source: ModelSource,
+    baseline: nn.Module,
+    edits: Edits,
+) -> Architecture:
+    """Return the architecture of a rewritten network, whose baseline was rewritten alike."""
+    graph = traced(baseline, zeros(before.input_size, before.input_types), edits, source)
+    widths = widths_of(network, graph)
+    return Architecture.of(
+        graph, before.input_size, source, widths, before.found, before.input_types
+    )
 
 
 def _chosen(network: nn.Module, layers: Sequence[str] | str | None) -> list[str]:

@@ -1,4 +1,4 @@
-"""Pairs merged again: the same outputs, a described network, nothing where that would cost."""
+"""Networks with weights rewritten: split as they are described, merged where that is cheaper."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from torch import nn
 
 import lwdna
 from lwdna.errors import ArchitectureError, ModelError
-from lwdna.transforms.merge import gains_by_merging, pairs_in
+from lwdna.transforms.merge import gains_by_merging, merge_pairs, pairs_in
 
 from ..cli.command import done, fault
 
@@ -102,6 +102,26 @@ def test_decisions_by_hand_stay_where_their_groups_do():
     described.build().load_state_dict(merged.state_dict())
 
 
+def test_a_network_that_has_its_weights_is_split_and_described():
+    """Also one whose widths are not the baseline's: ranks follow its own."""
+    plain = lwdna.ModelSource(name=SOURCE.name)
+    graph = lwdna.trace(plain.create(), IMAGE)
+    widths = {**graph.widths, "stages.1.0.conv1": 7}
+    arch = lwdna.Architecture.of(graph, (1, 8, 8), plain, widths, {"method": "test"})
+    network = arch.build(seed=0)
+    split, described = lwdna.rewritten(network, arch, [{"name": "factorize", "init": "svd-mix"}])
+    assert _difference(network, split) < 1e-5
+    assert described.found == arch.found
+    assert described.widths["stages.1.0.conv1.basis"] == described.widths["stages.1.0.conv1.mix"]
+    assert described.widths["stages.1.0.conv1.basis"] == 7
+    described.build().load_state_dict(split.state_dict())
+    again, merged = lwdna.merge(split, described, "*")
+    assert _difference(network, again) < 1e-5
+    assert (merged.widths, merged.cost, merged.model) == (arch.widths, arch.cost, arch.model)
+    with pytest.raises(ArchitectureError, match="does not say how to make its baseline"):
+        lwdna.rewritten(network, arch.model_copy(update={"model": None}), ["factorize"])
+
+
 def test_what_is_not_linear_is_never_merged():
     """Something between, a bias in between, a larger second kernel, a weight used elsewhere."""
     conv = nn.Conv2d(5, 7, 3, bias=False)
@@ -149,8 +169,6 @@ def test_a_module_used_twice_stays_one():
 
         def forward(self, x):
             return self.b(self.a(x).relu())
-
-    from lwdna.transforms.merge import merge_pairs
 
     model = Twice().double()
     merged = merge_pairs(lwdna.factorize(model, layers="a"), ["a"])
