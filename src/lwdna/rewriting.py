@@ -22,6 +22,7 @@ def rewritten(
     architecture: Architecture,
     transforms: Iterable[Entry],
     trust_code: bool = False,
+    edits: Edits | None = None,
 ) -> tuple[nn.Module, Architecture]:
     """Apply transforms to a network that has its weights, trained ones for example.
 
@@ -30,12 +31,15 @@ def rewritten(
         architecture: of ``model``.
         transforms: as a recipe says them; they follow those that the baseline had.
         trust_code: allow a baseline whose source imports Python code.
+        edits: decisions by hand about the groups of the rewritten network; default: those of
+            ``architecture``.
 
     Returns:
         The rewritten network and its architecture: of the baseline so rewritten, too.
 
     Raises:
         ModelError: a transform cannot be applied.
+        EditError: an edit names nothing.
         ArchitectureError: the file does not say how its baseline is made.
 
     Example:
@@ -47,7 +51,8 @@ def rewritten(
     source = source.model_copy(update={"transforms": (*source.transforms, *added)})
     network = rewrite(deepcopy(model), added)
     baseline = source.create(trust_code)
-    return network, _described(network, architecture, source, baseline, architecture.edits)
+    decided = architecture.edits if edits is None else edits
+    return network, _described(network, architecture, source, baseline, decided)
 
 
 def merge(

@@ -76,16 +76,17 @@ def test_a_trained_network_is_shrunk_with_its_weights(job: Path) -> None:
 def test_a_trained_network_is_split_where_the_recipe_says_so(job: Path) -> None:
     """The plain baseline's weights, decomposed; nothing else is free but the ranks."""
     split = "model.transforms=[{name: factorize, init: svd-mix}]"
-    given = (*DIGITS, split, "edits.pin=['*.mix']", "shrink.criterion=side-norm")
-    more = ("shrink.width_mult=1", "shrink.keep=threshold", "shrink.inherit=true")
+    given = (*DIGITS, split, "edits.pin=['*.mix']", "shrink.width_mult=1")
+    more = ("shrink.inherit=true",)
     budget = ("shrink.budget={macs: 0.6}", "--weights", job / "baseline")
     done("shrink", *given, *more, *budget, "--out", "ranks")
     plain = load_file(job / "baseline" / "model.safetensors")
     small = load_file(Path("ranks") / "model.safetensors")
     matrix = plain["stages.2.0.conv2.weight"].flatten(1)
     mix = small["stages.2.0.conv2.mix.weight"].flatten(1)
-    values = torch.linalg.svdvals(matrix)[: mix.shape[1]]
-    torch.testing.assert_close(mix.norm(dim=0), values, rtol=1e-4, atol=1e-5)
+    values, norms = torch.linalg.svdvals(matrix), mix.norm(dim=0)
+    assert len(norms) < len(values)
+    assert all(((values - norm).abs() < 1e-5).any() for norm in norms)
     assert "was transformed by factorize" in fault(
         "shrink", *DIGITS, "shrink.width_mult=1", "--weights", Path("ranks"), "--out", "other"
     )

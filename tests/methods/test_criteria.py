@@ -15,7 +15,6 @@ import lwdna
 from lwdna.methods import ShrinkSettings, search
 from lwdna.methods.criteria import CRITERIA, Problem
 from lwdna.methods.criteria.scales import unit_scales
-from lwdna.methods.criteria.side_norm import weaker_sides
 
 CONTROLS = ("uniform", "random")
 
@@ -63,7 +62,6 @@ BY_HAND = {
     "synflow": [4 + 10 / 21, 9 + 1],
     "synflow-expectation": [1 / 0.5, 1 / 1.5],
     "weight-norm": [2, 3],
-    "side-norm": [2, 3],  # read by 5 and 7
     "batchnorm-scale": [2, 3],  # no normalisation: the norms of the filters
     "morphnet": [2, 3],  # the same, after another warm-up
     # Half the MACs leave one unit: the second goes first (place 0), the first stays (rank 1 of 2).
@@ -97,43 +95,6 @@ def test_synaptic_flow_passes_the_scales_of_normalisation(norm, scores):
     problem = replace(problem, graph=graph, widths=graph.widths)
     (found,) = CRITERIA["synflow"].score(problem).values()
     assert found.tolist() == pytest.approx(scores, rel=1e-6)
-
-
-@pytest.mark.parametrize("out", [(0.5, 7.0), (5.0, 0.25)])
-def test_a_unit_is_as_large_as_its_weaker_side(out):
-    (scores,) = CRITERIA["side-norm"].score(_problem(out)).values()
-    assert scores.tolist() == [min(2, out[0]), min(3, out[1])]
-
-
-def test_the_sides_of_every_kind_of_layer():
-    """A 1x1, a depthwise, a transposed and a grouped convolution, and a linear layer.
-
-    Weights are 1, but for 2 in the transposed one. Units a (3): made by 2 inputs and depthwise by
-    itself, read by 5 outputs. Units b (5): made by 3 inputs of 2, read by 7 outputs of a linear
-    layer over 4 pixels. The output is no group.
-    """
-
-    class Kinds(nn.Module):
-        def __init__(self) -> None:
-            super().__init__()
-            self.one = nn.Conv2d(2, 3, 1, bias=False)
-            self.depthwise = nn.Conv2d(3, 3, (1, 2), groups=3, bias=False)
-            self.up = nn.ConvTranspose2d(3, 5, 1, bias=False)
-            self.head = nn.Linear(20, 7, bias=False)
-
-        def forward(self, x: Tensor) -> Tensor:
-            return self.head(self.up(self.depthwise(self.one(x))).flatten(1))
-
-    model, image = Kinds(), torch.zeros(1, 2, 2, 3)
-    for layer in model.children():
-        nn.init.ones_(layer.weight)
-    nn.init.constant_(model.up.weight, 2)
-    graph = lwdna.trace(model, image)
-    found = weaker_sides(model, graph, graph.widths)
-    made, read = math.sqrt(2 + 2), math.sqrt(5 * 2**2)
-    assert found["one"].tolist() == pytest.approx(3 * [min(made, read)])
-    made, read = math.sqrt(3 * 2**2), math.sqrt(7 * 4)
-    assert found["up"].tolist() == pytest.approx(5 * [min(made, read)])
 
 
 @pytest.mark.parametrize("criterion", ["taylor", "snip", "fisher", "synflow"])

@@ -93,9 +93,8 @@ def load_for_recipe(
     if given is not None and (given.name, given.args) == (wanted.name, wanted.args):
         done = len(given.transforms)
         if given.transforms == wanted.transforms[:done] != wanted.transforms:
-            network, architecture = rewritten(
-                network, architecture, wanted.transforms[done:], trust_code
-            )
+            more = wanted.transforms[done:]
+            network, architecture = rewritten(network, architecture, more, trust_code, recipe.edits)
     check_for_recipe(architecture, recipe, task)
     return network, architecture
 
