@@ -23,6 +23,7 @@ if TYPE_CHECKING:
         shrink,
     )
     from lwdna.models import create_model, list_models, register_model
+    from lwdna.rewriting import merge, rewritten
     from lwdna.tasks import register_task
     from lwdna.transforms import factorize, filter_basis, register_transform
     from lwdna.version import __version__ as __version__
@@ -40,6 +41,7 @@ __all__ = [
     "filter_basis",
     "list_models",
     "load",
+    "merge",
     "register_criterion",
     "register_format",
     "register_keep_rule",
@@ -48,6 +50,7 @@ __all__ = [
     "register_task",
     "register_transform",
     "resize",
+    "rewritten",
     "save",
     "shrink",
     "trace",
@@ -61,6 +64,7 @@ export_lazily(
         "lwdna.channels": ("ChannelGraph", "Edits", "register_rule", "resize", "trace", "widen"),
         "lwdna.data": ("register_format",),
         "lwdna.errors": ("LwdnaError",),
+        "lwdna.rewriting": ("merge", "rewritten"),
         "lwdna.methods": (
             "Budget",
             "ShrinkSettings",

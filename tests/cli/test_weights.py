@@ -73,6 +73,25 @@ def test_a_trained_network_is_shrunk_with_its_weights(job: Path) -> None:
     assert "width_mult=1" in fault("shrink", *DIGITS, "--weights", job / "baseline")
 
 
+def test_a_trained_network_is_split_where_the_recipe_says_so(job: Path) -> None:
+    """The plain baseline's weights, decomposed; nothing else is free but the ranks."""
+    split = "model.transforms=[{name: factorize, init: svd-mix}]"
+    given = (*DIGITS, split, "edits.pin=['*.mix']", "shrink.width_mult=1")
+    more = ("shrink.inherit=true",)
+    budget = ("shrink.budget={macs: 0.6}", "--weights", job / "baseline")
+    done("shrink", *given, *more, *budget, "--out", "ranks")
+    plain = load_file(job / "baseline" / "model.safetensors")
+    small = load_file(Path("ranks") / "model.safetensors")
+    matrix = plain["stages.2.0.conv2.weight"].flatten(1)
+    mix = small["stages.2.0.conv2.mix.weight"].flatten(1)
+    values, norms = torch.linalg.svdvals(matrix), mix.norm(dim=0)
+    assert len(norms) < len(values)
+    assert all(((values - norm).abs() < 1e-5).any() for norm in norms)
+    assert "was transformed by factorize" in fault(
+        "shrink", *DIGITS, "shrink.width_mult=1", "--weights", Path("ranks"), "--out", "other"
+    )
+
+
 def test_faults_have_one_line(job: Path) -> None:
     assert "only random weights" in fault("shrink", *DIGITS, "shrink.inherit=true")
     assert "nothing to resume" in fault("shrink", *DIGITS, "--resume", "--out", "nowhere")

@@ -33,6 +33,8 @@ GOLDEN = [
     ("densenet_bc100_cifar", "0.8", 769_162),
     # Liu et al. 2017, table 1, of the unpruned VGGNet
     ("vgg19_cifar", "20.04", 20_035_018),
+    # Zagoruyko and Komodakis 2016, table 4
+    ("wrn16_10_cifar", "17.1", 17_116_634),
 ]
 
 
@@ -88,6 +90,44 @@ def test_densenets_by_hand() -> None:
     assert count(create_model("densenet_bc100_cifar")) == densenet_by_hand(100, True)
 
 
+def resnext_by_hand(blocks: int, paths: int, classes: int) -> int:
+    """Parameters of a CIFAR ResNeXt on 5 image channels."""
+    channels = 2 * paths
+    total = 5 * channels + 2 * channels
+    for each in (1, 2, 4):  # channels per path
+        width, out = paths * each, 2 * paths * each
+        for block in range(blocks):
+            total += channels * width + 2 * width  # 1x1
+            total += 9 * each * width + 2 * width  # 3x3, each channel reads those of its path
+            total += width * out + 2 * out
+            if block == 0 and (each > 1 or channels != out):
+                total += channels * out + 2 * out
+            channels = out
+    return total + channels * classes + classes
+
+
+@pytest.mark.parametrize(("name", "blocks"), [("resnext20_cifar", 2), ("resnext164_cifar", 18)])
+def test_resnexts_by_hand(name: str, blocks: int) -> None:
+    model = create_model(name, num_classes=17, in_chans=5, cardinality=7)
+    assert count(model) == resnext_by_hand(blocks, 7, 17)
+    paths = [conv.groups for conv in model.modules() if isinstance(conv, nn.Conv2d)]
+    assert set(paths) == {1, 7}
+
+
+def test_a_wide_resnet_by_hand() -> None:
+    """Half of WRN-16-10: 8 channels, then 80, 160, 320 in two blocks each."""
+    channels, total = 8, 5 * 9 * 8
+    for width in (80, 160, 320):
+        total += 2 * channels + 9 * channels * width + 2 * width + 9 * width * width
+        total += channels * width
+        total += 2 * width + 9 * width * width + 2 * width + 9 * width * width
+        channels = width
+    total += 2 * channels + channels * 17 + 17
+    assert (
+        count(create_model("wrn16_10_cifar", num_classes=17, in_chans=5, width_mult=0.5)) == total
+    )
+
+
 def chain_by_hand(stages: list[list[int]], classes: int) -> int:
     """Parameters of a plain chain of normalised 3x3 convolutions on 5 image channels."""
     channels, total = 5, 0
@@ -127,6 +167,8 @@ def test_chains_by_hand(name: str, stages: list[list[int]]) -> None:
         ("resnet56_cifar", 56),
         ("resnet110_cifar", 110),
         ("resnet164_cifar", 164),
+        ("resnext20_cifar", 20),
+        ("resnext164_cifar", 164),
         ("densenet40_cifar", 40),
         ("densenet_bc40_cifar", 40),
         ("densenet_bc100_cifar", 100),
@@ -152,7 +194,15 @@ def test_macs_of_resnet20() -> None:
 
 
 @pytest.mark.parametrize(
-    "name", ["resnet20_cifar", "densenet_bc40_cifar", "resnet8_digits", "vgg11_cifar"]
+    "name",
+    [
+        "resnet20_cifar",
+        "densenet_bc40_cifar",
+        "resnet8_digits",
+        "vgg11_cifar",
+        "resnext20_cifar",
+        "wrn16_10_cifar",
+    ],
 )
 def test_classes_channels_and_gradients(name: str) -> None:
     model = create_model(name, num_classes=7, in_chans=5)

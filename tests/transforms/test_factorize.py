@@ -83,6 +83,37 @@ def test_at_full_rank_the_network_computes_what_it_did(dtype, tolerance):
 
 
 @pytest.mark.parametrize("shape", [(20, 12, 3, 3), (40, 2, 3, 3)], ids=["wide", "tall"])
+def test_starts_differ_in_where_the_singular_values_are(shape):
+    """Tall weights have rank 18: there the identity has more channels than the decompositions."""
+    conv = nn.Conv2d(shape[1], shape[0], 3, bias=False)
+    matrix = conv.weight.detach().flatten(1)
+    values = torch.linalg.svdvals(matrix)
+    norms = {}
+    for init in ("svd", "svd-mix", "identity"):
+        pair = lwdna.factorize(nn.Sequential(conv), layers="0", init=init)[0]
+        basis, mix = pair.basis.weight.detach().flatten(1), pair.mix.weight.detach().flatten(1)
+        torch.testing.assert_close(mix @ basis, matrix, rtol=0, atol=5e-7)
+        norms[init] = basis.norm(dim=1), mix.norm(dim=0)
+    for init, (one, other) in {"svd": (0, 1), "svd-mix": (1, 0)}.items():
+        torch.testing.assert_close(norms[init][one], values)
+        torch.testing.assert_close(norms[init][other], torch.ones(len(values)))
+    assert torch.equal(norms["identity"][0], matrix.norm(dim=1))
+    assert torch.equal(norms["identity"][1], torch.ones(shape[0]))
+
+
+def test_weights_that_lack_rank_start_finite_with_the_values_in_the_mix():
+    conv = nn.Conv2d(7, 11, 3, bias=False)
+    with torch.no_grad():
+        conv.weight[1] = conv.weight[0]
+        conv.weight[2:5] = 0
+    for weight in (conv.weight.detach().clone(), torch.zeros_like(conv.weight)):
+        conv.weight = nn.Parameter(weight)
+        pair = lwdna.factorize(nn.Sequential(conv), layers="0", init="svd-mix")[0]
+        product = pair.mix.weight.flatten(1) @ pair.basis.weight.flatten(1)
+        torch.testing.assert_close(product, weight.flatten(1), rtol=0, atol=5e-7)
+
+
+@pytest.mark.parametrize("shape", [(20, 12, 3, 3), (40, 2, 3, 3)], ids=["wide", "tall"])
 @pytest.mark.parametrize("fraction", [1.0, 0.5, 0.1])
 def test_a_lower_rank_is_the_best_approximation(shape, fraction):
     """The error is what Eckart and Young give: the singular values left out."""
@@ -264,6 +295,8 @@ def test_other_faults_say_what_to_do():
         lwdna.factorize(Chain(), layers="head")
     with pytest.raises(ModelError, match=r"rank=1\.5: input should be less than or equal to 1"):
         lwdna.factorize(Chain(), rank=1.5)
+    with pytest.raises(ModelError, match=r"init=identity has as many .*leave rank out"):
+        lwdna.factorize(Chain(), rank=0.5, init="identity")
     with pytest.raises(ModelError, match=r"layers=.*at least 1 item"):
         lwdna.factorize(Chain(), layers=[])
     broken = Chain()

@@ -19,6 +19,7 @@ from lwdna.cli.export import export
 from lwdna.cli.import_ import import_
 from lwdna.cli.inspect import inspect
 from lwdna.cli.list_ import list_
+from lwdna.cli.merge import merge
 from lwdna.cli.output import error, say
 from lwdna.cli.quickstart import quickstart
 from lwdna.cli.report import report
@@ -36,6 +37,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "report": report,
     "compare": compare,
     "restore": restore,
+    "merge": merge,
     "export": export,
     "import": import_,
     "list": list_,

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from fnmatch import fnmatchcase
 from typing import Any
 
 import torch
@@ -10,8 +12,9 @@ from timm.scheduler import create_scheduler_v2
 from timm.scheduler.scheduler import Scheduler
 from torch import nn
 
+from lwdna.engine.lr_balance import SECOND, balance, second_of
 from lwdna.engine.settings import TrainSettings
-from lwdna.errors import TrainingError
+from lwdna.errors import TrainingError, nearest
 
 _FUSED = (torch.optim.SGD, torch.optim.Adam, torch.optim.AdamW)
 
@@ -22,7 +25,8 @@ def make_optimizer(
     """Return the optimizer for ``model``, fused into one kernel where torch has such a kernel.
 
     Raises:
-        TrainingError: the optimizer does not take one of the settings given.
+        TrainingError: the optimizer does not take one of the settings given, or a pattern of
+            ``lr_scale`` or ``lr_balance`` names no parameter.
     """
     options: dict[str, Any] = {
         name: value
@@ -36,7 +40,7 @@ def make_optimizer(
     if kind in _FUSED and device.type in ("cpu", "cuda"):
         options["fused"] = True
     try:
-        return create_optimizer_v2(
+        optimizer = create_optimizer_v2(
             model,
             opt=settings.optimizer,
             lr=settings.lr,
@@ -50,6 +54,51 @@ def make_optimizer(
             f"optimizer {settings.optimizer} cannot be made from the settings given: {error}; "
             "leave out those it does not know"
         ) from error
+    scales = scales_of(model, settings.lr_scale)
+    if settings.lr_scale:
+        _split_groups(optimizer, "lr_scale", scales)  # timm's schedules heed it
+    if settings.lr_balance:
+        second = second_of(model, settings.lr_balance)
+        _split_groups(optimizer, SECOND, {one: one in second for one in scales})
+        balance(optimizer, model, settings.lr_balance)
+    return optimizer
+
+
+def scales_of(model: nn.Module, patterns: Mapping[str, float]) -> dict[nn.Parameter, float]:
+    """Return the factor of every parameter's learning rate; of several patterns the last counts.
+
+    Raises:
+        TrainingError: a pattern names no parameter.
+    """
+    named = dict(model.named_parameters())
+    scales = dict.fromkeys(named.values(), 1.0)
+    for pattern, scale in patterns.items():
+        matching = [name for name in named if fnmatchcase(name, pattern)]
+        if not matching:
+            hint = nearest(pattern, named) or f"; there are {', '.join(list(named)[:4])}, ..."
+            raise TrainingError(f"lr_scale: {pattern!r} names no parameter{hint}")
+        scales.update((named[name], scale) for name in matching)
+    return scales
+
+
+def _split_groups(
+    optimizer: torch.optim.Optimizer, note: str, values: Mapping[nn.Parameter, float]
+) -> None:
+    """Divide the optimizer's groups by a value of their parameters, and note it in them."""
+    groups: list[dict[str, Any]] = []
+    for group in optimizer.param_groups:
+        parts: dict[float, list[nn.Parameter]] = {}
+        for parameter in group["params"]:
+            parts.setdefault(values[parameter], []).append(parameter)
+        groups += [{**group, "params": part, note: value} for value, part in parts.items()]
+    optimizer.param_groups[:] = groups
+
+
+def learning_rate(optimizer: torch.optim.Optimizer) -> float:
+    """Return the learning rate of parameters whose scale is 1, whether there are any or not."""
+    group = max(optimizer.param_groups, key=lambda group: group.get("lr_scale", 1.0))
+    scale = float(group.get("lr_scale", 1.0))
+    return float(group["lr"]) / scale if scale else 0.0
 
 
 def make_scheduler(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal
+from typing import Annotated, Literal
 
 from pydantic import Field, field_validator, model_validator
 
@@ -11,11 +11,27 @@ from lwdna.models.names import timm_optimizers
 from lwdna.settings import Settings
 
 Precision = Literal["no", "bf16", "fp16"]
+Scales = dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]
+"""Factors by shell patterns of names; of several that match a name the last counts."""
 
 
 def no_is_not_false(value: object) -> object:
     """Return a precision as it was meant: YAML reads a bare "no" as false."""
     return "no" if value is False else value
+
+
+class LrBalance(Settings):
+    """Learning rates that follow the gradients of two sets of matrices, as Hinge has them.
+
+    The rate of everything but ``second`` is divided by rho^1.35, rho being the gradients of
+    ``first`` over those of ``second``, see :mod:`lwdna.engine.lr_balance`.
+    """
+
+    first: str
+    """A shell pattern of names of weights, for example ``*.conv1.mix.weight``."""
+    second: str
+    sides: tuple[Literal["write", "read"], Literal["write", "read"]] = ("write", "read")
+    """Whether the norms are those of what a weight writes, or of what it reads."""
 
 
 class TrainSettings(Settings):
@@ -32,6 +48,11 @@ class TrainSettings(Settings):
     optimizer: str = "sgd"
     """Any name of ``timm.optim.list_optimizers()``: sgd, adam, adamw, rmsprop, rmsproptf, ..."""
     lr: float = Field(default=0.1, gt=0)
+    lr_scale: Scales = Field(default_factory=dict)
+    """By what the learning rate of some parameters is multiplied, by shell patterns of their names
+    (of several that match the last counts): ``{"*": 0.01, "*.mix.weight": 1}``. 0 keeps them."""
+    lr_balance: LrBalance | None = None
+    """Learning rates that follow the gradients of two sets of matrices."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
     nesterov: bool = False
     weight_decay: float = Field(default=1e-4, ge=0)

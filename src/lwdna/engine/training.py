@@ -21,6 +21,7 @@ from lwdna.engine.device import as_channels_last
 from lwdna.engine.display import Display, display
 from lwdna.engine.evaluation import EvaluationStopped, check_validation, run_evaluation
 from lwdna.engine.log import RunLog, open_log
+from lwdna.engine.optim import learning_rate
 from lwdna.engine.settings import TrainSettings
 from lwdna.engine.signals import Stop, TrainingInterrupted, stop_on_signal
 from lwdna.engine.state import Run, check_weights, keep_best, not_finite, open_run, save
@@ -81,8 +82,8 @@ def train(
         steps: end after so many optimizer steps, in the middle of an epoch if need be; the
             schedule stays that of ``settings.epochs``.
         evaluate: whether to measure the network on the validation set.
-        after_step: called with the learning rate after every optimizer step, in every process;
-            what it does to the parameters must follow from their values alone. Not with
+        after_step: called with the learning rate at scale 1 after every optimizer step, in every
+            process; what it does to the parameters must follow from their values alone. Not with
             ``pad_channels``, which trains a copy and gives ``model`` its weights in the end.
 
     Raises:
@@ -207,7 +208,7 @@ def _update(run: Run, parts: Sequence[Sequence[int]], batches: Iterator[Batch]) 
         accelerator.clip_grad_norm_(run.model.parameters(), settings.clip_grad)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
-    run.position.lr = optimizer.param_groups[0]["lr"]
+    run.position.lr = learning_rate(optimizer)
     if run.after_step:
         run.after_step(run.position.lr)
     run.scheduler.step_update(run.steps_done + 1)

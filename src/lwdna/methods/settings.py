@@ -13,7 +13,7 @@ from pydantic import (
     model_validator,
 )
 
-from lwdna.engine.settings import Precision, no_is_not_false
+from lwdna.engine.settings import LrBalance, Precision, Scales, no_is_not_false
 from lwdna.methods.budget import Budget
 from lwdna.methods.criteria.table import CRITERIA
 from lwdna.methods.keep.table import Choice, in_full, keys
@@ -35,6 +35,10 @@ class WarmupSettings(Settings):
     accumulate: int = Field(default=1, ge=1)
     """Forward passes that share one step, to fit a large batch into memory."""
     lr: float = Field(default=0.1, gt=0)
+    lr_scale: Scales = Field(default_factory=dict)
+    """By what the learning rate of some parameters is multiplied, as ``train.lr_scale``."""
+    lr_balance: LrBalance | None = None
+    """Learning rates that follow the gradients of two sets of matrices, as ``train.lr_balance``."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=1e-4, ge=0)
     latent_l1: float = Field(default=0.0, ge=0)

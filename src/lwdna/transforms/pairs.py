@@ -140,14 +140,19 @@ def obstacle(conv: _ConvNd, users: Mapping[int, list[str]]) -> str | None:
         return f"{type(conv).__name__} has a forward pass of its own"
     if is_lazy(conv.weight):
         return "its weight has no shape yet (run the network once)"
-    if any(
-        getattr(conv, f"_{kind}_hooks")
-        for kind in ("forward", "forward_pre", "backward", "backward_pre")
-    ):
+    if has_hooks(conv):
         return "it has hooks, which would see another layer (remove them first)"
     if len(users[id(conv.weight)]) > 1:
         return f"its weight is shared by {' and '.join(users[id(conv.weight)])}"
     return None
+
+
+def has_hooks(module: nn.Module) -> bool:
+    """Tell whether others are called with what a module is given or returns."""
+    return any(
+        getattr(module, f"_{kind}_hooks")
+        for kind in ("forward", "forward_pre", "backward", "backward_pre")
+    )
 
 
 def _plain(conv: _ConvNd) -> bool:
@@ -171,11 +176,8 @@ def _pair(name: str, conv: _ConvNd, fraction: float, init: str) -> nn.Sequential
     """
     weight, bias = conv.weight, conv.bias
     outputs = weight.shape[0]
-    rank = max(1, round(fraction * min(outputs, weight[0].numel())))
-    if init == "svd":
-        basis, mix = _decomposed(name, weight.detach().flatten(1), rank)
-    else:
-        basis, mix = _drawn(weight.detach().flatten(1), rank)
+    basis, mix = _started(name, weight.detach().flatten(1), fraction, init)
+    rank = len(basis)
     kernel = conv.kernel_size
     second: _ConvNd = skip_init(
         _KINDS[len(kernel) - 1], rank, outputs, 1, device=weight.device, dtype=weight.dtype
@@ -191,7 +193,19 @@ def _pair(name: str, conv: _ConvNd, fraction: float, init: str) -> nn.Sequential
     return pair
 
 
-def _decomposed(name: str, matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:
+def _started(name: str, matrix: Tensor, fraction: float, init: str) -> tuple[Tensor, Tensor]:
+    """Return the factors that a pair starts from, (rank, inputs) and (outputs, rank)."""
+    if init == "identity":
+        return matrix, torch.eye(len(matrix)).to(matrix)
+    rank = max(1, round(fraction * min(matrix.shape)))
+    if init == "fresh":
+        return _drawn(matrix, rank)
+    return _decomposed(name, matrix, rank, values_in_mix=init == "svd-mix")
+
+
+def _decomposed(
+    name: str, matrix: Tensor, rank: int, *, values_in_mix: bool
+) -> tuple[Tensor, Tensor]:
     """Return the best factors of a matrix of a given rank, (rank, inputs) and (outputs, rank).
 
     By Eckart and Young, these project onto the first left singular vectors. QR first: of the wide
@@ -203,8 +217,14 @@ def _decomposed(name: str, matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:
         )
     exact = matrix.cpu().double()
     square = torch.linalg.qr(exact.T, mode="r").R.T
-    mix = torch.linalg.svd(square, full_matrices=False).U[:, :rank]
-    return (mix.T @ exact).to(matrix), mix.to(matrix)
+    vectors, values, _ = torch.linalg.svd(square, full_matrices=False)
+    mix, values = vectors[:, :rank], values[:rank]
+    basis = mix.T @ exact
+    if values_in_mix:
+        # a filter of a vanishing singular value has no direction; it stays as small as it is
+        size = values.where(values > values[0] * torch.finfo(values.dtype).eps, 1)
+        basis, mix = basis / size[:, None], mix * size
+    return basis.to(matrix), mix.to(matrix)
 
 
 def _drawn(matrix: Tensor, rank: int) -> tuple[Tensor, Tensor]:

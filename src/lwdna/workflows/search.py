@@ -8,7 +8,7 @@ from pathlib import Path
 
 from torch import nn
 
-from lwdna.architecture import ModelSource, load, save
+from lwdna.architecture import ModelSource, save
 from lwdna.engine import Task
 from lwdna.engine.device import make_accelerator
 from lwdna.engine.fingerprint import Fingerprint
@@ -41,8 +41,8 @@ from lwdna.workflows.same_data import (
     write_data,
 )
 from lwdna.workflows.setup import (
-    check_for_recipe,
     comes_trained,
+    load_for_recipe,
     make_baseline,
     make_source,
     make_task,
@@ -141,8 +141,7 @@ def _networks(
     model = make_baseline(recipe, source, options.trust_code, trained=pretrained).to(device)
     if weights is None:
         return model, Trained(model) if pretrained else None
-    network, architecture = load(weights, trust_code=options.trust_code)
-    check_for_recipe(architecture, recipe, task)
+    network, architecture = load_for_recipe(weights, recipe, task, options.trust_code)
     check_same_classes(weights, task, f"the network in {weights}", options)
     return model, Trained(network.to(device), architecture.widths)
 

@@ -18,6 +18,7 @@ from lwdna.input_size import describe
 from lwdna.inputs import move, size_of, types_of
 from lwdna.models import resolve_name
 from lwdna.recipe import Recipe
+from lwdna.rewriting import rewritten
 from lwdna.run_folder import find_weights
 from lwdna.run_options import RunOptions
 from lwdna.tasks import TASKS
@@ -72,6 +73,30 @@ def baseline_architecture(recipe: Recipe, task: Task, trust_code: bool) -> Archi
     return Architecture.of_baseline(
         make_source(recipe, task), size_of(inputs), trust_code, recipe.edits, types_of(inputs)
     )
+
+
+def load_for_recipe(
+    weights: Path, recipe: Recipe, task: Task, trust_code: bool
+) -> tuple[nn.Module, Architecture]:
+    """Return a trained network of the recipe's network, and its architecture.
+
+    Where the recipe names further transforms than the network was trained with, they are applied
+    to it now: ``factorize`` then decomposes trained weights.
+
+    Raises:
+        CheckpointError: the file is damaged.
+        ArchitectureError: it is of another network, or for other data.
+        ModelError: a transform cannot be applied.
+    """
+    network, architecture = load(weights, trust_code=trust_code)
+    given, wanted = architecture.model, make_source(recipe, task)
+    if given is not None and (given.name, given.args) == (wanted.name, wanted.args):
+        done = len(given.transforms)
+        if given.transforms == wanted.transforms[:done] != wanted.transforms:
+            more = wanted.transforms[done:]
+            network, architecture = rewritten(network, architecture, more, trust_code, recipe.edits)
+    check_for_recipe(architecture, recipe, task)
+    return network, architecture
 
 
 def check_for_recipe(architecture: Architecture, recipe: Recipe, task: Task) -> None:
