@@ -99,23 +99,28 @@ class AxisLayout:
             yield group, piece.reshape(*values.shape[:-1], outer, width, inner)
 
     def spread(
-        self, vectors: Sequence[Tensor] | nn.ParameterList, among: Container[int] | None = None
+        self,
+        vectors: Sequence[Tensor] | nn.ParameterList,
+        among: Container[int] | None = None,
+        elsewhere: float = 1.0,
     ) -> Tensor:
         """Give every entry the value of its unit.
 
         Args:
             vectors: one value per unit, (n,), for every group in the graph's order.
             among: the groups that count; default all.
+            elsewhere: the value for entries of fixed runs and of groups that do not count.
 
         Returns:
-            (C,), with ones for the entries of fixed runs and of groups that do not count.
+            (C,).
         """
         pieces = []
         for outer, group, inner in self.parts:
             if group is None:
-                pieces.append(vectors[0].new_ones(outer * inner))
+                pieces.append(vectors[0].new_full((outer * inner,), elsewhere))
             elif among is not None and group not in among:
-                pieces.append(vectors[0].new_ones(outer * len(vectors[group]) * inner))
+                size = outer * len(vectors[group]) * inner
+                pieces.append(vectors[0].new_full((size,), elsewhere))
             else:
                 unit = vectors[group][None, :, None]
                 pieces.append(unit.expand(outer, -1, inner).reshape(-1))

@@ -1,0 +1,182 @@
+"""What penalties do to a network while it trains: before and after every step of SGD.
+
+All that a penalty needs follows from the weights before the training, the present weights and the
+number of the step. So nothing of it is saved, every process does the same, and a training that was
+stopped goes on exactly.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor
+
+from lwdna.errors import RecipeError, nearest
+from lwdna.methods.sparse import operators
+from lwdna.methods.sparse.settings import SQUARED, PenaltySettings
+from lwdna.methods.sparse.units import Units, UnitVectors
+
+Removed = Mapping[str, Tensor]
+"""Which units the search would remove before the training, by group: (n,) bool each."""
+
+
+@dataclass
+class Penalty:
+    """One penalty on the units of one network."""
+
+    settings: PenaltySettings
+    vectors: Sequence[UnitVectors]
+    """What it acts on, one after the other."""
+    among: frozenset[int]
+    """The groups it acts on, by their position in the graph."""
+    removed: Sequence[Tensor] = ()
+    """Which units a growing penalty acts on by group, (n,) bool each."""
+    balance: Sequence[Sequence[float]] = field(init=False)
+    """By what the weight is multiplied, for every one of ``vectors`` by group."""
+
+    def __post_init__(self) -> None:
+        norms = [one.norms() for one in self.vectors]
+        equal = self.settings.balance == "none"
+        self.balance = [[1.0 if equal else float(n.mean()) for n in one] for one in norms]
+
+    def before_step(self, step: int) -> None:
+        """Add the penalty's gradient to that of the loss, where it acts so.
+
+        Args:
+            step: how many steps of SGD were done before.
+        """
+        if self.settings.by == "gradient":
+            weight = self._weight()
+            for vectors, balance in zip(self.vectors, self.balance, strict=True):
+                norms = vectors.norms()
+                slopes = [
+                    self._slopes(n, weight * b, group, step)
+                    for group, (n, b) in enumerate(zip(norms, balance, strict=True))
+                ]
+                vectors.add_to_gradients(slopes, self.among)
+
+    def after_step(self, step: int, lr: float) -> None:
+        """Do the proximal step, where the penalty acts so.
+
+        Args:
+            step: how many steps of SGD were done before the one that has just been done.
+            lr: the learning rate of that step.
+        """
+        if self.settings.by == "prox":
+            weight = lr * self._weight()
+            for vectors, balance in zip(self.vectors, self.balance, strict=True):
+                norms = vectors.norms()
+                factors = [
+                    self._factors(n, weight * b, group, step)
+                    for group, (n, b) in enumerate(zip(norms, balance, strict=True))
+                ]
+                vectors.scale(factors, self.among)
+
+    def _weight(self) -> float:
+        """Return the weight as it is annealed by now."""
+        settings, anneal = self.settings, self.settings.anneal
+        if anneal is None:
+            return settings.weight
+        looked_at = self.vectors if settings.kind == "scale" else self.vectors[:1]
+        norms = (one.norms() for one in looked_at)
+        total = sum(float(n.sum()) for one in norms for g, n in enumerate(one) if g in self.among)
+        total /= len(self.among) if anneal.of == "mean" else 1
+        times = sum(total <= limit for limit in anneal.at)
+        return settings.weight / anneal.factor**times
+
+    def _factors(self, norms: Tensor, strength: float, group: int, step: int) -> Tensor:
+        """Return what a proximal step multiplies a group's vectors by, (n,)."""
+        if self.settings.kind in SQUARED:
+            return operators.shrunk(norms, self._of_squares(norms, strength, group, step))
+        return PROXIMAL[self.settings.kind](norms, strength)
+
+    def _slopes(self, norms: Tensor, strength: float, group: int, step: int) -> Tensor:
+        """Return the gradient of a group's vectors as multiples of the vectors, (n,).
+
+        A vector of norm zero has no gradient: zero is one of its subgradients.
+        """
+        if self.settings.kind in SQUARED:
+            return self._of_squares(norms, strength, group, step)
+        slopes = strength / norms
+        if self.settings.kind == "l1-2":
+            slopes = slopes - strength / torch.linalg.vector_norm(norms)
+        return torch.where(norms > 0, slopes, 0.0)
+
+    def _of_squares(self, norms: Tensor, strength: float, group: int, step: int) -> Tensor:
+        """Return the weight of half the square of every vector of a group, (n,)."""
+        settings = self.settings
+        if settings.kind == "growing":
+            grown = min(1.0, (1 + step // settings.every) * settings.growth / settings.weight)
+            return self.removed[group].to(norms) * strength * grown
+        squares = norms.square()
+        span = squares.max() - squares.min()
+        place = (squares.max() - squares) / span.clamp_min(torch.finfo(span.dtype).tiny)
+        return strength * 2 ** (settings.alpha * place)
+
+
+PROXIMAL: dict[str, Callable[[Tensor, float], Tensor]] = {
+    "l1": operators.soft,
+    "l1/2": operators.half,
+    "l1-2": operators.l1_minus_l2,
+    "logsum": operators.log_sum,
+    "scale": operators.soft,
+}
+"""The proximal operators of the kinds that act on norms."""
+
+
+def make_penalties(
+    units: Units, settings: Sequence[PenaltySettings], removed: Removed | None = None
+) -> list[Penalty]:
+    """Return penalties on the units of a network, whose weights are those before the training.
+
+    Args:
+        units: of the network.
+        settings: what the recipe says of them.
+        removed: which units the search would remove now; for growing penalties.
+
+    Raises:
+        RecipeError: patterns match no group, or there is nothing that a penalty could act on.
+    """
+    return [_penalty(units, one, removed) for one in settings]
+
+
+def _penalty(units: Units, settings: PenaltySettings, removed: Removed | None) -> Penalty:
+    if settings.kind == "scale":
+        vectors = units.scales()
+    elif settings.kind in SQUARED or settings.sides != "both" or units.latents is not None:
+        vectors = [units.vectors(settings.sides, settings.beside_filters)]
+    else:
+        vectors = [units.vectors("write", settings.beside_filters), units.vectors("read")]
+    among = _matching(units, settings) & frozenset().union(*(one.groups for one in vectors))
+    if not among:
+        what = "scales of normalisation" if settings.kind == "scale" else "weights"
+        raise RecipeError(
+            f"the penalty of kind {settings.kind} would act on no {what} of a group: there are "
+            "none; leave it out or choose other groups"
+        )
+    masks: list[Tensor] = []
+    if settings.kind == "growing":
+        if removed is None:
+            raise ValueError("a growing penalty needs to know which units are to be removed")
+        masks = [removed[group.name] for group in units.graph.groups]
+    return Penalty(settings, vectors, among, masks)
+
+
+def _matching(units: Units, settings: PenaltySettings) -> frozenset[int]:
+    """Return the groups that the patterns of a penalty name, by their position."""
+    index = units.graph.index
+    if settings.groups is None:
+        return frozenset(index.values())
+    found: set[int] = set()
+    for pattern in settings.groups:
+        matching = {place for name, place in index.items() if fnmatchcase(name, pattern)}
+        if not matching:
+            raise RecipeError(
+                f"a penalty names the groups {pattern!r}, which matches none"
+                f"{nearest(pattern, index)}; `lwdna inspect` lists the groups"
+            )
+        found |= matching
+    return frozenset(found)
