@@ -44,7 +44,9 @@ def run(folder: Path) -> dict[str, Any]:
     common = ShrinkSettings(budget=lwdna.Budget(macs=0.7), floor=0.2, linear_floor=0.2)
     warmup = {
         "criterion": "latent-gradient",
-        "warmup": WarmupSettings(epochs=2.5, batch_size=7, lr=0.05, latent_l1=0.1),
+        "warmup": WarmupSettings(
+            epochs=2.5, batch_size=7, lr=0.05, penalty={"kind": "l1", "weight": 0.1}
+        ),
         "inherit": True,
     }
     trials = {"trials": TrialSettings(count=12)}  # the last two rest on losses
