@@ -70,7 +70,11 @@ def warm_up(
     each = steps_per_epoch(task.train_size, settings.batch_size)
     steps = settings.iterations or max(1, round((settings.epochs or 0) * each))
     protocol = settings.model_dump(exclude={"iterations", "epochs", "penalty"})
-    penalties = _Penalties(make_penalties(units, settings.penalty, removed)) if units else None
+    penalties = None
+    if settings.penalty:
+        if units is None:
+            raise ValueError("penalties need the units they act on")
+        penalties = _Penalties(make_penalties(units, settings.penalty, removed))
 
     train(
         network,
