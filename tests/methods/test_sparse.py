@@ -210,6 +210,26 @@ def test_a_growing_penalty_spares_what_stays_and_reaches_its_ceiling():
     assert weights == pytest.approx([0.2, 0.2, 0.4, 0.4, 0.5, 0.5], rel=1e-4)
 
 
+@pytest.mark.parametrize("by", ["prox", "gradient"])
+def test_a_group_may_be_spared(by):
+    model, _, units = _chain()
+    before = copy.deepcopy(model)
+    settings = [PenaltySettings(weight=0.1, by=by, sides="write")]
+
+    def spares(name, norms):
+        return (norms > 0).all() & torch.tensor(name == "two")
+
+    (penalty,) = make_penalties(units, settings, spares=spares)
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    penalty.before_step(0)
+    penalty.after_step(0, 1.0)
+    for name in ("one", "two", "three"):
+        new, old = getattr(model, name).weight, getattr(before, name).weight
+        untouched = torch.equal(new, old) and not new.grad.any()
+        assert untouched == (name == "two")
+
+
 def test_network_slimming_acts_on_every_scale_by_itself():
     model = nn.Sequential(
         nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2), nn.BatchNorm2d(2), nn.Conv2d(2, 2, 1)

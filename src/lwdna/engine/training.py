@@ -83,7 +83,7 @@ def train(
             schedule stays that of ``settings.epochs``.
         evaluate: whether to measure the network on the validation set.
         before_step: called with the number of steps done before every optimizer step, when its
-            gradients are there, in every process alike. What it adds to them is not clipped.
+            gradients are there, in every process. What it adds to them is not clipped.
         after_step: called with the learning rate after every optimizer step, in every process;
             what it does to the parameters must follow from their values alone. Not with
             ``pad_channels``, which trains a copy and gives ``model`` its weights in the end.
@@ -102,17 +102,21 @@ def train(
     with open_run(model, task, settings, run_dir, seed=seed, resume=resume) as run:
         run.last_step, run.evaluating = steps, evaluate
         run.before_step, run.after_step = before_step, after_step
-        run.step_graph = _step_graph(run)
-        main = run.accelerator.is_main_process
-        with (
-            _fast_convolutions(),
-            open_log(run_dir, run.position.epoch, run.steps_done) if main else nullcontext() as log,
-            _display(run, progress and main) as shown,
-            stop_on_signal() as stop,
-        ):
-            _loop(run, stop, log, shown)
-        run.step_graph = None  # its memory goes with it
+        _watched_loop(run, progress)
     return _result(run, run.unpadded(run.ema.module) if run.ema else model)
+
+
+def _watched_loop(run: Run, progress: bool) -> None:
+    run.step_graph = _step_graph(run)
+    main = run.accelerator.is_main_process
+    with (
+        _fast_convolutions(),
+        open_log(run.folder, run.position.epoch, run.steps_done) if main else nullcontext() as log,
+        _display(run, progress and main) as shown,
+        stop_on_signal() as stop,
+    ):
+        _loop(run, stop, log, shown)
+    run.step_graph = None  # its memory goes with it
 
 
 def _result(run: Run, trained: nn.Module) -> TrainResult:

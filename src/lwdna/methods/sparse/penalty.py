@@ -7,7 +7,7 @@ stopped goes on exactly.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from fnmatch import fnmatchcase
 
@@ -21,6 +21,9 @@ from lwdna.methods.sparse.units import Units, UnitVectors
 
 Removed = Mapping[str, Tensor]
 """Which units the search would remove before the training, by group: (n,) bool each."""
+Spares = Callable[[str, Tensor], Tensor]
+"""Says of a group's name and the norms of its units, (n,), whether to leave it alone, a bool
+scalar: because no fewer units may stay than still count, say."""
 
 
 @dataclass
@@ -28,12 +31,15 @@ class Penalty:
     """One penalty on the units of one network."""
 
     settings: PenaltySettings
+    names: Sequence[str]
+    """Of all groups, in the graph's order."""
     vectors: Sequence[UnitVectors]
     """What it acts on, one after the other."""
     among: frozenset[int]
-    """The groups it acts on, by their position in the graph."""
-    removed: Sequence[Tensor] = ()
-    """Which units a growing penalty acts on by group, (n,) bool each."""
+    """The groups it acts on, by their position."""
+    removed: Removed
+    """For a growing penalty."""
+    spares: Spares | None = None
     balance: Sequence[Sequence[float]] = field(init=False)
     """By what the weight is multiplied, for every one of ``vectors`` by group."""
 
@@ -49,13 +55,7 @@ class Penalty:
             step: how many steps of SGD were done before.
         """
         if self.settings.by == "gradient":
-            weight = self._weight()
-            for vectors, balance in zip(self.vectors, self.balance, strict=True):
-                norms = vectors.norms()
-                slopes = [
-                    self._slopes(n, weight * b, group, step)
-                    for group, (n, b) in enumerate(zip(norms, balance, strict=True))
-                ]
+            for vectors, slopes in self._each(self._slopes, self._weight(), step, unchanged=0.0):
                 vectors.add_to_gradients(slopes, self.among)
 
     def after_step(self, step: int, lr: float) -> None:
@@ -67,13 +67,26 @@ class Penalty:
         """
         if self.settings.by == "prox":
             weight = lr * self._weight()
-            for vectors, balance in zip(self.vectors, self.balance, strict=True):
-                norms = vectors.norms()
-                factors = [
-                    self._factors(n, weight * b, group, step)
-                    for group, (n, b) in enumerate(zip(norms, balance, strict=True))
-                ]
+            for vectors, factors in self._each(self._factors, weight, step, unchanged=1.0):
                 vectors.scale(factors, self.among)
+
+    def _each(
+        self,
+        values: Callable[[Tensor, float, str, int], Tensor],
+        weight: float,
+        step: int,
+        unchanged: float,
+    ) -> Iterator[tuple[UnitVectors, list[Tensor]]]:
+        """Yield the vectors with what they are multiplied by; of other groups anything."""
+        for vectors, balance in zip(self.vectors, self.balance, strict=True):
+            found = vectors.norms()
+            for group in self.among:
+                norms, name = found[group], self.names[group]
+                found[group] = values(norms, weight * balance[group], name, step)
+                if self.spares:
+                    spared = self.spares(name, norms)
+                    found[group] = torch.where(spared, unchanged, found[group])
+            yield vectors, found
 
     def _weight(self) -> float:
         """Return the weight as it is annealed by now."""
@@ -87,30 +100,30 @@ class Penalty:
         times = sum(total <= limit for limit in anneal.at)
         return settings.weight / anneal.factor**times
 
-    def _factors(self, norms: Tensor, strength: float, group: int, step: int) -> Tensor:
+    def _factors(self, norms: Tensor, strength: float, name: str, step: int) -> Tensor:
         """Return what a proximal step multiplies a group's vectors by, (n,)."""
         if self.settings.kind in SQUARED:
-            return operators.shrunk(norms, self._of_squares(norms, strength, group, step))
+            return operators.shrunk(norms, self._of_squares(norms, strength, name, step))
         return PROXIMAL[self.settings.kind](norms, strength)
 
-    def _slopes(self, norms: Tensor, strength: float, group: int, step: int) -> Tensor:
+    def _slopes(self, norms: Tensor, strength: float, name: str, step: int) -> Tensor:
         """Return the gradient of a group's vectors as multiples of the vectors, (n,).
 
         A vector of norm zero has no gradient: zero is one of its subgradients.
         """
         if self.settings.kind in SQUARED:
-            return self._of_squares(norms, strength, group, step)
+            return self._of_squares(norms, strength, name, step)
         slopes = strength / norms
         if self.settings.kind == "l1-2":
             slopes = slopes - strength / torch.linalg.vector_norm(norms)
         return torch.where(norms > 0, slopes, 0.0)
 
-    def _of_squares(self, norms: Tensor, strength: float, group: int, step: int) -> Tensor:
+    def _of_squares(self, norms: Tensor, strength: float, name: str, step: int) -> Tensor:
         """Return the weight of half the square of every vector of a group, (n,)."""
         settings = self.settings
         if settings.kind == "growing":
             grown = min(1.0, (1 + step // settings.every) * settings.growth / settings.weight)
-            return self.removed[group].to(norms) * strength * grown
+            return self.removed[name].to(norms) * strength * grown
         squares = norms.square()
         span = squares.max() - squares.min()
         place = (squares.max() - squares) / span.clamp_min(torch.finfo(span.dtype).tiny)
@@ -128,7 +141,10 @@ PROXIMAL: dict[str, Callable[[Tensor, float], Tensor]] = {
 
 
 def make_penalties(
-    units: Units, settings: Sequence[PenaltySettings], removed: Removed | None = None
+    units: Units,
+    settings: Sequence[PenaltySettings],
+    removed: Removed | None = None,
+    spares: Spares | None = None,
 ) -> list[Penalty]:
     """Return penalties on the units of a network, whose weights are those before the training.
 
@@ -136,14 +152,21 @@ def make_penalties(
         units: of the network.
         settings: what the recipe says of them.
         removed: which units the search would remove now; for growing penalties.
+        spares: says which groups are left alone at a step.
 
     Raises:
         RecipeError: patterns match no group, or there is nothing that a penalty could act on.
     """
-    return [_penalty(units, one, removed) for one in settings]
+    if removed is None and any(one.kind == "growing" for one in settings):
+        raise ValueError("a growing penalty needs to know which units are to be removed")
+    names = [group.name for group in units.graph.groups]
+    return [Penalty(one, names, *_acts_on(units, one), removed or {}, spares) for one in settings]
 
 
-def _penalty(units: Units, settings: PenaltySettings, removed: Removed | None) -> Penalty:
+def _acts_on(
+    units: Units, settings: PenaltySettings
+) -> tuple[Sequence[UnitVectors], frozenset[int]]:
+    """Return the vectors that a penalty acts on, one after the other, and of which groups."""
     if settings.kind == "scale":
         vectors = units.scales()
     elif settings.kind in SQUARED or settings.sides != "both" or units.latents is not None:
@@ -157,12 +180,7 @@ def _penalty(units: Units, settings: PenaltySettings, removed: Removed | None) -
             f"the penalty of kind {settings.kind} would act on no {what} of a group: there are "
             "none; leave it out or choose other groups"
         )
-    masks: list[Tensor] = []
-    if settings.kind == "growing":
-        if removed is None:
-            raise ValueError("a growing penalty needs to know which units are to be removed")
-        masks = [removed[group.name] for group in units.graph.groups]
-    return Penalty(settings, vectors, among, masks)
+    return vectors, among
 
 
 def _matching(units: Units, settings: PenaltySettings) -> frozenset[int]:
