@@ -59,6 +59,12 @@ BY_HAND = {
     "snip": [80 / 164, 84 / 164],  # every path passes two weights: 2 * 40/3 of 2 * (40/3 + 14)
     "fisher": [(10**2 + 30**2) / 6, 42**2 / 6],
     # Flow 2 * 5 and 3 * 7. Units left after round r: 2 * 0.5 ** (r / 10), one from round 5 on.
+    "hessian": [2 * 500 / 3, 2 * 294],  # on either side of a unit the same
+    # Gradients of the filters: 5, 0, 15 and 0, -14, 0; h is the mean of their squares.
+    "obd-c": [2**2 * (25 + 225) / 6, 3**2 * 196 / 6],
+    "activation": [(2 + 0 + 6) / 3, (0 + 6 + 0) / 3],
+    "lamp": [(4 + 25) / (4 + 25 + 9 + 49), 1],
+    "fpgm": [5 / 2, 5 / 2],  # filters 2 and -3, the mean over both
     "synflow": [4 + 10 / 21, 9 + 1],
     "synflow-expectation": [1 / 0.5, 1 / 1.5],
     "weight-norm": [2, 3],
@@ -97,7 +103,7 @@ def test_synaptic_flow_passes_the_scales_of_normalisation(norm, scores):
     assert found.tolist() == pytest.approx(scores, rel=1e-6)
 
 
-@pytest.mark.parametrize("criterion", ["taylor", "snip", "fisher", "synflow"])
+@pytest.mark.parametrize("criterion", ["taylor", "snip", "fisher", "hessian", "synflow"])
 def test_a_unit_that_nothing_reads_has_no_importance(criterion):
     (scores,) = CRITERIA[criterion].score(_problem((0.0, 7.0))).values()
     assert scores[0] == (4 if criterion == "synflow" else 0)  # four rounds passed without removal

@@ -156,15 +156,20 @@ def _sides(network: nn.Module, graph: ChannelGraph) -> Iterator[tuple[Piece, Pie
     """Yield the weight of every layer twice: by the units it makes, and by those it reads."""
     for name, layer in generated_weights(network, graph).items():
         out, inside = graph.tensors[name][:2]
-        # a transposed convolution has its inputs first, but a depthwise one makes what it has there
-        turned = (
-            isinstance(layer, _ConvNd)
-            and layer.transposed
-            and not layer.groups == layer.in_channels > 1
-        )
         weight = cast(nn.Parameter, layer.weight)
-        first, second = Piece(weight, 0, out), Piece(weight, 1, inside)
-        yield (second, first) if turned else (first, second)
+        sides = Piece(weight, 0, out), Piece(weight, 1, inside)
+        made = made_axis(layer)
+        yield sides[made], sides[1 - made]
+
+
+def made_axis(layer: _ConvNd | nn.Linear) -> int:
+    """Return the axis of a layer's weight that numbers what the layer makes, 0 or 1.
+
+    A transposed convolution has its inputs first, but a depthwise one makes what it has there.
+    """
+    if not (isinstance(layer, _ConvNd) and layer.transposed):
+        return 0
+    return 0 if layer.groups == layer.in_channels > 1 else 1
 
 
 def _flat_parameters(network: nn.Module, graph: ChannelGraph) -> list[Piece]:
