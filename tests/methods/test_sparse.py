@@ -345,6 +345,7 @@ def test_under_a_penalty_units_differ_more(name, tmp_path):
         ({"kind": "scale", "sides": "write"}, "scales of normalisation alone"),
         ({"alpha": 2.0}, "alpha belongs to a penalty of kind group-norm"),
         ({"anneal": {"at": [5, 10]}}, "must fall"),
+        ({"balanse": "none"}, "has no 'balanse'; did you mean balance"),
     ],
 )
 def test_settings_that_contradict_each_other(options, message):
@@ -356,6 +357,9 @@ def test_one_penalty_may_stand_alone_and_patterns_must_match():
     alone = WarmupSettings(iterations=1, penalty={"weight": 0.1}).penalty
     assert alone == WarmupSettings(iterations=1, penalty=[{"weight": 0.1}]).penalty
     assert alone == (PenaltySettings(kind="l1", weight=0.1),)
+    for wrong in ({}, {"kind": "l1"}, 3, "l1"):
+        with pytest.raises(ValueError, match=r"\{kind: l1, weight: 1.0e-4\}"):
+            WarmupSettings(iterations=1, penalty=wrong)
     with pytest.raises(RecipeError, match="did you mean three"):
         _penalty(_chain()[2], weight=1.0, groups=["thre"])
 

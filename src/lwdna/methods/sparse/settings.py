@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 
 from pydantic import BeforeValidator, Field, model_validator
 
+from lwdna.errors import nearest
 from lwdna.settings import Settings
 
 Side = Literal["write", "read", "both"]
@@ -77,6 +78,18 @@ class PenaltySettings(Settings):
         """What ``affine`` means for this kind."""
         return self.affine or ("scale" if self.kind in SQUARED else "none")
 
+    @model_validator(mode="before")
+    @classmethod
+    def _known_keys(cls, given: object) -> object:
+        if isinstance(given, dict):
+            for key in given:
+                if key not in cls.model_fields:
+                    hint = nearest(str(key), cls.model_fields)
+                    raise ValueError(f"a penalty has no {key!r}{hint}")
+            if "weight" not in given:
+                raise ValueError("a penalty needs a weight, as in {kind: l1, weight: 1.0e-4}")
+        return given
+
     @model_validator(mode="after")
     def _consistent(self) -> PenaltySettings:
         for name, kind in OWN.items():
@@ -98,7 +111,11 @@ class PenaltySettings(Settings):
 
 def _several(given: object) -> object:
     """Return penalties as they were meant: one of them may stand alone."""
-    return [given] if isinstance(given, dict | PenaltySettings) else given
+    if isinstance(given, dict | PenaltySettings):
+        return [given]
+    if not isinstance(given, list | tuple):
+        raise ValueError("write a penalty or a list of them, as {kind: l1, weight: 1.0e-4}")
+    return given
 
 
 Penalties = Annotated[tuple[PenaltySettings, ...], BeforeValidator(_several)]
