@@ -114,10 +114,9 @@ def test_a_unit_is_what_makes_it_and_what_reads_it():
     assert squares("write", "scale")[0] == [533 + 121, 850 + 169]
     assert squares("write", "all")[0] == [533 + 121 + 25 + 289, 850 + 169 + 49 + 361]
     assert squares("read", "all") == squares("read")
-    factors = [torch.tensor([0.5, 1.0]), torch.tensor([3.0, 3.0, 3.0])]
-    units.vectors("read", "all").scale(factors, {0})
+    units.vectors("read", "all").scale(torch.tensor([0.5, 1.0, 1.0, 1.0, 2.0]))
     assert net.up.weight.flatten().tolist() == [0.5, 1.0, 1.5, 4.0, 5.0, 6.0]
-    assert net.out.weight.flatten().tolist() == [31.0, 37.0, 41.0]
+    assert net.out.weight.flatten().tolist() == [31.0, 37.0, 82.0]
     assert net.norm.weight.tolist() == [11.0, 13.0]
 
 

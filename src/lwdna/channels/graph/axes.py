@@ -99,28 +99,23 @@ class AxisLayout:
             yield group, piece.reshape(*values.shape[:-1], outer, width, inner)
 
     def spread(
-        self,
-        vectors: Sequence[Tensor] | nn.ParameterList,
-        among: Container[int] | None = None,
-        elsewhere: float = 1.0,
+        self, vectors: Sequence[Tensor] | nn.ParameterList, among: Container[int] | None = None
     ) -> Tensor:
         """Give every entry the value of its unit.
 
         Args:
             vectors: one value per unit, (n,), for every group in the graph's order.
             among: the groups that count; default all.
-            elsewhere: the value for entries of fixed runs and of groups that do not count.
 
         Returns:
-            (C,).
+            (C,), with ones for the entries of fixed runs and of groups that do not count.
         """
         pieces = []
         for outer, group, inner in self.parts:
             if group is None:
-                pieces.append(vectors[0].new_full((outer * inner,), elsewhere))
+                pieces.append(vectors[0].new_ones(outer * inner))
             elif among is not None and group not in among:
-                size = outer * len(vectors[group]) * inner
-                pieces.append(vectors[0].new_full((size,), elsewhere))
+                pieces.append(vectors[0].new_ones(outer * len(vectors[group]) * inner))
             else:
                 unit = vectors[group][None, :, None]
                 pieces.append(unit.expand(outer, -1, inner).reshape(-1))

@@ -56,7 +56,7 @@ def half(norms: Tensor, strength: Strength) -> Tensor:
     return torch.where(n > 54 ** (1 / 3) / 4 * q ** (2 / 3), scaled, 0.0)
 
 
-def l1_minus_l2(norms: Tensor, strength: float) -> Tensor:
+def l1_minus_l2(norms: Tensor, strength: Strength) -> Tensor:
     """Return the factors for R = sum of n - sqrt(sum of n^2).
 
     With w = max(0, n - r): s = (1 + r / |w|_2) w / n. Where no norm is above r the minimum has one

@@ -8,7 +8,7 @@ stopped goes on exactly.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 
 import torch
@@ -37,16 +37,20 @@ class Penalty:
     """What it acts on, one after the other."""
     among: frozenset[int]
     """The groups it acts on, by their position."""
-    removed: Removed
-    """For a growing penalty."""
+    removed: Tensor | None = None
+    """For a growing penalty: which units the search would remove, of all groups, (units,) bool."""
     spares: Spares | None = None
-    balance: Sequence[Sequence[float]] = field(init=False)
-    """By what the weight is multiplied, for every one of ``vectors`` by group."""
 
     def __post_init__(self) -> None:
-        norms = [one.norms() for one in self.vectors]
-        equal = self.settings.balance == "none"
-        self.balance = [[1.0 if equal else float(n.mean()) for n in one] for one in norms]
+        widths = torch.tensor(self.vectors[0].widths)
+        self._group = torch.arange(len(widths)).repeat_interleave(widths)
+        """The group of every unit, (units,)."""
+        self._acts = torch.isin(self._group, torch.tensor(sorted(self.among)))
+        self._balance = [torch.ones(len(self._group))] * len(self.vectors)
+        """By what the weight is multiplied, for every one of ``vectors``, (units,)."""
+        if self.settings.balance == "mean-norm":
+            means = [torch.stack([n.mean() for n in one.norms()]) for one in self.vectors]
+            self._balance = [mean[self._group.to(mean.device)] for mean in means]
 
     def before_step(self, step: int) -> None:
         """Add the penalty's gradient to that of the loss, where it acts so.
@@ -56,7 +60,7 @@ class Penalty:
         """
         if self.settings.by == "gradient":
             for vectors, slopes in self._each(self._slopes, self._weight(), step, unchanged=0.0):
-                vectors.add_to_gradients(slopes, self.among)
+                vectors.add_to_gradients(slopes)
 
     def after_step(self, step: int, lr: float) -> None:
         """Do the proximal step, where the penalty acts so.
@@ -68,25 +72,33 @@ class Penalty:
         if self.settings.by == "prox":
             weight = lr * self._weight()
             for vectors, factors in self._each(self._factors, weight, step, unchanged=1.0):
-                vectors.scale(factors, self.among)
+                vectors.scale(factors)
 
     def _each(
         self,
-        values: Callable[[Tensor, float, str, int], Tensor],
+        values: Callable[[Tensor, Tensor, int], Tensor],
         weight: float,
         step: int,
         unchanged: float,
-    ) -> Iterator[tuple[UnitVectors, list[Tensor]]]:
-        """Yield the vectors with what they are multiplied by; of other groups anything."""
-        for vectors, balance in zip(self.vectors, self.balance, strict=True):
-            found = vectors.norms()
-            for group in self.among:
-                norms, name = found[group], self.names[group]
-                found[group] = values(norms, weight * balance[group], name, step)
-                if self.spares:
-                    spared = self.spares(name, norms)
-                    found[group] = torch.where(spared, unchanged, found[group])
-            yield vectors, found
+    ) -> Iterator[tuple[UnitVectors, Tensor]]:
+        """Yield the vectors with what those of every unit are multiplied by, (units,)."""
+        for place, vectors in enumerate(self.vectors):
+            by_group = vectors.norms()
+            norms = torch.cat(by_group)
+            self._move(norms.device)
+            found = values(norms, weight * self._balance[place], step)
+            acts = self._acts
+            if self.spares:
+                pairs = zip(self.names, by_group, strict=True)
+                spared = torch.stack([self.spares(name, n) for name, n in pairs])
+                acts = acts & ~spared[self._group]
+            yield vectors, torch.where(acts, found, unchanged)
+
+    def _move(self, device: torch.device) -> None:
+        if self._group.device != device:
+            self._group, self._acts = self._group.to(device), self._acts.to(device)
+            self._balance = [one.to(device) for one in self._balance]
+            self.removed = None if self.removed is None else self.removed.to(device)
 
     def _weight(self) -> float:
         """Return the weight as it is annealed by now."""
@@ -100,44 +112,54 @@ class Penalty:
         times = sum(total <= limit for limit in anneal.at)
         return settings.weight / anneal.factor**times
 
-    def _factors(self, norms: Tensor, strength: float, name: str, step: int) -> Tensor:
-        """Return what a proximal step multiplies a group's vectors by, (n,)."""
+    def _factors(self, norms: Tensor, strength: Tensor, step: int) -> Tensor:
+        """Return what a proximal step multiplies the vectors by, (units,)."""
         if self.settings.kind in SQUARED:
-            return operators.shrunk(norms, self._of_squares(norms, strength, name, step))
+            return operators.shrunk(norms, self._of_squares(norms, strength, step))
+        if self.settings.kind == "l1-2":
+            pairs = zip(self._split(norms), self._split(strength), strict=True)
+            return torch.cat([operators.l1_minus_l2(n, r) for n, r in pairs])
         return PROXIMAL[self.settings.kind](norms, strength)
 
-    def _slopes(self, norms: Tensor, strength: float, name: str, step: int) -> Tensor:
-        """Return the gradient of a group's vectors as multiples of the vectors, (n,).
+    def _slopes(self, norms: Tensor, strength: Tensor, step: int) -> Tensor:
+        """Return the gradients of the vectors as multiples of the vectors, (units,).
 
         A vector of norm zero has no gradient: zero is one of its subgradients.
         """
         if self.settings.kind in SQUARED:
-            return self._of_squares(norms, strength, name, step)
+            return self._of_squares(norms, strength, step)
         slopes = strength / norms
         if self.settings.kind == "l1-2":
-            slopes = slopes - strength / torch.linalg.vector_norm(norms)
+            sizes = [torch.linalg.vector_norm(n).expand(len(n)) for n in self._split(norms)]
+            slopes = slopes - strength / torch.cat(sizes)
         return torch.where(norms > 0, slopes, 0.0)
 
-    def _of_squares(self, norms: Tensor, strength: float, name: str, step: int) -> Tensor:
-        """Return the weight of half the square of every vector of a group, (n,)."""
+    def _of_squares(self, norms: Tensor, strength: Tensor, step: int) -> Tensor:
+        """Return the weight of half the square of every vector, (units,)."""
         settings = self.settings
         if settings.kind == "growing":
+            assert self.removed is not None
             grown = min(1.0, (1 + step // settings.every) * settings.growth / settings.weight)
-            return self.removed[name].to(norms) * strength * grown
-        squares = norms.square()
-        span = squares.max() - squares.min()
-        place = (squares.max() - squares) / span.clamp_min(torch.finfo(span.dtype).tiny)
-        return strength * 2 ** (settings.alpha * place)
+            return self.removed * strength * grown
+        places = []
+        for one in self._split(norms.square()):
+            most, least = one.max(), one.min()
+            span = (most - least).clamp_min(torch.finfo(one.dtype).tiny)
+            places.append((most - one) / span)
+        return strength * 2 ** (settings.alpha * torch.cat(places))
+
+    def _split(self, values: Tensor) -> tuple[Tensor, ...]:
+        """Take values of all units, (units,), apart by group."""
+        return torch.split(values, list(self.vectors[0].widths))
 
 
-PROXIMAL: dict[str, Callable[[Tensor, float], Tensor]] = {
+PROXIMAL: dict[str, operators.Operator] = {
     "l1": operators.soft,
     "l1/2": operators.half,
-    "l1-2": operators.l1_minus_l2,
     "logsum": operators.log_sum,
     "scale": operators.soft,
 }
-"""The proximal operators of the kinds that act on norms."""
+"""The proximal operators of the kinds that act on every norm by itself."""
 
 
 def make_penalties(
@@ -160,7 +182,12 @@ def make_penalties(
     if removed is None and any(one.kind == "growing" for one in settings):
         raise ValueError("a growing penalty needs to know which units are to be removed")
     names = [group.name for group in units.graph.groups]
-    return [Penalty(one, names, *_acts_on(units, one), removed or {}, spares) for one in settings]
+    gone = None if removed is None else torch.cat([removed[name] for name in names])
+    found = []
+    for one in settings:
+        vectors, among = _acts_on(units, one)
+        found.append(Penalty(one, names, vectors, among, gone, spares))
+    return found
 
 
 def _acts_on(

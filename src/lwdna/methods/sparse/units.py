@@ -5,7 +5,7 @@ A weight between two layers belongs to two units, one on either side.
 
 from __future__ import annotations
 
-from collections.abc import Collection, Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import cast
 
@@ -16,7 +16,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from lwdna.channels import ChannelGraph
 from lwdna.channels.graph.axes import AxisLayout, Part
-from lwdna.hypernet import Latents, generated_weights, sum_by_unit
+from lwdna.hypernet import Latents, generated_weights
 from lwdna.methods.sparse.settings import Affine, Side
 
 
@@ -29,16 +29,13 @@ class Piece:
     axis: AxisLayout
     """The layout of that axis."""
 
-    def along(self, entries: Tensor) -> Tensor:
-        """Return values per entry of the axis, shaped and typed to act on the whole parameter."""
-        shape = [1] * self.parameter.ndim
-        shape[self.dim] = -1
-        exact = self.parameter.ndim == 1  # what is short is computed in double precision
-        return (entries if exact else entries.to(self.parameter)).reshape(shape)
-
 
 class UnitVectors:
     """One vector per unit: all entries of some parameters that belong to it.
+
+    Units are numbered through all groups, and so are the entries of the pieces' axes. So what is
+    done per unit takes as many kernels for a hundred layers as for one. Sums have one order, on
+    every device and in every process.
 
     Args:
         pieces: the parameters.
@@ -47,7 +44,17 @@ class UnitVectors:
 
     def __init__(self, pieces: Sequence[Piece], widths: Sequence[int]) -> None:
         self.pieces = tuple(pieces)
-        self._widths = list(widths)
+        self.widths = tuple(widths)
+        starts = torch.tensor([0, *widths]).cumsum(0)
+        self._total = int(starts[-1])
+        units = [starts[group] + torch.arange(width) for group, width in enumerate(self.widths)]
+        owners = [torch.cat(list(_owners(piece.axis, units, self._total))) for piece in self.pieces]
+        self._sizes = [len(one) for one in owners]
+        self._owner = torch.cat([torch.arange(0), *owners])
+        """The unit of every entry, (entries,); ``_total`` for entries of none."""
+        self._entries = _members(self._owner, self._total)
+        """The entries of every unit, (units, most of any unit); where there are fewer, their
+        number."""
 
     @property
     def groups(self) -> frozenset[int]:
@@ -57,45 +64,79 @@ class UnitVectors:
     @torch.no_grad()
     def squares(self) -> list[Tensor]:
         """Return the sum of squares of every unit's vector by group, (n,) float64 each."""
-        device = self.pieces[0].parameter.device if self.pieces else None
-        totals = [torch.zeros(n, dtype=torch.float64, device=device) for n in self._widths]
+        found = []
         for piece in self.pieces:
             values = piece.parameter.detach()
             others = [dim for dim in range(values.ndim) if dim != piece.dim]
-            norms = torch.linalg.vector_norm(values, dim=others) if others else values
-            sum_by_unit(norms.double().square(), piece.axis, totals)
-        return totals
+            found.append(torch.linalg.vector_norm(values, dim=others) if others else values)
+        if not found:
+            return [torch.zeros(width, dtype=torch.float64) for width in self.widths]
+        self._move(found[0].device)
+        norms = torch.cat([*(one.double() for one in found), self._owner.new_zeros(1).double()])
+        totals = norms.square()[self._entries].sum(1)
+        return list(totals.split(self.widths))
 
     def norms(self) -> list[Tensor]:
         """Return the l2 norm of every unit's vector by group, (n,) float64 each."""
         return [total.sqrt() for total in self.squares()]
 
     @torch.no_grad()
-    def scale(self, factors: Sequence[Tensor], among: Collection[int]) -> None:
+    def scale(self, factors: Tensor) -> None:
         """Multiply the vectors, in place.
 
         Args:
-            factors: one per unit by group in the graph's order, (n,) each.
-            among: the groups whose vectors are scaled.
+            factors: of all units, one group after the other, (units,).
         """
-        for piece in self.pieces:
-            if not set(among).isdisjoint(piece.axis.groups):
-                by = piece.along(piece.axis.spread(factors, among=among))
-                piece.parameter.mul_(by)
+        for piece, by in self._spread(factors, elsewhere=1.0):
+            piece.parameter.mul_(by)
 
     @torch.no_grad()
-    def add_to_gradients(self, factors: Sequence[Tensor], among: Collection[int]) -> None:
+    def add_to_gradients(self, factors: Tensor) -> None:
         """Add a multiple of the vectors to their gradients, where there are any.
 
         Args:
-            factors: one per unit by group in the graph's order, (n,) each.
-            among: the groups that count.
+            factors: of all units, one group after the other, (units,).
         """
-        for piece in self.pieces:
-            gradient = piece.parameter.grad
-            if gradient is not None and not set(among).isdisjoint(piece.axis.groups):
-                by = piece.along(piece.axis.spread(factors, among=among, elsewhere=0.0))
-                gradient.add_(piece.parameter * by)
+        for piece, by in self._spread(factors, elsewhere=0.0):
+            if piece.parameter.grad is not None:
+                piece.parameter.grad.add_(piece.parameter * by)
+
+    def _spread(self, factors: Tensor, elsewhere: float) -> Iterator[tuple[Piece, Tensor]]:
+        """Yield every parameter with the factors of its entries, shaped to act on all of it."""
+        self._move(factors.device)
+        exact = torch.cat([factors.double(), factors.new_full((1,), elsewhere).double()])
+        exact = exact[self._owner]
+        rounded = exact.to(self.pieces[0].parameter.dtype) if self.pieces else exact
+        pairs = zip(exact.split(self._sizes), rounded.split(self._sizes), strict=True)
+        for piece, (double, single) in zip(self.pieces, pairs, strict=True):
+            shape = [1] * piece.parameter.ndim
+            shape[piece.dim] = -1
+            # what is short is computed in double precision
+            yield piece, (double if piece.parameter.ndim == 1 else single).reshape(shape)
+
+    def _move(self, device: torch.device) -> None:
+        if self._owner.device != device:
+            self._owner, self._entries = self._owner.to(device), self._entries.to(device)
+
+
+def _owners(axis: AxisLayout, units: Sequence[Tensor], nobody: int) -> Iterator[Tensor]:
+    """Yield the unit that every entry of an axis belongs to."""
+    for outer, group, inner in axis.parts:
+        if group is None:
+            yield torch.full((outer * inner,), nobody)
+        else:
+            yield units[group][None, :, None].expand(outer, -1, inner).reshape(-1)
+
+
+def _members(owner: Tensor, units: int) -> Tensor:
+    """Return the entries of every unit in their order, (units, most), filled with their number."""
+    counts = owner.bincount(minlength=units + 1)[:units]
+    table = torch.full((units, max(1, int(counts.max()))), len(owner))
+    order = owner.argsort(stable=True)
+    order = order[owner[order] < units]
+    first = (counts.cumsum(0) - counts)[owner[order]]
+    table[owner[order], torch.arange(len(order)) - first] = order
+    return table
 
 
 @dataclass(frozen=True)
