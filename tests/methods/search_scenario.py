@@ -13,7 +13,7 @@ from torch import nn
 
 import lwdna
 from lwdna.engine import TrainSettings
-from lwdna.methods import ShrinkSettings, TrialSetup, WarmupRun, search
+from lwdna.methods import ShrinkSettings, Trained, TrialSetup, WarmupRun, search
 from lwdna.methods.settings import TrialSettings, WarmupSettings
 from lwdna.methods.warmup import task_of
 
@@ -44,8 +44,24 @@ def run(folder: Path) -> dict[str, Any]:
     common = ShrinkSettings(budget=lwdna.Budget(macs=0.7), floor=0.2, linear_floor=0.2)
     warmup = {
         "criterion": "latent-gradient",
-        "warmup": WarmupSettings(epochs=2.5, batch_size=7, lr=0.05, latent_l1=0.1),
+        "warmup": WarmupSettings(
+            epochs=2.5, batch_size=7, lr=0.05, penalty={"kind": "l1", "weight": 0.1}
+        ),
         "inherit": True,
+    }
+    sparse = {
+        "criterion": "weight-norm",
+        "width_mult": 1.0,
+        "warmup": WarmupSettings(
+            epochs=2.5,
+            batch_size=7,
+            lr=0.05,
+            penalty=[
+                {"kind": "l1", "weight": 0.2, "anneal": {"at": [30, 5]}, "balance": "mean-norm"},
+                {"kind": "growing", "weight": 0.3, "growth": 0.1, "every": 2, "by": "gradient"},
+                {"kind": "group-norm", "weight": 0.1, "by": "gradient"},
+            ],
+        ),
     }
     trials = {"trials": TrialSettings(count=12)}  # the last two rest on losses
     given = (_network(), images[:1], batches, _loss)
@@ -53,6 +69,13 @@ def run(folder: Path) -> dict[str, Any]:
     warmup_run = WarmupRun(task, folder)
     setup = TrialSetup(task, TrainSettings(epochs=3, batch_size=7), folder / "trials")
     found = search(*given, common.model_copy(update=warmup), seed=3, warmup_run=warmup_run)
+    vanished = search(
+        *given,
+        common.model_copy(update=sparse),
+        seed=3,
+        trained=Trained(_network()),
+        warmup_run=WarmupRun(task, folder / "sparse"),
+    )
     tried = search(*given, common.model_copy(update=trials), seed=3, trial_setup=setup)
     assert found.network is not None
     return {
@@ -60,6 +83,7 @@ def run(folder: Path) -> dict[str, Any]:
         "losses": [trial.loss for trial in tried.trials],
         "widths": found.architecture.widths,
         "scores": {name: scores.tolist() for name, scores in found.scores.items()},
+        "sparse": {name: scores.tolist() for name, scores in vanished.scores.items()},
         "weights": {n: t.norm().item() for n, t in found.network.state_dict().items()},
     }
 

@@ -59,6 +59,12 @@ BY_HAND = {
     "snip": [80 / 164, 84 / 164],  # every path passes two weights: 2 * 40/3 of 2 * (40/3 + 14)
     "fisher": [(10**2 + 30**2) / 6, 42**2 / 6],
     # Flow 2 * 5 and 3 * 7. Units left after round r: 2 * 0.5 ** (r / 10), one from round 5 on.
+    "hessian": [2 * 500 / 3, 2 * 294],  # on either side of a unit the same
+    # Gradients of the filters: 5, 0, 15 and 0, -14, 0; h is the mean of their squares.
+    "obd-c": [2**2 * (25 + 225) / 6, 3**2 * 196 / 6],
+    "activation": [(2 + 0 + 6) / 3, (0 + 6 + 0) / 3],
+    "lamp": [(4 + 25) / (4 + 25 + 9 + 49), 1],
+    "fpgm": [5 / 2, 5 / 2],  # filters 2 and -3, the mean over both
     "synflow": [4 + 10 / 21, 9 + 1],
     "synflow-expectation": [1 / 0.5, 1 / 1.5],
     "weight-norm": [2, 3],
@@ -97,11 +103,75 @@ def test_synaptic_flow_passes_the_scales_of_normalisation(norm, scores):
     assert found.tolist() == pytest.approx(scores, rel=1e-6)
 
 
-@pytest.mark.parametrize("criterion", ["taylor", "snip", "fisher", "synflow"])
+@pytest.mark.parametrize("criterion", ["taylor", "snip", "fisher", "hessian", "synflow"])
 def test_a_unit_that_nothing_reads_has_no_importance(criterion):
     (scores,) = CRITERIA[criterion].score(_problem((0.0, 7.0))).values()
     assert scores[0] == (4 if criterion == "synflow" else 0)  # four rounds passed without removal
     assert scores[1] > scores[0]
+
+
+def test_second_order_scores_rest_on_single_examples():
+    """Once more by one backward pass for each, through turned, grouped and repeated layers."""
+    torch.manual_seed(0)
+    model = FAMILIES["hourglass"]()
+    model.norm = nn.Identity()  # else examples meet
+    images = torch.cat(batches((3, 2)))
+    graph = lwdna.trace(model, images[:1])
+    settings = ShrinkSettings()
+    given = (images[:1], list(images.split([3, 2])), loss, settings)
+    problem = Problem(model, graph, graph.widths, *given, seed=0, trained=True)
+    scores = CRITERIA["hessian"].score(problem)
+    made = CRITERIA["obd-c"].score(problem)
+    squares = {name: torch.zeros_like(p) for name, p in model.named_parameters()}
+    for image in images.split(1):
+        model.zero_grad()
+        loss(model, image).backward()
+        for name, parameter in model.named_parameters():
+            squares[name] += parameter.grad.square() / len(images)
+    for group in graph.groups:
+        totals = {True: torch.zeros(group.width), False: torch.zeros(group.width)}
+        for name, axis in group.members:
+            parameter = model.get_parameter(name)
+            if parameter.ndim == 4:
+                growth = (squares[name] * parameter.square() / 2).detach()
+                one = growth.sum([d for d in range(4) if d != axis])
+                turned = name in ("up.weight", "grouped.weight")
+                sums = one.reshape(-1, group.width).sum(0)  # groups of channels one after another
+                totals[axis == (1 if turned else 0)] += sums
+        torch.testing.assert_close(
+            scores[group.name].float(), totals[True] + totals[False], rtol=1e-4, atol=1e-10
+        )
+        torch.testing.assert_close(made[group.name].float(), totals[True], rtol=1e-4, atol=1e-10)
+
+
+def test_distances_are_those_of_all_layers_that_make_a_unit():
+    class Residual(nn.Module):
+        def __init__(self) -> None:
+            super().__init__()
+            self.stem = nn.Conv2d(1, 3, 1, bias=False)
+            self.again = nn.Conv2d(3, 3, 1, bias=False)
+            self.head = nn.Conv2d(3, 2, 1)
+
+        def forward(self, x: Tensor) -> Tensor:
+            x = self.stem(x)
+            return self.head(x + self.again(x))
+
+    model = Residual()
+    with torch.no_grad():
+        model.stem.weight.copy_(torch.tensor([1.0, 3.0, 7.0]).reshape(3, 1, 1, 1))
+        model.again.weight.copy_(
+            torch.tensor([[0.0, 0, 0], [3, 4, 0], [0, 0, 12]])[..., None, None]
+        )
+    images = torch.ones(1, 1, 1, 1)
+    graph = lwdna.trace(model, images)
+    given = (images, [images], loss, ShrinkSettings())
+    problem = Problem(model, graph, graph.widths, *given, seed=0)
+    (found,) = CRITERIA["fpgm"].score(problem).values()
+    wanted = [2 + 6 + 5 + 12, 2 + 4 + 5 + 13, 6 + 4 + 12 + 13]
+    assert found.tolist() == pytest.approx([one / 3 for one in wanted])
+    # what layers read: 1, 3, 7 by the residual branch, and by the head 1, 3 + 15, 7 + 84
+    (sizes,) = CRITERIA["activation"].score(problem).values()
+    assert sizes.tolist() == pytest.approx([(1 + 1) / 2, (3 + 18) / 2, (7 + 91) / 2])
 
 
 def test_greedy_slimming_takes_from_the_group_that_the_loss_misses_least():

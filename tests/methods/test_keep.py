@@ -17,6 +17,7 @@ from lwdna.channels import trace, widened_widths
 from lwdna.errors import BudgetError
 from lwdna.methods.keep import best_units, floors
 from lwdna.methods.keep.knapsack import keep_by_full_knapsack, keep_by_knapsack
+from lwdna.methods.keep.local import keep_local
 from lwdna.methods.keep.multiples import rounded
 from lwdna.methods.keep.proportional import keep_in_proportion
 from lwdna.methods.keep.threshold import keep_by_threshold
@@ -115,6 +116,22 @@ def test_a_knapsack_is_full_and_never_too_heavy(
         assert least[name] <= width <= widened[name]
         if width < widened[name]:
             assert not fits({**widths, name: width + 1})  # no unit more fits
+
+
+@pytest.mark.parametrize("share", [0.2, 0.5, 0.83])
+def test_local_keeps_the_same_share_of_every_group_and_its_best_units(share):
+    graph = GRAPHS[2]
+    widened = widened_widths(graph, 4.0)
+    scores = _random_scores(widened, 3, 4.0)  # of very different sizes
+    limits = Limits(graph, {"macs": int(share * graph.cost(widened).macs)})
+    widths = keep_local(graph, scores, dict.fromkeys(widened, 1), limits).widths
+    assert graph.cost(widths).macs <= limits.allowed["macs"]
+    shares = [widths[name] / widened[name] for name in widths]
+    assert max(shares) - min(shares) < 1.5 / min(widened.values())
+    more = {name: min(width + 1, widened[name]) for name, width in widths.items()}
+    assert graph.cost(more).macs > limits.allowed["macs"]
+    by_places = {n: (s.argsort().argsort() + 0.5).double() / len(s) for n, s in scores.items()}
+    assert widths == keep_by_threshold(graph, by_places, dict.fromkeys(widened, 1), limits).widths
 
 
 def test_a_full_knapsack_leaves_neither_macs_nor_parameters_over():

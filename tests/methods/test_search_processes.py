@@ -21,5 +21,6 @@ def test_two_processes_search_as_one(tmp_path: Path) -> None:
         assert found["tried"] == alone["tried"]
         assert found["losses"] == pytest.approx(alone["losses"], rel=1e-3)
         assert found["weights"] == pytest.approx(alone["weights"], rel=1e-4, abs=1e-6)
-        for name, scores in found["scores"].items():
-            assert scores == pytest.approx(alone["scores"][name], rel=1e-3, abs=1e-6)
+        for kind in ("scores", "sparse"):
+            for name, scores in found[kind].items():
+                assert scores == pytest.approx(alone[kind][name], rel=1e-3, abs=1e-6)

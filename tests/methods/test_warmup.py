@@ -15,8 +15,11 @@ from lwdna.errors import RecipeError
 from lwdna.hypernet import Hypernetwork, generated_weights
 from lwdna.methods import ShrinkSettings, Trained, search
 from lwdna.methods.settings import WarmupSettings
+from lwdna.methods.sparse import Units
 from lwdna.methods.warmup import WarmupRun, task_of, warm_up
 from networks import Chain
+
+LIGHT = {"kind": "l1", "weight": 0.1}
 
 
 def _loss(network, batch):
@@ -45,14 +48,19 @@ def _hypernetwork():
 def _warm(whole, folder, batches, **options):
     given = {"iterations": 3, "batch_size": 8, "lr": 0.05, "momentum": 0.0, "weight_decay": 0.0}
     run = WarmupRun(task_of(batches, _loss), folder)
-    warm_up(whole, run, WarmupSettings(**(given | options)), seed=0, latents=whole.latents)
+    warm_up(whole, run, WarmupSettings(**(given | options)), seed=0, units=_units(whole))
     return whole
+
+
+def _units(whole):
+    graph = trace(Chain(), torch.zeros(1, 3, 16, 16))
+    return Units(whole.network, graph, widened_widths(graph, 1.5), whole.latents)
 
 
 def test_one_step_is_sgd_followed_by_the_soft_threshold(tmp_path):
     batches = _batches(1, 8)
     whole, own = _hypernetwork(), _hypernetwork()
-    _warm(whole, tmp_path, batches, iterations=1, latent_l1=4.0)
+    _warm(whole, tmp_path, batches, iterations=1, penalty={"kind": "l1", "weight": 4.0})
     _loss(own, batches[0]).backward()  # the order of a batch's examples does not matter
     for moved, vector in zip(whole.latents.vectors, own.latents.vectors, strict=True):
         stepped = vector.detach() - 0.05 * vector.grad
@@ -84,7 +92,7 @@ def test_the_length_is_in_epochs_or_iterations(tmp_path, length, steps):
 
 def test_a_stopped_warm_up_goes_on_exactly(tmp_path):
     batches = _batches(4, 8)
-    straight = _warm(_hypernetwork(), tmp_path / "a", batches, iterations=6, latent_l1=0.1)
+    straight = _warm(_hypernetwork(), tmp_path / "a", batches, iterations=6, penalty=LIGHT)
     calls = iter(range(100))
 
     def failing(network, batch):
@@ -93,7 +101,7 @@ def test_a_stopped_warm_up_goes_on_exactly(tmp_path):
         return _loss(network, batch)
 
     settings = WarmupSettings(
-        iterations=6, batch_size=8, lr=0.05, momentum=0, weight_decay=0, latent_l1=0.1,
+        iterations=6, batch_size=8, lr=0.05, momentum=0, weight_decay=0, penalty=LIGHT,
         checkpoint_every=1,
     )  # fmt: skip
     folder = tmp_path / "b"
@@ -101,11 +109,11 @@ def test_a_stopped_warm_up_goes_on_exactly(tmp_path):
     with pytest.raises(KeyboardInterrupt):
         warm_up(
             whole, WarmupRun(task_of(batches, failing), folder), settings, seed=0,
-            latents=whole.latents,
+            units=_units(whole),
         )  # fmt: skip
     whole = _hypernetwork()
     run = WarmupRun(task_of(batches, _loss), folder, resume=True)
-    warm_up(whole, run, settings, seed=0, latents=whole.latents)
+    warm_up(whole, run, settings, seed=0, units=_units(whole))
     wanted = straight.state_dict()
     assert all(torch.equal(wanted[name], tensor) for name, tensor in whole.state_dict().items())
 
@@ -151,9 +159,7 @@ def test_the_network_found_inherits_the_weights_of_its_units(criterion):
         ShrinkSettings(
             criterion=criterion,
             budget=lwdna.Budget(macs=0.8),
-            warmup=WarmupSettings(
-                iterations=2, batch_size=8, latent_l1=0.01 if "latent" in criterion else 0
-            ),
+            warmup=WarmupSettings(iterations=2, batch_size=8, penalty={"weight": 0.01}),
             inherit=True,
         ),
     )
@@ -225,9 +231,12 @@ def test_the_latent_gradient_of_trained_weights_is_their_sensitivity_to_scaling(
         ),
         ({"hypernetwork": True}, False, "snip reads no latents.*latent-gradient"),
         (
-            {"warmup": WarmupSettings(iterations=1, latent_l1=0.1)},
+            {
+                "criterion": "latent-magnitude",
+                "warmup": {"iterations": 1, "penalty": {"weight": 0.1, "sides": "write"}},
+            },
             False,
-            "snip reads no latents.*latent_l1",
+            "no sides.*penalty",
         ),
         ({"keep": "knapsack-full"}, False, "budget limits only macs"),
     ],

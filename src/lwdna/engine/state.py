@@ -86,6 +86,8 @@ class Run:
     last_step: int | None = None
     """After how many steps since the very beginning to end, if before the settings' epochs do."""
     evaluating: bool = True
+    before_step: Callable[[int], None] | None = None
+    """Called with the number of steps done, when the next one's gradients are there."""
     after_step: Callable[[float], None] | None = None
     """Called with the learning rate after every optimizer step, in all processes alike."""
     step_graph: StepGraph | None = None

@@ -62,6 +62,7 @@ def train(
     progress: bool = False,
     steps: int | None = None,
     evaluate: bool = True,
+    before_step: Callable[[int], None] | None = None,
     after_step: Callable[[float], None] | None = None,
 ) -> TrainResult:
     """Train ``model`` on ``task`` and leave checkpoints, metrics and events in ``run_dir``.
@@ -82,6 +83,8 @@ def train(
         steps: end after so many optimizer steps, in the middle of an epoch if need be; the
             schedule stays that of ``settings.epochs``.
         evaluate: whether to measure the network on the validation set.
+        before_step: called with the number of steps done before every optimizer step, when its
+            gradients are there, in every process. What it adds to them is not clipped.
         after_step: called with the learning rate at scale 1 after every optimizer step, in every
             process; what it does to the parameters must follow from their values alone. Not with
             ``pad_channels``, which trains a copy and gives ``model`` its weights in the end.
@@ -98,18 +101,23 @@ def train(
     if evaluate:
         check_validation(task)
     with open_run(model, task, settings, run_dir, seed=seed, resume=resume) as run:
-        run.last_step, run.evaluating, run.after_step = steps, evaluate, after_step
-        run.step_graph = _step_graph(run)
-        main = run.accelerator.is_main_process
-        with (
-            _fast_convolutions(),
-            open_log(run_dir, run.position.epoch, run.steps_done) if main else nullcontext() as log,
-            _display(run, progress and main) as shown,
-            stop_on_signal() as stop,
-        ):
-            _loop(run, stop, log, shown)
-        run.step_graph = None  # its memory goes with it
+        run.last_step, run.evaluating = steps, evaluate
+        run.before_step, run.after_step = before_step, after_step
+        _watched_loop(run, progress)
     return _result(run, run.unpadded(run.ema.module) if run.ema else model)
+
+
+def _watched_loop(run: Run, progress: bool) -> None:
+    run.step_graph = _step_graph(run)
+    main = run.accelerator.is_main_process
+    with (
+        _fast_convolutions(),
+        open_log(run.folder, run.position.epoch, run.steps_done) if main else nullcontext() as log,
+        _display(run, progress and main) as shown,
+        stop_on_signal() as stop,
+    ):
+        _loop(run, stop, log, shown)
+    run.step_graph = None  # its memory goes with it
 
 
 def _result(run: Run, trained: nn.Module) -> TrainResult:
@@ -206,6 +214,10 @@ def _update(run: Run, parts: Sequence[Sequence[int]], batches: Iterator[Batch]) 
             )
     if settings.clip_grad is not None:
         accelerator.clip_grad_norm_(run.model.parameters(), settings.clip_grad)
+    if run.before_step:
+        if settings.clip_grad is None:  # clipping has done so already
+            accelerator.unscale_gradients()
+        run.before_step(run.steps_done)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     run.position.lr = learning_rate(optimizer)

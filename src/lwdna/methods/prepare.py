@@ -16,6 +16,8 @@ from lwdna.hypernet import Hypernetwork, generated_weights
 from lwdna.methods.criteria import CRITERIA, Problem, reset_norms
 from lwdna.methods.keep.table import Choice, chosen, in_full
 from lwdna.methods.settings import ShrinkSettings, WarmupSettings
+from lwdna.methods.sparse.doomed import doomed_units
+from lwdna.methods.sparse.units import Units
 from lwdna.methods.trials.runs import TrialSetup, shortened
 from lwdna.methods.warmup import WarmupRun, task_of, warm_up
 
@@ -47,13 +49,16 @@ def check(settings: ShrinkSettings, trained: Trained | None, setup: TrialSetup |
             "cannot start from trained ones; leave out shrink.warmup and shrink.hypernetwork, or "
             "the trained weights"
         )
-    if not reads_latents and (
-        settings.hypernetwork or (settings.warmup and settings.warmup.latent_l1)
-    ):
+    if settings.hypernetwork and not reads_latents:
         raise RecipeError(
-            f"criterion {settings.criterion} reads no latents, so that shrink.hypernetwork and "
-            "shrink.warmup.latent_l1 would do nothing; leave them out or set "
-            "shrink.criterion=latent-gradient or latent-magnitude"
+            f"criterion {settings.criterion} reads no latents, so that shrink.hypernetwork would "
+            "do nothing; leave it out or set shrink.criterion=latent-gradient or latent-magnitude"
+        )
+    penalties = settings.warmup.penalty if settings.warmup else ()
+    if reads_latents and any(one.sides != "both" or one.affine for one in penalties):
+        raise RecipeError(
+            f"criterion {settings.criterion} reads latents, on which penalties then act: they have "
+            "no sides; leave out sides and affine of shrink.warmup.penalty"
         )
     if settings.inherit and not (trained or settings.warmup):
         raise RecipeError(
@@ -83,7 +88,7 @@ def check(settings: ShrinkSettings, trained: Trained | None, setup: TrialSetup |
         rule.requires(settings.budget)
 
 
-def keep_choice(settings: ShrinkSettings, trained: Trained | None) -> Choice:
+def keep_choice(settings: ShrinkSettings, trained: Trained | bool | None) -> Choice:
     """Return the keep rule of a recipe with its options, the usual one where it names none.
 
     Fresh units of a group differ by chance, so that only the group's sum of scores says something;
@@ -121,11 +126,15 @@ def warmed(
         The problem as it is now, and the hypernetwork if there is one.
     """
     criterion = CRITERIA[problem.settings.criterion]
-    whole = None
+    whole, removed = None, None
+    if any(one.kind == "growing" for one in settings.penalty):
+        removed = doomed_units(problem, keep_choice(problem.settings, problem.trained))
     if criterion.reads_latents:
         m = problem.settings.embedding_dim
         whole = Hypernetwork(problem.wide, problem.graph, problem.widths, m, problem.seed)
     loss = criterion.objective(problem) if criterion.objective else None
+    latents = whole.latents if whole else None
+    units = Units(problem.wide, problem.graph, problem.widths, latents)
     with nullcontext(run) if run else _in_memory(problem) as chosen:
         warm_up(
             whole or problem.wide,
@@ -133,9 +142,9 @@ def warmed(
             settings,
             seed=problem.seed,
             loss=loss,
-            latents=whole.latents if whole else None,
+            units=units,
+            removed=removed,
         )
-    latents = whole.latents if whole else None
     return replace(problem, trained=True, latents=latents), whole
 
 

@@ -6,7 +6,7 @@ CVPR 2021 (arXiv 2006.16242).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -22,9 +22,9 @@ from lwdna.inputs import Inputs, call, device_of, plain, size_of, types_of
 from lwdna.methods.answers import check_scores, check_widths
 from lwdna.methods.budget import Budget
 from lwdna.methods.criteria import CRITERIA, Loss, Problem, Scores
-from lwdna.methods.grid import multiples_of
+from lwdna.methods.criteria.comparable import comparable
 from lwdna.methods.keep.table import Kept, chosen
-from lwdna.methods.keep.units import best_units, floors
+from lwdna.methods.keep.units import best_units
 from lwdna.methods.limits import Limits
 from lwdna.methods.prepare import Trained, check, fresh, keep_choice, warmed
 from lwdna.methods.settings import ShrinkSettings
@@ -35,13 +35,6 @@ from lwdna.methods.trials.runs import Trial, TrialSetup
 from lwdna.methods.warmup import WarmupRun
 from lwdna.models import resolve_name
 from lwdna.transforms.rewrite import Entry, transforms_of
-
-NORMS: dict[str, Callable[[Tensor], Tensor]] = {
-    "group-mean": Tensor.mean,
-    "group-l2": torch.linalg.vector_norm,
-}
-"""By what the scores of a group are divided. The l2 norm: Molchanov et al., ICLR 2017, equation 8
-(arXiv 1611.06440)."""
 
 
 @dataclass(frozen=True)
@@ -153,7 +146,7 @@ def search(
     widened = dict(problem.widths)
     scores, weights = _scored(problem, warmup_run)
     del problem  # trials need the memory
-    space = _space(graph, widened, settings, device_of(example_inputs))
+    space = Space.of(graph, widened, settings, device_of(example_inputs))
     settings = settings.model_copy(update={"keep": keep_choice(settings, trained)})
     kept, law, trials = _kept(model, scores, space, settings, trial_setup, seed)
     found = _found(settings, space.limits, kept, law, len(batches), seed)
@@ -162,16 +155,6 @@ def search(
     network = weights and resize(weights, graph.at(widened), units, init="slice", inexact="allow")
     why = widened, dict(space.least), scores, units, kept.threshold
     return Search(architecture, graph, *why, trials, law, network)
-
-
-def _space(
-    graph: ChannelGraph, widened: Mapping[str, int], settings: ShrinkSettings, device: torch.device
-) -> Space:
-    """Return the widths between floors and ``widened`` that the budget allows."""
-    least = floors(graph, widened, settings.floor, settings.linear_floor)
-    limits = Limits.of(graph, widened, settings.budget, device)
-    steps = multiples_of(settings.multiple, limits, least, widened)
-    return Space(limits, least, widened, steps)
 
 
 def _posed(
@@ -204,7 +187,7 @@ def _scored(problem: Problem, run: WarmupRun | None) -> tuple[Scores, nn.Module 
     check_scores(scores, problem.widths, settings.criterion)
     if settings.inherit and whole:
         weights = whole.bake()
-    return _comparable(scores, settings), weights
+    return comparable(scores, settings), weights
 
 
 def _kept(
@@ -225,19 +208,11 @@ def _kept(
     proxy = None
     if setup.proxy:
         widened = widened_widths(setup.proxy.graph, settings.width_mult)
-        proxy = _space(setup.proxy.graph, widened, settings, space.limits.device)
+        proxy = Space.of(setup.proxy.graph, widened, settings, space.limits.device)
         proxy.limits.check_reachable(proxy.most, proxy.least)
     given = (settings.budget, setup, settings.trials, seed, proxy)
     law, trials = try_widths(model, space, *given)
     return Kept(law.widths, None), law, trials
-
-
-def _comparable(scores: Scores, settings: ShrinkSettings) -> Scores:
-    """Return scores that one threshold may compare across groups."""
-    if settings.normalize != "none":
-        size = NORMS[settings.normalize]
-        scores = {name: s / size(s).clamp_min(1e-30) for name, s in scores.items()}
-    return {name: -s for name, s in scores.items()} if settings.reverse else scores
 
 
 def shrink(

@@ -17,6 +17,7 @@ from lwdna.engine.settings import LrBalance, Precision, Scales, no_is_not_false
 from lwdna.methods.budget import Budget
 from lwdna.methods.criteria.table import CRITERIA
 from lwdna.methods.keep.table import Choice, in_full, keys
+from lwdna.methods.sparse.settings import Penalties
 from lwdna.settings import Keys, Settings, flattened
 
 PROXY_SECTIONS = ("model", "data", "train")
@@ -41,8 +42,9 @@ class WarmupSettings(Settings):
     """Learning rates that follow the gradients of two sets of matrices, as ``train.lr_balance``."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=1e-4, ge=0)
-    latent_l1: float = Field(default=0.0, ge=0)
-    """Weight of the l1 norm of the latents, minimised by a proximal step after each SGD step."""
+    penalty: Penalties = ()
+    """What makes whole units vanish: a penalty, or a list of them. They act on the latents where
+    the criterion reads these, else on the units' weights."""
     clip_grad: float | None = Field(default=None, gt=0)
     mixed_precision: Precision = "no"
     channels_last: bool = False

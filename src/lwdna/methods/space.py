@@ -7,9 +7,13 @@ from dataclasses import dataclass, field
 from functools import cached_property
 
 import numpy as np
+import torch
 
-from lwdna.methods.grid import Grid, one_changed
+from lwdna.channels import ChannelGraph
+from lwdna.methods.grid import Grid, multiples_of, one_changed
+from lwdna.methods.keep.units import floors
 from lwdna.methods.limits import FloatArray, IntArray, Limits
+from lwdna.methods.settings import ShrinkSettings
 
 HALVINGS = 40
 
@@ -23,6 +27,26 @@ class Space:
     most: Mapping[str, int]
     steps: Mapping[str, int] = field(default_factory=dict)
     """Of what widths are multiples, by group; groups left out take any width."""
+
+    @staticmethod
+    def of(
+        graph: ChannelGraph,
+        widened: Mapping[str, int],
+        settings: ShrinkSettings,
+        device: torch.device,
+    ) -> Space:
+        """Return the space that the floors, multiples and budget of a search leave.
+
+        Args:
+            graph: channel graph of the baseline.
+            widened: the widths of the widened network.
+            settings: of the search.
+            device: what latency is measured on.
+        """
+        least = floors(graph, widened, settings.floor, settings.linear_floor)
+        limits = Limits.of(graph, widened, settings.budget, device)
+        steps = multiples_of(settings.multiple, limits, least, widened)
+        return Space(limits, least, widened, steps)
 
     @cached_property
     def base(self) -> IntArray:

@@ -1,12 +1,7 @@
 """Training before the units are scored, with the engine's loop: checkpoints, resume, processes.
 
-SGD on everything that is trainable, with the loss of the task or of the criterion. Where a
-hypernetwork is trained, a proximal step on its latents may follow every SGD step:
-
-    z <- argmin_x |x - z|^2 / 2 + lr lambda |x|_1,  that is  sign(z) max(|z| - lr lambda, 0)
-
-Source: Li et al., "DHP: Differentiable Meta Pruning via HyperNetworks", ECCV 2020 (arXiv
-2003.13683), the proximal gradient solver.
+SGD on everything that is trainable, with the loss of the task or of the criterion, under penalties
+that make units vanish.
 """
 
 from __future__ import annotations
@@ -19,16 +14,16 @@ from typing import Any, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn import functional as F
 from torch.utils._pytree import tree_leaves, tree_map_only
 
 from lwdna.engine import Task, TrainSettings, train
 from lwdna.engine.order import steps_per_epoch
-from lwdna.hypernet import Latents
 from lwdna.inputs import examples
 from lwdna.methods.criteria import Loss
 from lwdna.methods.objective import with_loss
 from lwdna.methods.settings import WarmupSettings
+from lwdna.methods.sparse.penalty import Penalty, Removed, make_penalties
+from lwdna.methods.sparse.units import Units
 from lwdna.run_folder import last_checkpoint
 from lwdna.run_options import RunOptions
 
@@ -51,7 +46,8 @@ def warm_up(
     *,
     seed: int,
     loss: Loss | None = None,
-    latents: Latents | None = None,
+    units: Units | None = None,
+    removed: Removed | None = None,
 ) -> None:
     """Train ``network`` in place.
 
@@ -61,9 +57,11 @@ def warm_up(
         settings: length and protocol.
         seed: decides order and augmentation.
         loss: what to minimise; default: the task's loss.
-        latents: get the proximal steps.
+        units: of ``network``, on which the settings' penalties act.
+        removed: which units the search would remove now; for growing penalties.
 
     Raises:
+        RecipeError: a penalty has nothing to act on.
         TrainingInterrupted: a signal asked to stop; the checkpoint is saved.
         TrainingError: loss or weights are not finite.
         CheckpointError: the checkpoint is damaged or belongs to another warm-up.
@@ -71,13 +69,12 @@ def warm_up(
     task = run.task if loss is None else with_loss(run.task, loss)
     each = steps_per_epoch(task.train_size, settings.batch_size)
     steps = settings.iterations or max(1, round((settings.epochs or 0) * each))
-    protocol = settings.model_dump(exclude={"iterations", "epochs", "latent_l1"})
-    strength = settings.latent_l1
-
-    @torch.no_grad()
-    def shrink_latents(lr: float) -> None:
-        for vector in latents.vectors if latents else ():
-            vector.copy_(F.softshrink(vector, lr * strength))
+    protocol = settings.model_dump(exclude={"iterations", "epochs", "penalty"})
+    penalties = None
+    if settings.penalty:
+        if units is None:
+            raise ValueError("penalties need the units they act on")
+        penalties = _Penalties(make_penalties(units, settings.penalty, removed))
 
     train(
         network,
@@ -89,9 +86,27 @@ def warm_up(
         progress=run.options.progress,
         steps=steps,
         evaluate=False,
-        after_step=shrink_latents if strength and latents else None,
+        before_step=penalties.before_step if penalties else None,
+        after_step=penalties.after_step if penalties else None,
     )
     network.train()
+
+
+class _Penalties:
+    """What several penalties do at every step, one after the other."""
+
+    def __init__(self, penalties: Sequence[Penalty]) -> None:
+        self._penalties = penalties
+        self._step = 0
+
+    def before_step(self, step: int) -> None:
+        self._step = step
+        for penalty in self._penalties:
+            penalty.before_step(step)
+
+    def after_step(self, lr: float) -> None:
+        for penalty in self._penalties:
+            penalty.after_step(self._step, lr)
 
 
 def task_of(batches: Sequence[Any], loss: Loss) -> Task:

@@ -10,6 +10,7 @@ from torch.nn.modules.conv import _ConvNd
 
 from lwdna.channels import ChannelGraph
 from lwdna.hypernet import generated_weights, rows_at_a_time, sum_by_unit
+from lwdna.methods.sparse.units import made_axis
 
 Layer = _ConvNd | nn.Linear
 
@@ -31,12 +32,36 @@ def sums_over_both_sides(
     Returns:
         One vector per group in the graph's order, (n,) float64.
     """
+    return _sums(network, graph, widths, values, lambda layer: (0, 1))
+
+
+def sums_over_makers(
+    network: nn.Module,
+    graph: ChannelGraph,
+    widths: Mapping[str, int],
+    values: Callable[[Layer], Tensor | None],
+) -> list[Tensor]:
+    """Sum values per pair of channels over the pairs in which a unit is what is made.
+
+    Arguments and result are those of :func:`sums_over_both_sides`.
+    """
+    return _sums(network, graph, widths, values, lambda layer: (made_axis(layer),))
+
+
+def _sums(
+    network: nn.Module,
+    graph: ChannelGraph,
+    widths: Mapping[str, int],
+    values: Callable[[Layer], Tensor | None],
+    axes: Callable[[Layer], tuple[int, ...]],
+) -> list[Tensor]:
     totals = [torch.zeros(widths[group.name], dtype=torch.float64) for group in graph.groups]
     for name, layer in generated_weights(network, graph).items():
         found = values(layer)
-        if found is not None:
-            sum_by_unit(found.sum(1).cpu(), graph.tensors[name][0], totals)
-            sum_by_unit(found.sum(0).cpu(), graph.tensors[name][1], totals)
+        if found is None:
+            continue
+        for axis in axes(layer):
+            sum_by_unit(found.sum(1 - axis).cpu(), graph.tensors[name][axis], totals)
     return totals
 
 

@@ -6,7 +6,6 @@ from collections.abc import Iterator, Mapping
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.batchnorm import _NormBase
 from torch.nn.modules.conv import _ConvNd
 
 from lwdna.channels import ChannelGraph
@@ -14,6 +13,7 @@ from lwdna.channels.graph.axes import AxisLayout
 from lwdna.hypernet import generated_weights, sum_by_unit
 from lwdna.methods.criteria.problem import Problem, Scores
 from lwdna.methods.criteria.table import register_criterion
+from lwdna.methods.sparse.units import norm_scales
 
 
 @register_criterion("weight-norm", paper="Li 2017, arXiv 1608.08710")
@@ -58,8 +58,8 @@ def unit_scales(
     """
     sizes = [widths[group.name] for group in graph.groups]
     found: dict[int, list[Tensor]] = {}
-    for values, axis in _norm_scales(network, graph):
-        for group, piece in axis.split(values, sizes):
+    for one in norm_scales(network, graph):
+        for group, piece in one.axis.split(one.parameter.abs(), sizes):
             if group is not None:
                 found.setdefault(group, []).append(piece.amax((0, 2)))
     plain = set(range(len(sizes))) - set(found)
@@ -76,14 +76,6 @@ def unit_scales(
         else torch.ones(sizes[g], device=device)
         for g, group in enumerate(graph.groups)
     }
-
-
-def _norm_scales(network: nn.Module, graph: ChannelGraph) -> Iterator[tuple[Tensor, AxisLayout]]:
-    for path, module in network.named_modules():
-        if isinstance(module, _NormBase | nn.GroupNorm | nn.LayerNorm | nn.RMSNorm):
-            axes = graph.tensors.get(f"{path}.weight", ())
-            if len(axes) == 1 and module.weight is not None:
-                yield module.weight.abs(), axes[0]
 
 
 def _filters(network: nn.Module, graph: ChannelGraph) -> Iterator[tuple[Tensor, AxisLayout]]:
