@@ -57,6 +57,11 @@ FOUND = "lwdna"
 REPORT = "report.html"
 """The page of a job, a search, a training or a comparison."""
 
+SENSITIVITY = "sensitivity"
+"""Folder of a sensitivity analysis, beside the weights."""
+SENSITIVITY_RECORD = "sensitivity.json"
+"""In that folder: what is left of the network when one group is sliced, group by group."""
+
 CELLS = "cells"
 """Folder of the cells of a comparison."""
 TIMINGS = "timings.json"
