@@ -57,6 +57,9 @@ FOUND = "lwdna"
 REPORT = "report.html"
 """The page of a job, a search, a training or a comparison."""
 
+SLIM_RECORD = "slim.json"
+"""Figures of a trained network that was made smaller, stage by stage."""
+
 SENSITIVITY = "sensitivity"
 """Folder of a sensitivity analysis, beside the weights."""
 SENSITIVITY_RECORD = "sensitivity.json"

@@ -62,11 +62,8 @@ def sensitivity(
     default = own if own.is_file() else None
     if default is None and all("=" in argument for argument in arguments or ()):
         raise RecipeError(f"which data? name the recipe: lwdna sensitivity {weights} RECIPE")
-    given = {"shares": read_shares(shares), "images": images}
-    settings = _checked({**given, "criterion": criterion, "batches": batches})
+    settings = _settings(read_shares(shares), images, criterion, batches)
     _, recipe = options.read_recipe(arguments, None, data, default)
-    from lwdna.cli import show
-    from lwdna.reports import read_sensitivity, write_report
     from lwdna.workflows import run_sensitivity
 
     folder = out or file.parent / SENSITIVITY
@@ -75,11 +72,20 @@ def sensitivity(
         found = run_sensitivity(file, recipe, folder, settings, resume=resume, options=chosen)
     except KeyboardInterrupt as stop:
         raise KeyboardInterrupt("stopped; the same command goes on after the last group") from stop
-    if json_:
+    _show(found, folder, json_)
+
+
+def _show(found: Mapping[str, Any], folder: Path, as_json: bool) -> None:
+    """Write the page, and print the table or JSON."""
+    from lwdna.cli import show
+    from lwdna.reports import read_sensitivity, write_report
+
+    page = write_report(folder)
+    if as_json:
         say(json_text(found))
-        return
-    show.sensitivity(read_sensitivity(folder))
-    say(f"report: {write_report(folder)}")
+    else:
+        show.sensitivity(read_sensitivity(folder))
+        say(f"report: {page}")
 
 
 def read_shares(text: str) -> tuple[float, ...]:
@@ -104,9 +110,13 @@ def _share(text: str) -> float:
         ) from error
 
 
-def _checked(values: Mapping[str, Any]) -> SensitivitySettings:
+def _settings(
+    shares: tuple[float, ...], images: int | None, criterion: str, batches: int
+) -> SensitivitySettings:
     try:
-        return SensitivitySettings.model_validate(values)
+        return SensitivitySettings(
+            shares=shares, images=images, criterion=criterion, batches=batches
+        )
     except ValidationError as error:
         why = error.errors()[0]["msg"].removeprefix("Value error, ")
         raise RecipeError(why) from error

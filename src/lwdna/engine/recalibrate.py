@@ -7,7 +7,8 @@ Evaluation for Efficient Neural Network Pruning", ECCV 2020 (arXiv 2007.02491), 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -50,18 +51,36 @@ def recalibrate(
     ]
     if not layers:
         return 0
+    with _cumulative(model, layers):
+        count = 0
+        for batch in batches:
+            forward(model, batch)
+            count += 1
+    if not count:
+        raise TrainingError("there are no batches to recalibrate with; give at least one")
+    for layer in layers:
+        assert layer.running_mean is not None
+        assert layer.running_var is not None
+        if not bool((layer.running_mean.isfinite() & layer.running_var.isfinite()).all()):
+            raise TrainingError(
+                "statistics of normalisation are not finite after recalibration; check the weights "
+                "and the data"
+            )
+    return len(layers)
+
+
+@contextmanager
+def _cumulative(model: nn.Module, layers: Sequence[_NormBase]) -> Iterator[None]:
+    """Let layers start their statistics anew and average them over the batches inside."""
     modes = [(module, module.training) for module in model.modules()]
     momenta = [layer.momentum for layer in layers]
-    count = 0
     try:
         model.eval()
         for layer in layers:
             layer.reset_running_stats()
             layer.momentum = None
             layer.train()
-        for batch in batches:
-            forward(model, batch)
-            count += 1
+        yield
     except ValueError as error:
         if "more than 1 value per channel" not in str(error):
             raise
@@ -73,13 +92,3 @@ def recalibrate(
             layer.momentum = momentum
         for module, mode in modes:
             module.training = mode
-    if not count:
-        raise TrainingError("there are no batches to recalibrate with; give at least one")
-    for layer in layers:
-        assert layer.running_mean is not None and layer.running_var is not None
-        if not bool((layer.running_mean.isfinite() & layer.running_var.isfinite()).all()):
-            raise TrainingError(
-                "statistics of normalisation are not finite after recalibration; check the weights "
-                "and the data"
-            )
-    return len(layers)

@@ -259,15 +259,15 @@ def read_run(folder: Path) -> RunFiles:
     """
     if not folder.is_dir():
         raise FileError(f"{folder} is not a folder; give the folder of a run, {_RUN_FOLDER}")
-    baseline = _read_training(folder / BASELINE, BASELINE)
-    found = _read_training(folder / FOUND, FOUND)
+    baseline = read_training(folder / BASELINE, BASELINE)
+    found = read_training(folder / FOUND, FOUND)
     baseline, found = _fill_results(folder, baseline, found)
     search_folder = SEARCH if (folder / SEARCH).is_dir() else "."
     search = _read_if_there(SearchRecord, folder / search_folder / SEARCH_RECORD)
     recipe = read_text(folder / search_folder / RECIPE) if search is not None else None
     architecture = _read_architecture(folder / search_folder)
     if baseline is None and found is None and search is None:
-        alone = _read_training(folder, ".")
+        alone = read_training(folder, ".")
         if alone is not None:
             baseline, found = (alone, None) if _is_baseline(alone) else (None, alone)
             architecture = None
@@ -319,7 +319,12 @@ def _read_architecture(folder: Path) -> ArchitectureRecord | None:
     return _read_if_there(ArchitectureRecord, folder / ARCHITECTURE)
 
 
-def _read_training(folder: Path, name: str) -> TrainingRun | None:
+def read_training(folder: Path, name: str) -> TrainingRun | None:
+    """Return what a training left in ``folder``, None if there is none; ``name`` says where it is.
+
+    Raises:
+        FileError: a file is damaged.
+    """
     results = _read_if_there(Results, folder / RESULTS)
     epochs = _read_epochs(folder / METRICS)
     if results is None and not epochs:

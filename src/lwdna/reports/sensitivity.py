@@ -30,7 +30,7 @@ from lwdna.run_folder import RECIPE, REPORT, SENSITIVITY_RECORD
 
 _NAMED = 3
 """How many lines of the picture have names: those that lose most."""
-_APART = 0.06
+_APART = 0.07
 """Least distance of two names, as a share of the picture's height."""
 
 
@@ -213,6 +213,7 @@ def sensitivity_words(found: Analysis) -> str:
 
     def told(row: Row) -> str:
         change = format_gain(found.whole, row.half.value, found.metric)
+        change = "no finite number" if change == MISSING else change
         return f"{change} for {row.half.saved:.1f} % of the MACs"
 
     said = (
@@ -268,22 +269,26 @@ def picture(found: Analysis) -> Picture | None:
     if not values or not _known(found.whole):
         return None
     y_axis = axis_around([*values, found.whole])
-    x_axis = Axis(0.0, 1.0)
     labels = _labels(found, y_axis)
     lines = [
         Line(row.name, _title(found, row), _points(found, row, y_axis), labels.get(row.name))
         for row in found.rows
     ]
     shares = [1.0, *(cut.share for cut in found.rows[0].cuts)]
-    ticks = [Tick(1 - x_axis.position(share), share_text(share)) for share in shares]
+    ticks = [Tick(_gone(share, found.rows[0]), share_text(share)) for share in shares]
     named = sorted(lines, key=lambda line: line.label is not None)
     return Picture(named, ticks, y_axis.ticks(format_tick))
 
 
 def _points(found: Analysis, row: Row, y_axis: Axis) -> list[tuple[float, float]]:
     whole = (0.0, y_axis.position(found.whole))
-    cuts = [(1 - cut.share, y_axis.position(cut.value)) for cut in row.cuts if _known(cut.value)]
-    return [whole, *cuts]
+    known = [cut for cut in row.cuts if _known(cut.value)]
+    return [whole, *((_gone(cut.share, row), y_axis.position(cut.value)) for cut in known)]
+
+
+def _gone(share: float, row: Row) -> float:
+    """Return where a share stands between the whole group and its smallest share."""
+    return (1 - share) / (1 - row.cuts[-1].share)
 
 
 def _title(found: Analysis, row: Row) -> str:
