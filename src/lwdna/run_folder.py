@@ -57,6 +57,14 @@ FOUND = "lwdna"
 REPORT = "report.html"
 """The page of a job, a search, a training or a comparison."""
 
+SLIM_RECORD = "slim.json"
+"""Figures of a trained network that was made smaller, stage by stage."""
+
+SENSITIVITY = "sensitivity"
+"""Folder of a sensitivity analysis, beside the weights."""
+SENSITIVITY_RECORD = "sensitivity.json"
+"""In that folder: what is left of the network when one group is sliced, group by group."""
+
 CELLS = "cells"
 """Folder of the cells of a comparison."""
 TIMINGS = "timings.json"

@@ -49,3 +49,18 @@ def driven(report: Path, script: str) -> Path:
     page = report.with_name("driven.html")
     page.write_text(html.replace("</body>", f"<script>{script}</script></body>"), encoding="utf-8")
     return page
+
+
+def width_in_frame(report: Path, width: int) -> int:
+    """Return how wide a report is in a frame of so many pixels; windows are never that narrow."""
+    page = driven(report, "parent.postMessage(document.documentElement.scrollWidth, '*')")
+    frame = report.with_name("frame.html")
+    frame.write_text(
+        "<script>onmessage = (told) => { document.body.dataset.width = told.data; };</script>"
+        f'<body><iframe src="{page.name}" width="{width}" height="900" frameborder="0"></iframe>'
+    )
+    profile = report.with_name("profile")
+    dom = browse(frame, profile, "--dump-dom", "--window-size=1300,1000").stdout
+    told = re.search(r'data-width="(\d+)"', dom)
+    assert told is not None
+    return int(told[1])

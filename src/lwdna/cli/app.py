@@ -24,6 +24,7 @@ from lwdna.cli.output import error, say
 from lwdna.cli.quickstart import quickstart
 from lwdna.cli.report import report
 from lwdna.cli.restore import restore
+from lwdna.cli.sensitivity import sensitivity
 from lwdna.cli.shrink import shrink
 from lwdna.cli.train import train
 from lwdna.errors import LwdnaError
@@ -34,6 +35,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "train": train,
     "evaluate": evaluate,
     "inspect": inspect,
+    "sensitivity": sensitivity,
     "report": report,
     "compare": compare,
     "restore": restore,

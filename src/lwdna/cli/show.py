@@ -29,6 +29,7 @@ from lwdna.transforms.costs import costs_of_pairs
 if TYPE_CHECKING:
     from lwdna.channels import ChannelGraph
     from lwdna.methods import Search
+    from lwdna.reports.sensitivity import Analysis
 
 # What only some tables need is imported in their functions: `lwdna inspect` should start quickly.
 
@@ -111,6 +112,24 @@ def search(found: Search) -> None:
     note = little_to_gain(found.architecture.found["budget"])
     if note:
         say(note)
+
+
+def sensitivity(found: Analysis) -> None:
+    """Print what each group of a network can lose, those first that can lose most."""
+    from lwdna.reports import (
+        sensitivity_columns,
+        sensitivity_evidence,
+        sensitivity_lines,
+        sensitivity_words,
+    )
+
+    table = _table(*sensitivity_columns(found))
+    table.padding = (0, 0, 0, 1)  # to fit 80 columns
+    for line in sensitivity_lines(found):
+        table.add_row(*map(escape, line))
+    console().print(table)
+    say(sensitivity_words(found))
+    say(sensitivity_evidence(found))
 
 
 def milliseconds(value: float) -> str:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Protocol
 
@@ -68,3 +68,26 @@ def display(shown: bool, *, total: int, done: int, epochs: int) -> Iterator[Disp
     )
     with Progress(*columns, console=Console(stderr=True)) as progress:
         yield _Bar(progress, total=total, done=done, epochs=epochs)
+
+
+@contextmanager
+def counted(
+    shown: bool, what: str, *, total: int, done: int = 0
+) -> Iterator[Callable[[int, str], None]]:
+    """Yield what is told how many things of ``total`` are done, and the name of the next one.
+
+    A progress bar on standard error shows it, or nothing does.
+    """
+    if not shown:
+        yield lambda done, name: None
+        return
+    columns = (
+        TextColumn("{task.description}"),
+        BarColumn(),
+        MofNCompleteColumn(),
+        TextColumn("{task.fields[name]}"),
+        TimeRemainingColumn(),
+    )
+    with Progress(*columns, console=Console(stderr=True)) as progress:
+        bar = progress.add_task(what, total=total, completed=done, name="")
+        yield lambda done, name: progress.update(bar, completed=done, name=name)

@@ -21,6 +21,13 @@ if TYPE_CHECKING:
     from lwdna.reports.graph_page import write_graph_page
     from lwdna.reports.law import law_lines
     from lwdna.reports.report import compare_run, write_report
+    from lwdna.reports.sensitivity import (
+        read_sensitivity,
+        sensitivity_columns,
+        sensitivity_evidence,
+        sensitivity_lines,
+        sensitivity_words,
+    )
     from lwdna.reports.study_page import COMPARED, comparison_lines, write_comparison
     from lwdna.reports.tables import COMPARISON_COLUMNS, ComparisonRow, comparison, figure_lines
     from lwdna.reports.verdict import evidence, little_to_gain, not_finite, verdict
@@ -46,6 +53,11 @@ __all__ = [
     "law_lines",
     "little_to_gain",
     "not_finite",
+    "read_sensitivity",
+    "sensitivity_columns",
+    "sensitivity_evidence",
+    "sensitivity_lines",
+    "sensitivity_words",
     "verdict",
     "write_comparison",
     "write_graph_page",
@@ -71,6 +83,13 @@ export_lazily(
         "lwdna.reports.report": (
             "compare_run",
             "write_report",
+        ),
+        "lwdna.reports.sensitivity": (
+            "read_sensitivity",
+            "sensitivity_columns",
+            "sensitivity_evidence",
+            "sensitivity_lines",
+            "sensitivity_words",
         ),
         "lwdna.reports.study_page": (
             "COMPARED",

@@ -24,16 +24,16 @@ def facts(run: RunFiles) -> list[tuple[str, str]]:
     search = run.search
     if run.network is not None:
         pairs["network"] = run.network.name
-        pairs.update(_flat(run.network.args, "network argument"))
+        pairs.update(flat(run.network.args, "network argument"))
         for transform in run.network.transforms:
             title = f"transform {transform.get('name')}"
-            pairs.update(_flat({k: v for k, v in transform.items() if k != "name"}, title))
+            pairs.update(flat({k: v for k, v in transform.items() if k != "name"}, title))
     if run.input_size:
         pairs["input size"] = describe(run.input_size, times=" × ")
     if search is not None:
         if search.criterion:
             pairs["criterion"] = search.criterion
-        pairs.update(_flat(search.budget, "budget"))
+        pairs.update(flat(search.budget, "budget"))
         if search.threshold is not None:
             pairs["threshold"] = format_score(search.threshold)
         if search.trials:
@@ -44,10 +44,10 @@ def facts(run: RunFiles) -> list[tuple[str, str]]:
         found = dict(run.architecture.found)
         versions = found.pop("versions", {})
         told = () if search is None else ("budget", "criterion")
-        for name, value in _flat({key: found[key] for key in found if key not in told}, ""):
+        for name, value in flat({key: found[key] for key in found if key not in told}, ""):
             pairs.setdefault(name, value)
         if isinstance(versions, Mapping):
-            pairs.update(_flat(versions, "version of"))
+            pairs.update(flat(versions, "version of"))
     pairs.update(_training_facts(run))
     return list(pairs.items())
 
@@ -105,7 +105,7 @@ def commands(run: RunFiles) -> list[str]:
 def machine(run: RunFiles) -> str:
     """Return the machine on which latency and training time were measured, ``""`` if unknown."""
     told = [
-        ", ".join(f"{name} {value}" for name, value in _flat(training.results.machine, ""))
+        ", ".join(f"{name} {value}" for name, value in flat(training.results.machine, ""))
         for training in (run.baseline, run.found)
         if training is not None and training.results is not None and training.results.machine
     ]
@@ -126,7 +126,7 @@ def _training_facts(run: RunFiles) -> Iterator[tuple[str, str]]:
         if known:
             yield (f"training {name}", ", ".join(known))
     for result in results:
-        yield from _flat(result.versions, "version of")
+        yield from flat(result.versions, "version of")
 
 
 def _settings(training: TrainingRun) -> Iterator[tuple[str, str]]:
@@ -151,7 +151,8 @@ def _dotted(value: Mapping[Any, Any], prefix: str) -> Iterator[tuple[str, str]]:
             yield name, _text(part)
 
 
-def _flat(value: Mapping[str, Any], prefix: str) -> list[tuple[str, str]]:
+def flat(value: Mapping[str, Any], prefix: str) -> list[tuple[str, str]]:
+    """Return all values by their full keys, behind ``prefix``, as texts."""
     start = f"{prefix} " if prefix else ""
     return [(start + name, text) for name, text in _dotted(value, "")]
 

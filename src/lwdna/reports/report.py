@@ -15,6 +15,8 @@ from lwdna.reports.law import law_view
 from lwdna.reports.pages import render
 from lwdna.reports.pictures import picture_rows
 from lwdna.reports.run_files import RecordedCost, RunFiles, read_run
+from lwdna.reports.sensitivity import write_sensitivity
+from lwdna.reports.slim_page import write_slim
 from lwdna.reports.statistics import HALVES
 from lwdna.reports.study_page import write_comparison
 from lwdna.reports.tables import ComparisonRow, Figures, comparison
@@ -26,7 +28,7 @@ from lwdna.reports.verdict import (
     not_finite,
     verdict,
 )
-from lwdna.run_folder import REPORT, is_comparison
+from lwdna.run_folder import REPORT, SENSITIVITY_RECORD, SLIM_RECORD, is_comparison
 
 
 def write_report(run_dir: Path, out: Path | None = None, half: str = "whole") -> Path:
@@ -35,9 +37,9 @@ def write_report(run_dir: Path, out: Path | None = None, half: str = "whole") ->
     The same files give the same bytes.
 
     Args:
-        run_dir: the folder of a whole job (``search/``, ``baseline/``, ``lwdna/``), of a search
-            or of a training run. Sections whose files are missing are left out. Of a comparison,
-            all finished cells are merged.
+        run_dir: the folder of a whole job (``search/``, ``baseline/``, ``lwdna/``), of a search,
+            of a training run, of a slim run or of a sensitivity analysis. Sections whose files are
+            missing are left out. Of a comparison, all finished cells are merged.
         out: the file to write, ``run_dir/report.html`` by default.
         half: the part of the validation set that a comparison is reported on: one of
             :data:`lwdna.reports.statistics.HALVES`.
@@ -55,6 +57,10 @@ def write_report(run_dir: Path, out: Path | None = None, half: str = "whole") ->
         raise RecipeError(f"there is no half {half!r}; choose one of {', '.join(HALVES)}")
     if is_comparison(run_dir):
         return write_comparison(run_dir, out, half)
+    if (run_dir / SLIM_RECORD).is_file():
+        return write_slim(run_dir, out)
+    if (run_dir / SENSITIVITY_RECORD).is_file():
+        return write_sensitivity(run_dir, out)
     html = _render(read_run(run_dir))
     path = run_dir / REPORT if out is None else Path(out)
     write_text(path, html)

@@ -259,15 +259,15 @@ def read_run(folder: Path) -> RunFiles:
     """
     if not folder.is_dir():
         raise FileError(f"{folder} is not a folder; give the folder of a run, {_RUN_FOLDER}")
-    baseline = _read_training(folder / BASELINE, BASELINE)
-    found = _read_training(folder / FOUND, FOUND)
+    baseline = read_training(folder / BASELINE, BASELINE)
+    found = read_training(folder / FOUND, FOUND)
     baseline, found = _fill_results(folder, baseline, found)
     search_folder = SEARCH if (folder / SEARCH).is_dir() else "."
     search = _read_if_there(SearchRecord, folder / search_folder / SEARCH_RECORD)
-    recipe = _read_text(folder / search_folder / RECIPE) if search is not None else None
+    recipe = read_text(folder / search_folder / RECIPE) if search is not None else None
     architecture = _read_architecture(folder / search_folder)
     if baseline is None and found is None and search is None:
-        alone = _read_training(folder, ".")
+        alone = read_training(folder, ".")
         if alone is not None:
             baseline, found = (alone, None) if _is_baseline(alone) else (None, alone)
             architecture = None
@@ -319,7 +319,12 @@ def _read_architecture(folder: Path) -> ArchitectureRecord | None:
     return _read_if_there(ArchitectureRecord, folder / ARCHITECTURE)
 
 
-def _read_training(folder: Path, name: str) -> TrainingRun | None:
+def read_training(folder: Path, name: str) -> TrainingRun | None:
+    """Return what a training left in ``folder``, None if there is none; ``name`` says where it is.
+
+    Raises:
+        FileError: a file is damaged.
+    """
     results = _read_if_there(Results, folder / RESULTS)
     epochs = _read_epochs(folder / METRICS)
     if results is None and not epochs:
@@ -329,7 +334,7 @@ def _read_training(folder: Path, name: str) -> TrainingRun | None:
         results=results,
         epochs=epochs,
         architecture=_read_architecture(folder),
-        recipe=_read_text(folder / RECIPE),
+        recipe=read_text(folder / RECIPE),
         pictures=_read_pictures(folder / EXAMPLES),
     )
 
@@ -341,7 +346,12 @@ def _read_pictures(folder: Path) -> dict[str, bytes]:
         raise FileError(f"cannot read the pictures in {folder}: {error}") from error
 
 
-def _read_text(path: Path) -> str | None:
+def read_text(path: Path) -> str | None:
+    """Return the text of a file, None if there is none.
+
+    Raises:
+        FileError: it cannot be read.
+    """
     if not path.is_file():
         return None
     try:
@@ -352,7 +362,7 @@ def _read_text(path: Path) -> str | None:
 
 def _read_epochs(path: Path) -> tuple[EpochRecord, ...]:
     """Read ``metrics.jsonl``; of an epoch that was repeated after a resume, the last counts."""
-    text = _read_text(path) or ""
+    text = read_text(path) or ""
     epochs = {}
     lines = text.splitlines()
     for number, line in enumerate(lines, start=1):

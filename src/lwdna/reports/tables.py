@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
 from lwdna.engine.task import Metric, described
 from lwdna.reports.formats import (
+    MISSING,
     format_bytes,
     format_change,
     format_count,
@@ -96,6 +97,42 @@ def comparison(baseline: Figures | None, found: Figures | None) -> list[Comparis
                 better=better,
             )
         )
+    return rows
+
+
+@dataclass(frozen=True)
+class StageRow:
+    """A figure of one network at several stages, and what became of it from the first to the last.
+
+    ``better`` says whether the last favours it, ``None`` where they are equal or one is missing.
+    """
+
+    title: str
+    texts: tuple[str, ...]
+    difference: str
+    ratio: str
+    better: bool | None
+
+
+def stage_table(stages: Sequence[Figures]) -> list[StageRow]:
+    """Return one row per figure that a stage has: the primary metric, the others, costs.
+
+    Args:
+        stages: figures as in ``results.json``, the metrics described there, in their order.
+    """
+    rows = []
+    for figure in _figures(*stages):
+        values = [_number(one, figure.key) for one in stages]
+        if all(value is None for value in values):
+            continue
+        first, last = values[0], values[-1]
+        better, ratio = None, MISSING
+        if first is not None and last is not None:
+            better = None if first == last else (last > first) == figure.higher_is_better
+            ratio = f"{last / first:.3g}" if first > 0 and figure in _COSTS else MISSING
+        texts = tuple(map(figure.text, values))
+        difference = figure.difference(first, last)
+        rows.append(StageRow(figure.title, texts, difference, ratio, better))
     return rows
 
 
