@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from lwdna.lazy import export_lazily
 
 if TYPE_CHECKING:
+    from lwdna.engine.end_check import EndCheck
     from lwdna.engine.evaluation import evaluate
     from lwdna.engine.latency import measure_latency
     from lwdna.engine.latency_model import LatencyModel
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from lwdna.engine.training import TrainResult, train
 
 __all__ = [
+    "EndCheck",
     "LatencyModel",
     "Metric",
     "Task",
@@ -35,6 +37,7 @@ __all__ = [
 export_lazily(
     __name__,
     {
+        "lwdna.engine.end_check": ("EndCheck",),
         "lwdna.engine.evaluation": ("evaluate",),
         "lwdna.engine.latency": ("measure_latency",),
         "lwdna.engine.latency_model": ("LatencyModel",),

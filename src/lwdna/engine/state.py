@@ -21,6 +21,7 @@ from lwdna.channels.proof.padding import Padding
 from lwdna.engine import order
 from lwdna.engine.checkpoint import load_state, save_state
 from lwdna.engine.device import make_accelerator, prepared
+from lwdna.engine.end_check import EndCheck
 from lwdna.engine.optim import make_optimizer, make_scheduler, restore_optimizer
 from lwdna.engine.padding import make_padding
 from lwdna.engine.settings import TrainSettings
@@ -54,6 +55,8 @@ class Position:
     """Best value so far of the task's primary metric."""
     metrics: dict[str, float] = field(default_factory=dict)
     """Results of the last evaluation."""
+    ended: int | None = None
+    """After how many steps since the very beginning a check ended the run."""
 
 
 @dataclass
@@ -88,6 +91,8 @@ class Run:
     evaluating: bool = True
     after_step: Callable[[float], None] | None = None
     """Called with the learning rate after every optimizer step, in all processes alike."""
+    end_check: EndCheck | None = None
+    """May end the run after a step."""
     step_graph: StepGraph | None = None
     """Computes the gradients at one launch, where that is asked for and possible."""
     padding: Padding | None = None

@@ -12,13 +12,14 @@ from pathlib import Path
 from typing import NoReturn
 
 import torch
-from accelerate.utils import recursively_apply
+from accelerate.utils import broadcast_object_list, recursively_apply
 from torch import Tensor, nn
 
 from lwdna.channels.proof.padding import Padding
 from lwdna.engine import order
 from lwdna.engine.device import as_channels_last
 from lwdna.engine.display import Display, display
+from lwdna.engine.end_check import EndCheck
 from lwdna.engine.evaluation import EvaluationStopped, check_validation, run_evaluation
 from lwdna.engine.log import RunLog, open_log
 from lwdna.engine.settings import TrainSettings
@@ -46,6 +47,8 @@ class TrainResult:
     epochs: int
     losses: tuple[float, ...]
     """Training loss of every optimizer step, over all sittings of a resumed run."""
+    ended: int | None = None
+    """After how many steps a check ended it, if one did."""
     padding: Padding | None = None
     """Which widths were larger in memory; those of ``model`` are its own."""
 
@@ -62,6 +65,7 @@ def train(
     steps: int | None = None,
     evaluate: bool = True,
     after_step: Callable[[float], None] | None = None,
+    end_check: EndCheck | None = None,
 ) -> TrainResult:
     """Train ``model`` on ``task`` and leave checkpoints, metrics and events in ``run_dir``.
 
@@ -84,6 +88,7 @@ def train(
         after_step: called with the learning rate after every optimizer step, in every process;
             what it does to the parameters must follow from their values alone. Not with
             ``pad_channels``, which trains a copy and gives ``model`` its weights in the end.
+        end_check: may end the training after a step, for good: resumed, it stays ended.
 
     Raises:
         TrainingInterrupted: a signal asked to stop; the checkpoint is saved.
@@ -97,7 +102,8 @@ def train(
     if evaluate:
         check_validation(task)
     with open_run(model, task, settings, run_dir, seed=seed, resume=resume) as run:
-        run.last_step, run.evaluating, run.after_step = steps, evaluate, after_step
+        run.last_step = steps if run.position.ended is None else run.position.ended
+        run.evaluating, run.after_step, run.end_check = evaluate, after_step, end_check
         run.step_graph = _step_graph(run)
         main = run.accelerator.is_main_process
         with (
@@ -120,6 +126,7 @@ def _result(run: Run, trained: nn.Module) -> TrainResult:
         seconds=position.total_seconds,
         epochs=position.epoch,
         losses=tuple(run.losses),
+        ended=position.ended,
         padding=run.padding,
     )
 
@@ -145,6 +152,7 @@ def _loop(run: Run, stop: Stop, log: RunLog | None, shown: Display) -> None:
             order.seed_step(run.seed, run.steps_done, run.accelerator.process_index)
             pending.append(_update(run, parts, batches))
             position.step += 1
+            ending = _ends(run)
             saving = _every(settings.checkpoint_every, run.steps_done)
             if saving or _look_now(run, stop):
                 stopping = _settle(run, pending, stop)
@@ -154,6 +162,8 @@ def _loop(run: Run, stop: Stop, log: RunLog | None, shown: Display) -> None:
                     _save_and_stop(run)
                 if saving:
                     save(run)
+            if ending:
+                break
         if _settle(run, pending, stop):
             _save_and_stop(run)
         _count_time(run, clock)
@@ -233,6 +243,18 @@ def _step_graph(run: Run) -> StepGraph | None:
     if not (run.settings.cuda_graph and alone and run.accelerator.device.type == "cuda"):
         return None
     return StepGraph(partial(_gradients, run, 1.0), run.bare)
+
+
+def _ends(run: Run) -> bool:
+    """Whether the run's check ends it after this step; all processes decide alike."""
+    check = run.end_check
+    if check is None or run.steps_done % check.every:
+        return False
+    met = [check.met()]
+    broadcast_object_list(met)
+    if met[0]:
+        run.last_step = run.position.ended = run.steps_done
+    return met[0]
 
 
 def _look_now(run: Run, stop: Stop) -> bool:

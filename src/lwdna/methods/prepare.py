@@ -12,12 +12,14 @@ from torch import nn
 
 from lwdna.channels import ChannelGraph, resize
 from lwdna.errors import RecipeError
-from lwdna.hypernet import Hypernetwork, generated_weights
+from lwdna.hypernet import Hypernetwork, Latents, generated_weights
 from lwdna.methods.criteria import CRITERIA, Problem, reset_norms
 from lwdna.methods.keep.table import Choice, chosen, in_full
+from lwdna.methods.keep.units import floors
 from lwdna.methods.settings import ShrinkSettings, WarmupSettings
+from lwdna.methods.sparse.stop import Target, latent_sizes, weight_sizes
 from lwdna.methods.trials.runs import TrialSetup, shortened
-from lwdna.methods.warmup import WarmupRun, task_of, warm_up
+from lwdna.methods.warmup import WarmedUp, WarmupRun, task_of, warm_up
 
 
 @dataclass(frozen=True)
@@ -40,12 +42,6 @@ def check(settings: ShrinkSettings, trained: Trained | None, setup: TrialSetup |
         raise RecipeError(
             f"width_mult is {settings.width_mult}, but trained weights are those of the network "
             "as it is; set shrink.width_mult=1"
-        )
-    if trained and reads_latents and (settings.warmup or settings.hypernetwork):
-        raise RecipeError(
-            f"criterion {settings.criterion} with a hypernetwork generates all weights anew and "
-            "cannot start from trained ones; leave out shrink.warmup and shrink.hypernetwork, or "
-            "the trained weights"
         )
     if not reads_latents and (
         settings.hypernetwork or (settings.warmup and settings.warmup.latent_l1)
@@ -114,29 +110,53 @@ def fresh(
 
 def warmed(
     problem: Problem, settings: WarmupSettings, run: WarmupRun | None
-) -> tuple[Problem, Hypernetwork | None]:
+) -> tuple[Problem, Hypernetwork | None, WarmedUp]:
     """Train the widened network of a problem, or a hypernetwork for it, in place.
 
+    Trained weights stay what they are at first: the hypernetwork generates them.
+
     Returns:
-        The problem as it is now, and the hypernetwork if there is one.
+        The problem as it is now, the hypernetwork if there is one, and what the warm-up came to.
+
+    Raises:
+        BudgetError: the warm-up is to meet a budget that the floors alone exceed.
     """
     criterion = CRITERIA[problem.settings.criterion]
     whole = None
     if criterion.reads_latents:
-        m = problem.settings.embedding_dim
-        whole = Hypernetwork(problem.wide, problem.graph, problem.widths, m, problem.seed)
+        given = problem.wide, problem.graph, problem.widths, problem.settings.embedding_dim
+        whole = Hypernetwork(*given, problem.seed, keep_weights=problem.trained)
+    latents = whole.latents if whole else None
     loss = criterion.objective(problem) if criterion.objective else None
     with nullcontext(run) if run else _in_memory(problem) as chosen:
-        warm_up(
+        done = warm_up(
             whole or problem.wide,
             chosen,
             settings,
             seed=problem.seed,
             loss=loss,
-            latents=whole.latents if whole else None,
+            latents=latents,
+            target=_target(problem, settings, latents),
         )
-    latents = whole.latents if whole else None
-    return replace(problem, trained=True, latents=latents), whole
+    return replace(problem, trained=True, latents=latents), whole, done
+
+
+def least_widths(
+    graph: ChannelGraph, widened: Mapping[str, int], settings: ShrinkSettings
+) -> dict[str, int]:
+    """Return how many units of every group always stay."""
+    return floors(graph, widened, settings.floor, settings.linear_floor, settings.least_units)
+
+
+def _target(problem: Problem, settings: WarmupSettings, latents: Latents | None) -> Target | None:
+    """Return what ends the warm-up of a problem, if the settings say so."""
+    if settings.until is None:
+        return None
+    graph, widths, whole = problem.graph, problem.widths, problem.settings
+    sizes = latent_sizes(latents) if latents else weight_sizes(problem.wide, graph, widths)
+    device = next(problem.wide.parameters()).device
+    least = least_widths(graph, widths, whole)
+    return Target.of(settings.until, whole.budget, graph, widths, least, sizes, device)
 
 
 @contextmanager

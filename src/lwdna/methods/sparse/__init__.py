@@ -1,0 +1,1 @@
+"""Sparse training on the channel graph."""
