@@ -10,7 +10,7 @@ from typing import Any
 import torch
 from accelerate import PartialState
 
-from lwdna.engine import TrainSettings, evaluate, read_metrics, train
+from lwdna.engine import EndCheck, Hooks, TrainSettings, evaluate, read_metrics, train
 
 from .toy import ToyTask, conv_net
 
@@ -20,6 +20,7 @@ SCENARIOS: dict[str, dict[str, Any]] = {
     "norm": {"norm": True},
     "uneven": {"batch_size": 15, "train_size": 31, "eval_size": 5},
     "idle": {"eval_size": 1},
+    "ended": {"ends": 4},
 }
 
 
@@ -35,7 +36,10 @@ def run(name: str, run_dir: Path) -> dict[str, Any]:
     )
     task = ToyTask(given.get("train_size", 50), given.get("eval_size", 17))
     model = conv_net(norm=given.get("norm", False), dropout=0.0)
-    result = train(model, task, settings, run_dir, seed=0)
+    looks = iter([False, "ends" in given and PartialState().is_main_process])
+    check = EndCheck(2, lambda: next(looks)) if "ends" in given else None
+    result = train(model, task, settings, run_dir, seed=0, hooks=Hooks(end_check=check))
+    assert result.ended == given.get("ends")  # what the first process finds counts for all
     resumed = train(conv_net(norm="norm" in given), task, settings, run_dir, seed=0, resume=True)
     task.seen.clear()
     return {

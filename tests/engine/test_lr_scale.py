@@ -9,7 +9,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from lwdna.engine import TrainingInterrupted, TrainSettings, train
+from lwdna.engine import Hooks, TrainingInterrupted, TrainSettings, train
 from lwdna.errors import TrainingError
 
 from .test_resume import at_batch, interrupt
@@ -38,7 +38,8 @@ def _by_hand(folder: Path, factors: Any, **given: Any) -> tuple[nn.Module, nn.Mo
     orders: list[list[int]] = []
     task = ToyTask(train_size=32, before_batch=lambda indices: orders.append(list(indices)))
     model = conv_net(norm=False, dropout=0.0)
-    trained = train(model, task, _settings(**given), folder, seed=3, after_step=rates.append).model
+    hooks = Hooks(after_step=rates.append)
+    trained = train(model, task, _settings(**given), folder, seed=3, hooks=hooks).model
     assert rates == pytest.approx([0.2, 0.2, 0.02, 0.02])
     copy = conv_net(norm=False, dropout=0.0)
     named = dict(copy.named_parameters())

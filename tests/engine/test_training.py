@@ -16,6 +16,7 @@ from torch import Tensor, nn
 from torchmetrics import MeanMetric, MetricCollection
 
 from lwdna.engine import (
+    Hooks,
     Metric,
     TrainSettings,
     evaluate,
@@ -74,7 +75,7 @@ def test_a_step_asks_nothing_of_the_disk(
         settings(epochs=1, optimizer=name),
         tmp_path,
         seed=0,
-        after_step=lambda _: after.append(len(asked)),
+        hooks=Hooks(after_step=lambda _: after.append(len(asked))),
     )
     assert len(after) == 4
     assert after[1] == after[-1]  # the first one may import something

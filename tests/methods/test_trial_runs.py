@@ -14,7 +14,7 @@ import pytest
 import torch
 from torch import nn
 
-from lwdna.engine import TrainingInterrupted, TrainSettings, train
+from lwdna.engine import Hooks, TrainingInterrupted, TrainSettings, train
 from lwdna.errors import CheckpointError, RecipeError, TrainingError
 from lwdna.files import sealed, unsealed
 from lwdna.locks import locked
@@ -292,7 +292,7 @@ def rates(protocol, folder, train_size=20):
         seed=0,
         steps=protocol.steps if isinstance(protocol, Protocol) else None,
         evaluate=False,
-        after_step=seen.append,
+        hooks=Hooks(after_step=seen.append),
     )
     return seen
 

@@ -8,6 +8,7 @@ from lwdna.lazy import export_lazily
 
 if TYPE_CHECKING:
     from lwdna.engine.evaluation import evaluate
+    from lwdna.engine.hooks import EndCheck, Hooks
     from lwdna.engine.latency import measure_latency
     from lwdna.engine.latency_model import LatencyModel
     from lwdna.engine.log import read_metrics
@@ -18,6 +19,8 @@ if TYPE_CHECKING:
     from lwdna.engine.training import TrainResult, train
 
 __all__ = [
+    "EndCheck",
+    "Hooks",
     "LatencyModel",
     "Metric",
     "Task",
@@ -35,6 +38,7 @@ __all__ = [
 export_lazily(
     __name__,
     {
+        "lwdna.engine.hooks": ("EndCheck", "Hooks"),
         "lwdna.engine.evaluation": ("evaluate",),
         "lwdna.engine.latency": ("measure_latency",),
         "lwdna.engine.latency_model": ("LatencyModel",),

@@ -34,6 +34,18 @@ class LrBalance(Settings):
     """Whether the norms are those of what a weight writes, or of what it reads."""
 
 
+def known_optimizer(name: str) -> str:
+    """Return the name of an optimizer that there is.
+
+    Raises:
+        ValueError: naming the nearest.
+    """
+    known = sorted(timm_optimizers())
+    if name not in known:
+        raise ValueError(f"unknown optimizer {name!r}{nearest(name, known)}")
+    return name
+
+
 class TrainSettings(Settings):
     """The training protocol. Baseline and found network are trained with the very same one."""
 
@@ -107,14 +119,7 @@ class TrainSettings(Settings):
     """Optimizer steps between checkpoints inside an epoch; one is always written after it."""
 
     _no_is_not_false = field_validator("mixed_precision", mode="before")(no_is_not_false)
-
-    @field_validator("optimizer")
-    @classmethod
-    def _known_optimizer(cls, name: str) -> str:
-        known = sorted(timm_optimizers())
-        if name not in known:
-            raise ValueError(f"unknown optimizer {name!r}{nearest(name, known)}")
-        return name
+    _known_optimizer = field_validator("optimizer")(known_optimizer)
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainSettings:

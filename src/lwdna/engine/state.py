@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 from dataclasses import asdict, dataclass, field
@@ -21,6 +21,7 @@ from lwdna.channels.proof.padding import Padding
 from lwdna.engine import order
 from lwdna.engine.checkpoint import load_state, save_state
 from lwdna.engine.device import make_accelerator, prepared
+from lwdna.engine.hooks import Hooks
 from lwdna.engine.optim import make_optimizer, make_scheduler, restore_optimizer
 from lwdna.engine.padding import make_padding
 from lwdna.engine.settings import TrainSettings
@@ -54,6 +55,8 @@ class Position:
     """Best value so far of the task's primary metric."""
     metrics: dict[str, float] = field(default_factory=dict)
     """Results of the last evaluation."""
+    ended: int | None = None
+    """After how many steps since the very beginning a check ended the run."""
 
 
 @dataclass
@@ -86,10 +89,7 @@ class Run:
     last_step: int | None = None
     """After how many steps since the very beginning to end, if before the settings' epochs do."""
     evaluating: bool = True
-    before_step: Callable[[int], None] | None = None
-    """Called with the number of steps done, when the next one's gradients are there."""
-    after_step: Callable[[float], None] | None = None
-    """Called with the learning rate after every optimizer step, in all processes alike."""
+    hooks: Hooks = Hooks()
     step_graph: StepGraph | None = None
     """Computes the gradients at one launch, where that is asked for and possible."""
     padding: Padding | None = None

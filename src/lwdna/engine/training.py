@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 import time
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from dataclasses import dataclass
 from functools import partial
@@ -12,7 +12,7 @@ from pathlib import Path
 from typing import NoReturn
 
 import torch
-from accelerate.utils import recursively_apply
+from accelerate.utils import broadcast_object_list, recursively_apply
 from torch import Tensor, nn
 
 from lwdna.channels.proof.padding import Padding
@@ -20,6 +20,7 @@ from lwdna.engine import order
 from lwdna.engine.device import as_channels_last
 from lwdna.engine.display import Display, display
 from lwdna.engine.evaluation import EvaluationStopped, check_validation, run_evaluation
+from lwdna.engine.hooks import Hooks
 from lwdna.engine.log import RunLog, open_log
 from lwdna.engine.optim import learning_rate
 from lwdna.engine.settings import TrainSettings
@@ -47,6 +48,8 @@ class TrainResult:
     epochs: int
     losses: tuple[float, ...]
     """Training loss of every optimizer step, over all sittings of a resumed run."""
+    ended: int | None = None
+    """After how many steps a check ended it, if one did."""
     padding: Padding | None = None
     """Which widths were larger in memory; those of ``model`` are its own."""
 
@@ -62,8 +65,7 @@ def train(
     progress: bool = False,
     steps: int | None = None,
     evaluate: bool = True,
-    before_step: Callable[[int], None] | None = None,
-    after_step: Callable[[float], None] | None = None,
+    hooks: Hooks = Hooks(),
 ) -> TrainResult:
     """Train ``model`` on ``task`` and leave checkpoints, metrics and events in ``run_dir``.
 
@@ -83,11 +85,7 @@ def train(
         steps: end after so many optimizer steps, in the middle of an epoch if need be; the
             schedule stays that of ``settings.epochs``.
         evaluate: whether to measure the network on the validation set.
-        before_step: called with the number of steps done before every optimizer step, when its
-            gradients are there, in every process. What it adds to them is not clipped.
-        after_step: called with the learning rate at scale 1 after every optimizer step, in every
-            process; what it does to the parameters must follow from their values alone. Not with
-            ``pad_channels``, which trains a copy and gives ``model`` its weights in the end.
+        hooks: what is done at every step beside the step itself.
 
     Raises:
         TrainingInterrupted: a signal asked to stop; the checkpoint is saved.
@@ -101,8 +99,8 @@ def train(
     if evaluate:
         check_validation(task)
     with open_run(model, task, settings, run_dir, seed=seed, resume=resume) as run:
-        run.last_step, run.evaluating = steps, evaluate
-        run.before_step, run.after_step = before_step, after_step
+        run.last_step = steps if run.position.ended is None else run.position.ended
+        run.evaluating, run.hooks = evaluate, hooks
         _watched_loop(run, progress)
     return _result(run, run.unpadded(run.ema.module) if run.ema else model)
 
@@ -129,6 +127,7 @@ def _result(run: Run, trained: nn.Module) -> TrainResult:
         seconds=position.total_seconds,
         epochs=position.epoch,
         losses=tuple(run.losses),
+        ended=position.ended,
         padding=run.padding,
     )
 
@@ -154,6 +153,7 @@ def _loop(run: Run, stop: Stop, log: RunLog | None, shown: Display) -> None:
             order.seed_step(run.seed, run.steps_done, run.accelerator.process_index)
             pending.append(_update(run, parts, batches))
             position.step += 1
+            ending = _ends(run)
             saving = _every(settings.checkpoint_every, run.steps_done)
             if saving or _look_now(run, stop):
                 stopping = _settle(run, pending, stop)
@@ -163,6 +163,8 @@ def _loop(run: Run, stop: Stop, log: RunLog | None, shown: Display) -> None:
                     _save_and_stop(run)
                 if saving:
                     save(run)
+            if ending:
+                break
         if _settle(run, pending, stop):
             _save_and_stop(run)
         _count_time(run, clock)
@@ -214,15 +216,15 @@ def _update(run: Run, parts: Sequence[Sequence[int]], batches: Iterator[Batch]) 
             )
     if settings.clip_grad is not None:
         accelerator.clip_grad_norm_(run.model.parameters(), settings.clip_grad)
-    if run.before_step:
+    if run.hooks.before_step:
         if settings.clip_grad is None:  # clipping has done so already
             accelerator.unscale_gradients()
-        run.before_step(run.steps_done)
+        run.hooks.before_step(run.steps_done)
     optimizer.step()
     optimizer.zero_grad(set_to_none=True)
     run.position.lr = learning_rate(optimizer)
-    if run.after_step:
-        run.after_step(run.position.lr)
+    if run.hooks.after_step:
+        run.hooks.after_step(run.position.lr)
     run.scheduler.step_update(run.steps_done + 1)
     if run.ema:
         run.ema.update(run.bare, step=run.steps_done + 1)
@@ -246,6 +248,18 @@ def _step_graph(run: Run) -> StepGraph | None:
     if not (run.settings.cuda_graph and alone and run.accelerator.device.type == "cuda"):
         return None
     return StepGraph(partial(_gradients, run, 1.0), run.bare)
+
+
+def _ends(run: Run) -> bool:
+    """Whether the run's check ends it after this step; all processes decide alike."""
+    check = run.hooks.end_check
+    if check is None or run.steps_done % check.every:
+        return False
+    met = [check.met()]
+    broadcast_object_list(met)
+    if met[0]:
+        run.last_step = run.position.ended = run.steps_done
+    return met[0]
 
 
 def _look_now(run: Run, stop: Stop) -> bool:

@@ -40,8 +40,16 @@ class Generator(nn.Module):
         latents: Latents,
         axes: tuple[AxisLayout, ...],
         embedding_dim: int,
-        generator: torch.Generator,
+        generator: torch.Generator | None,
     ) -> None:
+        """Prepare the generation of one weight.
+
+        Args:
+            latents: those of the network.
+            axes: the weight's first two.
+            embedding_dim: m.
+            generator: what W1 and W2 are drawn from; None generates the weight as it is.
+        """
         super().__init__()
         self._latents = (latents,)  # in a tuple it is no submodule
         self.axes = axes
@@ -50,9 +58,14 @@ class Generator(nn.Module):
         self._generator: torch.Generator | None = generator
 
     def right_inverse(self, weight: Tensor) -> tuple[Tensor, ...]:
-        """Draw the generator's parameters for a weight of this shape (its values are not used)."""
-        assert self._generator is not None
+        """Return the generator's parameters for a weight.
+
+        They are drawn for its shape alone or, where there is nothing to draw from, give its values:
+        W1 = 1 and W2 = W / m give W where all latents are 1, and B2 takes up the rounding errors.
+        """
         self.shape, m = weight.shape, self.embedding_dim
+        if self._generator is None:
+            return self._kept(weight)
         out, inside, kernel = self.shape[0], self.shape[1], math.prod(self.shape[2:])
         w1, w2 = weight.new_empty(out, m, inside), weight.new_empty(out, m * kernel, inside)
         start = 0
@@ -64,6 +77,18 @@ class Generator(nn.Module):
         self._generator = None
         b2 = weight.new_zeros(out, inside, kernel)
         return weight.new_zeros(out, inside), w1, torch.zeros_like(w1), w2, b2
+
+    def _kept(self, weight: Tensor) -> tuple[Tensor, ...]:
+        """Return parameters that generate the values of ``weight`` from latents of 1."""
+        m = self.embedding_dim
+        wanted = weight.detach().reshape(*weight.shape[:2], -1)
+        b0 = wanted.new_zeros(wanted.shape[:2])
+        w1 = wanted.new_ones(len(wanted), m, wanted.shape[1])
+        b1, w2 = torch.zeros_like(w1), (wanted.transpose(1, 2) / m).repeat(1, m, 1)
+        b2 = torch.zeros_like(wanted)
+        with torch.no_grad():
+            found = self.forward(b0, w1, b1, w2, b2).view_as(wanted)
+        return b0, w1, b1, w2, wanted - found
 
     def forward(self, b0: Tensor, w1: Tensor, b1: Tensor, w2: Tensor, b2: Tensor) -> Tensor:
         """Return the weight."""

@@ -30,6 +30,8 @@ class Hypernetwork(nn.Module):
         widths: Mapping[str, int],
         embedding_dim: int,
         seed: int,
+        *,
+        keep_weights: bool = False,
     ) -> None:
         """Turn ``network`` into one that generates its weights, in place.
 
@@ -39,10 +41,15 @@ class Hypernetwork(nn.Module):
             widths: the widths of ``network`` by group.
             embedding_dim: m.
             seed: the latents and generators are drawn from it alone.
+            keep_weights: generate the weights that ``network`` has, bit for bit, from latents of
+                1, so that a latent is the factor of its unit; nothing is drawn.
         """
         super().__init__()
         generator = torch.Generator().manual_seed(seed)
         self.latents = Latents(graph, widths, generator).to(next(network.parameters()))
+        if keep_weights:
+            for vector in self.latents.vectors:
+                nn.init.ones_(vector)
         self.network = network
         used: set[int] = set()
         for name, layer in generated_weights(network, graph).items():
@@ -51,7 +58,7 @@ class Hypernetwork(nn.Module):
             parametrize.register_parametrization(
                 layer,
                 "weight",
-                Generator(self.latents, axes, embedding_dim, generator),
+                Generator(self.latents, axes, embedding_dim, None if keep_weights else generator),
                 unsafe=True,
             )
         for position, vector in enumerate(self.latents.vectors):

@@ -94,6 +94,10 @@ class Limits:
         row = [[full[group.name] for group in self.graph.groups]]
         return {name: amounts[0].item() for name, amounts in self.usage(row).items()}
 
+    def amounts(self, widths: Mapping[str, int] | None = None) -> str:
+        """Return in text what one network needs of every limited resource."""
+        return _amounts(self.usage_of(widths))
+
     def fits(self, widths: npt.ArrayLike) -> BoolArray:
         """Return which of N candidates, (N, groups), stay within all limits, (N,)."""
         usage = self.usage(widths)

@@ -16,10 +16,12 @@ from lwdna.hypernet import Hypernetwork, generated_weights
 from lwdna.methods.criteria import CRITERIA, Problem, reset_norms
 from lwdna.methods.keep.table import Choice, chosen, in_full
 from lwdna.methods.settings import ShrinkSettings, WarmupSettings
+from lwdna.methods.space import least_widths
 from lwdna.methods.sparse.doomed import doomed_units
+from lwdna.methods.sparse.stop import Target, sizes_of
 from lwdna.methods.sparse.units import Units
 from lwdna.methods.trials.runs import TrialSetup, shortened
-from lwdna.methods.warmup import WarmupRun, task_of, warm_up
+from lwdna.methods.warmup import WarmedUp, WarmupRun, task_of, warm_up
 
 
 @dataclass(frozen=True)
@@ -42,12 +44,6 @@ def check(settings: ShrinkSettings, trained: Trained | None, setup: TrialSetup |
         raise RecipeError(
             f"width_mult is {settings.width_mult}, but trained weights are those of the network "
             "as it is; set shrink.width_mult=1"
-        )
-    if trained and reads_latents and (settings.warmup or settings.hypernetwork):
-        raise RecipeError(
-            f"criterion {settings.criterion} with a hypernetwork generates all weights anew and "
-            "cannot start from trained ones; leave out shrink.warmup and shrink.hypernetwork, or "
-            "the trained weights"
         )
     if settings.hypernetwork and not reads_latents:
         raise RecipeError(
@@ -119,24 +115,30 @@ def fresh(
 
 def warmed(
     problem: Problem, settings: WarmupSettings, run: WarmupRun | None
-) -> tuple[Problem, Hypernetwork | None]:
+) -> tuple[Problem, Hypernetwork | None, WarmedUp]:
     """Train the widened network of a problem, or a hypernetwork for it, in place.
 
+    Trained weights stay what they are at first: the hypernetwork generates them.
+
     Returns:
-        The problem as it is now, and the hypernetwork if there is one.
+        The problem as it is now, the hypernetwork if there is one, and what the warm-up came to.
+
+    Raises:
+        BudgetError: the warm-up is to meet a budget that the floors alone exceed.
     """
     criterion = CRITERIA[problem.settings.criterion]
     whole, removed = None, None
     if any(one.kind == "growing" for one in settings.penalty):
         removed = doomed_units(problem, keep_choice(problem.settings, problem.trained))
     if criterion.reads_latents:
-        m = problem.settings.embedding_dim
-        whole = Hypernetwork(problem.wide, problem.graph, problem.widths, m, problem.seed)
+        given = problem.wide, problem.graph, problem.widths, problem.settings.embedding_dim
+        whole = Hypernetwork(*given, problem.seed, keep_weights=problem.trained)
+    latents = whole.latents if whole else None
     loss = criterion.objective(problem) if criterion.objective else None
     latents = whole.latents if whole else None
     units = Units(problem.wide, problem.graph, problem.widths, latents)
     with nullcontext(run) if run else _in_memory(problem) as chosen:
-        warm_up(
+        done = warm_up(
             whole or problem.wide,
             chosen,
             settings,
@@ -144,8 +146,19 @@ def warmed(
             loss=loss,
             units=units,
             removed=removed,
+            target=_target(problem, settings, units),
         )
-    return replace(problem, trained=True, latents=latents), whole
+    return replace(problem, trained=True, latents=latents), whole, done
+
+
+def _target(problem: Problem, settings: WarmupSettings, units: Units) -> Target | None:
+    """Return what ends the warm-up of a problem, if the settings say so."""
+    if settings.until is None:
+        return None
+    graph, widths, whole = problem.graph, problem.widths, problem.settings
+    device = next(problem.wide.parameters()).device
+    least = least_widths(graph, widths, whole)
+    return Target.of(settings.until, whole.budget, graph, widths, least, sizes_of(units), device)
 
 
 @contextmanager

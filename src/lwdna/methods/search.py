@@ -32,7 +32,7 @@ from lwdna.methods.space import Space
 from lwdna.methods.trials.conclusion import Conclusion
 from lwdna.methods.trials.rounds import try_widths
 from lwdna.methods.trials.runs import Trial, TrialSetup
-from lwdna.methods.warmup import WarmupRun
+from lwdna.methods.warmup import WarmedUp, WarmupRun
 from lwdna.models import resolve_name
 from lwdna.transforms.rewrite import Entry, transforms_of
 
@@ -55,6 +55,8 @@ class Search:
     """What they teach."""
     network: nn.Module | None = None
     """The network found with the weights of its units, where it is to inherit them."""
+    warmup: WarmedUp | None = None
+    """What the training before the scores came to."""
 
     def to_json(self) -> dict[str, Any]:
         """Return the record of the search as JSON data: groups with scores, layers, costs."""
@@ -83,6 +85,7 @@ class Search:
                 for one in self.trials
             ],
             **({"law": self.law.to_json()} if self.law else {}),
+            **({"warmup": self.warmup.to_json()} if self.warmup else {}),
             "layers": [
                 {
                     "name": one.name,
@@ -144,7 +147,7 @@ def search(
     graph = traced(model, example_inputs, edits, source)
     problem = _posed(model, graph, example_inputs, batches, loss, settings, seed, trained)
     widened = dict(problem.widths)
-    scores, weights = _scored(problem, warmup_run)
+    scores, weights, warmup = _scored(problem, warmup_run)
     del problem  # trials need the memory
     space = Space.of(graph, widened, settings, device_of(example_inputs))
     settings = settings.model_copy(update={"keep": keep_choice(settings, trained)})
@@ -154,7 +157,7 @@ def search(
     units = best_units(scores, kept.widths)
     network = weights and resize(weights, graph.at(widened), units, init="slice", inexact="allow")
     why = widened, dict(space.least), scores, units, kept.threshold
-    return Search(architecture, graph, *why, trials, law, network)
+    return Search(architecture, graph, *why, trials, law, network, warmup)
 
 
 def _posed(
@@ -177,17 +180,19 @@ def _posed(
     return Problem(*given, trained=trained is not None)
 
 
-def _scored(problem: Problem, run: WarmupRun | None) -> tuple[Scores, nn.Module | None]:
-    """Return the scores of all units, and the widened network whose weights are to be inherited."""
-    settings, whole = problem.settings, None
+def _scored(
+    problem: Problem, run: WarmupRun | None
+) -> tuple[Scores, nn.Module | None, WarmedUp | None]:
+    """Return all units' scores, the widened network whose weights to inherit, and the warm-up."""
+    settings, whole, warmup = problem.settings, None, None
     if settings.warmup:
-        problem, whole = warmed(problem, settings.warmup, run)
+        problem, whole, warmup = warmed(problem, settings.warmup, run)
     weights = deepcopy(problem.wide) if settings.inherit and whole is None else None
     scores = CRITERIA[settings.criterion].score(problem)
     check_scores(scores, problem.widths, settings.criterion)
     if settings.inherit and whole:
         weights = whole.bake()
-    return comparable(scores, settings), weights
+    return comparable(scores, settings), weights, warmup
 
 
 def _kept(

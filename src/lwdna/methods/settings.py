@@ -13,11 +13,12 @@ from pydantic import (
     model_validator,
 )
 
-from lwdna.engine.settings import LrBalance, Precision, Scales, no_is_not_false
+from lwdna.engine.settings import LrBalance, Precision, Scales, known_optimizer, no_is_not_false
 from lwdna.methods.budget import Budget
 from lwdna.methods.criteria.table import CRITERIA
 from lwdna.methods.keep.table import Choice, in_full, keys
 from lwdna.methods.sparse.settings import Penalties
+from lwdna.methods.sparse.stop_settings import UntilSettings
 from lwdna.settings import Keys, Settings, flattened
 
 PROXY_SECTIONS = ("model", "data", "train")
@@ -26,15 +27,19 @@ PROXY_SECTIONS = ("model", "data", "train")
 
 class WarmupSettings(Settings):
     """Training before the units are scored: of the hypernetwork where the criterion reads its
-    latents, else of the widened network itself. SGD at a constant learning rate."""
+    latents, else of the widened network itself. SGD, unless another optimizer is named, at a
+    constant learning rate, unless there are milestones."""
 
     iterations: int | None = Field(default=None, ge=1)
-    """Mini-batches; or say ``epochs``."""
+    """Mini-batches; or say ``epochs`` or ``until``."""
     epochs: float | None = Field(default=None, gt=0)
     """Passes through the training set, also fractions."""
+    until: UntilSettings | None = None
+    """Until the units that count meet the budget, as DHP does."""
     batch_size: int = Field(default=64, ge=1)
     accumulate: int = Field(default=1, ge=1)
     """Forward passes that share one step, to fit a large batch into memory."""
+    optimizer: str = "sgd"
     lr: float = Field(default=0.1, gt=0)
     lr_scale: Scales = Field(default_factory=dict)
     """By what the learning rate of some parameters is multiplied, as ``train.lr_scale``."""
@@ -42,6 +47,9 @@ class WarmupSettings(Settings):
     """Learning rates that follow the gradients of two sets of matrices, as ``train.lr_balance``."""
     momentum: float = Field(default=0.9, ge=0, lt=1)
     weight_decay: float = Field(default=1e-4, ge=0)
+    milestones: tuple[int, ...] = ()
+    """Epochs at which the learning rate decays."""
+    decay_rate: float = Field(default=0.1, gt=0, le=1)
     penalty: Penalties = ()
     """What makes whole units vanish: a penalty, or a list of them. They act on the latents where
     the criterion reads these, else on the units' weights."""
@@ -52,11 +60,14 @@ class WarmupSettings(Settings):
     """Steps between checkpoints; one is always written after an epoch."""
 
     _no_is_not_false = field_validator("mixed_precision", mode="before")(no_is_not_false)
+    _known_optimizer = field_validator("optimizer")(known_optimizer)
 
     @model_validator(mode="after")
     def _one_length(self) -> WarmupSettings:
-        if (self.iterations is None) == (self.epochs is None):
-            raise ValueError("a warm-up needs either iterations or epochs, for example epochs=1")
+        if sum(given is not None for given in (self.iterations, self.epochs, self.until)) != 1:
+            raise ValueError(
+                "a warm-up needs either iterations or epochs, for example epochs=1, or until"
+            )
         return self
 
 
@@ -122,6 +133,8 @@ class ShrinkSettings(Settings):
     """Fraction of the widened units of a group that always stays."""
     linear_floor: float = Field(default=0.25, ge=0, le=1)
     """The same for groups that feed the layer whose results are the network's output."""
+    least_units: int = Field(default=1, ge=1)
+    """Units of a group that always stay, whatever the floors say; all of a group that has fewer."""
     embedding_dim: int = Field(default=2, ge=1)
     batches: int = Field(default=2, ge=1)
     """Mini-batches whose gradients are averaged."""

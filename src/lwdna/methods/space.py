@@ -18,6 +18,13 @@ from lwdna.methods.settings import ShrinkSettings
 HALVINGS = 40
 
 
+def least_widths(
+    graph: ChannelGraph, widened: Mapping[str, int], settings: ShrinkSettings
+) -> dict[str, int]:
+    """Return how many units of every group always stay."""
+    return floors(graph, widened, settings.floor, settings.linear_floor, settings.least_units)
+
+
 @dataclass(frozen=True)
 class Space:
     """The widths between floors and widened widths that a budget allows."""
@@ -43,7 +50,7 @@ class Space:
             settings: of the search.
             device: what latency is measured on.
         """
-        least = floors(graph, widened, settings.floor, settings.linear_floor)
+        least = least_widths(graph, widened, settings)
         limits = Limits.of(graph, widened, settings.budget, device)
         steps = multiples_of(settings.multiple, limits, least, widened)
         return Space(limits, least, widened, steps)

@@ -1,7 +1,7 @@
 """Training before the units are scored, with the engine's loop: checkpoints, resume, processes.
 
-SGD on everything that is trainable, with the loss of the task or of the criterion, under penalties
-that make units vanish.
+SGD (or another optimizer) on everything that is trainable, with the loss of the task or of the
+criterion, under penalties that make units vanish.
 """
 
 from __future__ import annotations
@@ -16,13 +16,14 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_leaves, tree_map_only
 
-from lwdna.engine import Task, TrainSettings, train
+from lwdna.engine import EndCheck, Hooks, Task, TrainSettings, train
 from lwdna.engine.order import steps_per_epoch
 from lwdna.inputs import examples
 from lwdna.methods.criteria import Loss
 from lwdna.methods.objective import with_loss
 from lwdna.methods.settings import WarmupSettings
 from lwdna.methods.sparse.penalty import Penalty, Removed, make_penalties
+from lwdna.methods.sparse.stop import Target
 from lwdna.methods.sparse.units import Units
 from lwdna.run_folder import last_checkpoint
 from lwdna.run_options import RunOptions
@@ -39,6 +40,23 @@ class WarmupRun:
     options: RunOptions = RunOptions()
 
 
+@dataclass(frozen=True)
+class WarmedUp:
+    """What a warm-up came to."""
+
+    losses: tuple[float, ...]
+    """Training loss of every step."""
+    met: bool | None = None
+    """Whether it reached its target; None where it had none."""
+    masked: dict[str, int] | None = None
+    """How many units of every group count at the end, by that target."""
+
+    def to_json(self) -> dict[str, Any]:
+        """Return steps, and of a target whether it was met and by which widths, as JSON data."""
+        reached = {} if self.met is None else {"met": self.met, "masked": self.masked}
+        return {"steps": len(self.losses), **reached}
+
+
 def warm_up(
     network: nn.Module,
     run: WarmupRun,
@@ -48,7 +66,8 @@ def warm_up(
     loss: Loss | None = None,
     units: Units | None = None,
     removed: Removed | None = None,
-) -> None:
+    target: Target | None = None,
+) -> WarmedUp:
     """Train ``network`` in place.
 
     Args:
@@ -59,6 +78,8 @@ def warm_up(
         loss: what to minimise; default: the task's loss.
         units: of ``network``, on which the settings' penalties act.
         removed: which units the search would remove now; for growing penalties.
+        target: ends the warm-up where ``settings.until`` says how often to look; penalties spare
+            the groups that it cannot narrow any more.
 
     Raises:
         RecipeError: a penalty has nothing to act on.
@@ -68,28 +89,62 @@ def warm_up(
     """
     task = run.task if loss is None else with_loss(run.task, loss)
     each = steps_per_epoch(task.train_size, settings.batch_size)
-    steps = settings.iterations or max(1, round((settings.epochs or 0) * each))
-    protocol = settings.model_dump(exclude={"iterations", "epochs", "penalty"})
-    penalties = None
-    if settings.penalty:
-        if units is None:
-            raise ValueError("penalties need the units they act on")
-        penalties = _Penalties(make_penalties(units, settings.penalty, removed))
-
-    train(
+    length = settings.until.at_most if settings.until else settings
+    steps = length.iterations or max(1, round((length.epochs or 0) * each))
+    protocol = settings.model_dump(exclude={"iterations", "epochs", "until", "penalty"})
+    trained = train(
         network,
         task,
-        TrainSettings(epochs=math.ceil(steps / each), schedule="constant", **protocol),
+        TrainSettings(
+            epochs=math.ceil(steps / each),
+            schedule="multistep" if settings.milestones else "constant",
+            **protocol,
+        ),
         run.folder,
         seed=seed,
         resume=run.resume and last_checkpoint(run.folder).exists(),
         progress=run.options.progress,
         steps=steps,
         evaluate=False,
-        before_step=penalties.before_step if penalties else None,
-        after_step=penalties.after_step if penalties else None,
+        hooks=_hooks(settings, units, removed, target),
     )
     network.train()
+    if target is None:
+        return WarmedUp(trained.losses)
+    done = WarmedUp(trained.losses, trained.ended is not None or target.met(), target.widths())
+    run.options.say(_said(done, target))
+    return done
+
+
+def _hooks(
+    settings: WarmupSettings, units: Units | None, removed: Removed | None, target: Target | None
+) -> Hooks:
+    """Return what penalties do at every step, and what ends the warm-up."""
+    check = None
+    if settings.until and target:
+        check = EndCheck(settings.until.check_every, target.met)
+    if not settings.penalty:
+        return Hooks(end_check=check)
+    if units is None:
+        raise ValueError("penalties need the units they act on")
+    spares = target.spares if target else None
+    penalties = _Penalties(make_penalties(units, settings.penalty, removed, spares))
+    return Hooks(penalties.before_step, penalties.after_step, check)
+
+
+def _said(done: WarmedUp, target: Target) -> str:
+    """Return in a line of text how a warm-up with a target ended."""
+    needs = target.limits.amounts(done.masked)
+    what = (
+        f"{len(done.losses):,} steps: the units that count (sizes from {target.threshold:g}) "
+        f"make a network of {needs}; near enough is {target.limits}"
+    )
+    if done.met:
+        return f"the warm-up has reached its budget after {what}"
+    return (
+        f"note: the warm-up has not reached its budget in {what}; the keep rule does the rest, "
+        "but a larger penalty, or more of at_most, may find better widths"
+    )
 
 
 class _Penalties:

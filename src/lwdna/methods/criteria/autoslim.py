@@ -18,8 +18,8 @@ from torch.nn.modules.batchnorm import _NormBase
 from lwdna.methods.criteria.gates import Site, gate, sites, transformed
 from lwdna.methods.criteria.problem import Loss, Problem, Scores
 from lwdna.methods.criteria.table import register_criterion
-from lwdna.methods.keep.units import floors
 from lwdna.methods.limits import Limits
+from lwdna.methods.space import least_widths
 
 RANDOM_WIDTHS = 2
 """How many random networks the sandwich rule trains beside the widest and the narrowest."""
@@ -130,7 +130,7 @@ class _Slimming:
 
 def _least(problem: Problem) -> list[int]:
     settings = problem.settings
-    least = floors(problem.graph, problem.widths, settings.floor, settings.linear_floor)
+    least = least_widths(problem.graph, problem.widths, settings)
     return [least[group.name] for group in problem.graph.groups]
 
 

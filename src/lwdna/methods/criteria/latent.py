@@ -62,20 +62,23 @@ def latent_gradients(problem: Problem) -> Scores:
     on either side of every layer; one backward pass of the plain network is enough. The
     hypernetwork itself gives the same numbers at several times the cost. It is differentiated
     through where ``settings.hypernetwork`` asks for it, or where its biases have been trained.
-    Trained weights, which no hypernetwork generated, are scored as if all their latents were 1.
+    Trained weights, which no hypernetwork generated, are scored as if all their latents were 1,
+    which is also how a hypernetwork begins to generate them.
 
     Raises:
         TrainingError: the loss is not finite.
     """
     wide, graph, settings = problem.wide, problem.graph, problem.settings
     latents = problem.latents
-    if latents is None and problem.trained:
+    given = (wide, graph, problem.widths, settings.embedding_dim, problem.seed)
+    if latents is None and settings.hypernetwork:
+        latents = Hypernetwork(*given, keep_weights=problem.trained).latents
+    elif latents is None and problem.trained:
         latents = Latents(graph, problem.widths, torch.Generator())
         for vector in latents.vectors:
             nn.init.ones_(vector)
     elif latents is None:
-        given = (wide, graph, problem.widths, settings.embedding_dim, problem.seed)
-        latents = Hypernetwork(*given).latents if settings.hypernetwork else draw_weights(*given)
+        latents = draw_weights(*given)
     problem.backward()
     if settings.hypernetwork or problem.latents is not None:
         found = [v.grad if v.grad is not None else torch.zeros_like(v) for v in latents.vectors]

@@ -24,7 +24,8 @@ from lwdna.inputs import Inputs, call
 from lwdna.methods.criteria.gates import GateGradients, gate, sites, transformed
 from lwdna.methods.criteria.problem import Problem, Scores
 from lwdna.methods.criteria.table import register_criterion
-from lwdna.methods.keep.units import diminishing, floors
+from lwdna.methods.keep.units import diminishing
+from lwdna.methods.space import least_widths
 
 ROUNDS = 10
 """The paper takes 100; it also goes to a thousandth of the weights, here floors end the search."""
@@ -44,7 +45,7 @@ def synflow(problem: Problem) -> Scores:
     """
     flow = _Flow(problem)
     settings = problem.settings
-    least = floors(problem.graph, problem.widths, settings.floor, settings.linear_floor)
+    least = least_widths(problem.graph, problem.widths, settings)
     alive = {name: torch.ones(width, dtype=torch.float64) for name, width in problem.widths.items()}
     scores = {name: torch.zeros_like(mask) for name, mask in alive.items()}
     every, fewest = sum(problem.widths.values()), sum(least.values())

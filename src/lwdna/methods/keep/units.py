@@ -13,15 +13,18 @@ if TYPE_CHECKING:
 
 
 def floors(
-    graph: ChannelGraph, widened: Mapping[str, int], floor: float, linear_floor: float
+    graph: ChannelGraph,
+    widened: Mapping[str, int],
+    floor: float,
+    linear_floor: float,
+    least_units: int = 1,
 ) -> dict[str, int]:
-    """Return the least width of every group: a fraction of the widened units, at least one."""
-    return {
-        group.name: max(
-            1, math.ceil((linear_floor if group.feeds_output else floor) * widened[group.name])
-        )
+    """Return the least width of every group: a fraction of the widened units, or a number."""
+    fractions = {
+        group.name: math.ceil((linear_floor if group.feeds_output else floor) * widened[group.name])
         for group in graph.groups
     }
+    return {name: max(least, min(least_units, widened[name])) for name, least in fractions.items()}
 
 
 def best_units(scores: Mapping[str, Tensor], widths: Mapping[str, int]) -> dict[str, Tensor]:
