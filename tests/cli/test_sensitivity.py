@@ -10,8 +10,9 @@ import pytest
 
 from lwdna.architecture import Architecture, ModelSource, save
 from lwdna.models import create_model
+from lwdna.workflows import sensitivity as workflow
 
-from .command import done, fault
+from .command import at_call, done, fault, lwdna
 from .test_restoration import image_sets
 
 
@@ -77,6 +78,19 @@ def test_restoration_loses_decibels() -> None:
 def test_mistakes_are_one_line(job: Path, arguments: tuple[str, ...], said: str) -> None:
     assert said in fault("sensitivity", job / "baseline", *arguments, "--out", "cut")
     assert not Path("cut").exists()
+
+
+def test_ctrl_c_keeps_what_is_measured(job: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def stop() -> None:
+        raise KeyboardInterrupt
+
+    stopping = at_call(2, workflow.measure_group, stop)
+    monkeypatch.setattr(workflow, "measure_group", stopping)
+    outcome = lwdna("sensitivity", job / "baseline", "--out", "cut")
+    assert outcome.code == 130
+    assert "the same command goes on after the last group" in outcome.err
+    assert len(json.loads(Path("cut/sensitivity.json").read_text())["groups"]) == 1
+    assert "stem" in done("sensitivity", job / "baseline", "--out", "cut", "--resume")
 
 
 def test_a_run_without_weights_is_named(job: Path) -> None:

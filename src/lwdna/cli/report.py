@@ -12,7 +12,10 @@ from lwdna.cli.output import say
 
 def report(
     run: Annotated[
-        Path, typer.Argument(help="Folder of a job, a search, a training or a comparison.")
+        Path,
+        typer.Argument(
+            help="Folder of a job, search, training, slim run, sensitivity analysis or comparison."
+        ),
     ],
     out: Annotated[Path | None, typer.Option(help="File to write [RUN/report.html].")] = None,
     half: Annotated[

@@ -4,18 +4,19 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
-from pydantic import ValidationError
 
 from lwdna.cli.arguments import Data, Json, RecipeArgs, Trust
 from lwdna.cli.output import note, say
 from lwdna.errors import RecipeError
 from lwdna.files import json_text
-from lwdna.methods.sensitivity.settings import SHARES, SensitivitySettings
 from lwdna.run_folder import RECIPE, SENSITIVITY, find_weights
 from lwdna.run_options import RunOptions
+
+if TYPE_CHECKING:
+    from lwdna.methods.sensitivity.settings import SensitivitySettings
 
 
 def sensitivity(
@@ -106,13 +107,17 @@ def _share(text: str) -> float:
     except (ValueError, ZeroDivisionError) as error:
         raise RecipeError(
             f"cannot read the share {text!r}; give numbers between 0 and 1, for example "
-            f"--shares {','.join(f'{share:g}' for share in SHARES)} or 3/4,1/2"
+            "--shares 3/4,1/2 or 0.75,0.5"
         ) from error
 
 
 def _settings(
     shares: tuple[float, ...], images: int | None, criterion: str, batches: int
 ) -> SensitivitySettings:
+    from pydantic import ValidationError
+
+    from lwdna.methods.sensitivity.settings import SensitivitySettings
+
     try:
         return SensitivitySettings(
             shares=shares, images=images, criterion=criterion, batches=batches

@@ -111,6 +111,7 @@ def _run(
     if before is None and make_accelerator("no").is_main_process:
         _write_start(recipe, data, record, out)
     _measure_groups(record, subject, whole, settings, out, options)
+    make_accelerator("no").wait_for_everyone()  # the first one has written what all may read
     return record
 
 
