@@ -7,7 +7,8 @@ Evaluation for Efficient Neural Network Pruning", ECCV 2020 (arXiv 2007.02491), 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from typing import Any
 
 import torch
@@ -50,29 +51,11 @@ def recalibrate(
     ]
     if not layers:
         return 0
-    modes = [(module, module.training) for module in model.modules()]
-    momenta = [layer.momentum for layer in layers]
-    count = 0
-    try:
-        model.eval()
-        for layer in layers:
-            layer.reset_running_stats()
-            layer.momentum = None
-            layer.train()
+    with _cumulative(model, layers):
+        count = 0
         for batch in batches:
             forward(model, batch)
             count += 1
-    except ValueError as error:
-        if "more than 1 value per channel" not in str(error):
-            raise
-        raise TrainingError(
-            "a batch of one example has no statistics; recalibrate with larger batches"
-        ) from error
-    finally:
-        for layer, momentum in zip(layers, momenta, strict=True):
-            layer.momentum = momentum
-        for module, mode in modes:
-            module.training = mode
     if not count:
         raise TrainingError("there are no batches to recalibrate with; give at least one")
     for layer in layers:
@@ -84,3 +67,28 @@ def recalibrate(
                 "and the data"
             )
     return len(layers)
+
+
+@contextmanager
+def _cumulative(model: nn.Module, layers: Sequence[_NormBase]) -> Iterator[None]:
+    """Let layers start their statistics anew and average them over the batches inside."""
+    modes = [(module, module.training) for module in model.modules()]
+    momenta = [layer.momentum for layer in layers]
+    try:
+        model.eval()
+        for layer in layers:
+            layer.reset_running_stats()
+            layer.momentum = None
+            layer.train()
+        yield
+    except ValueError as error:
+        if "more than 1 value per channel" not in str(error):
+            raise
+        raise TrainingError(
+            "a batch of one example has no statistics; recalibrate with larger batches"
+        ) from error
+    finally:
+        for layer, momentum in zip(layers, momenta, strict=True):
+            layer.momentum = momentum
+        for module, mode in modes:
+            module.training = mode

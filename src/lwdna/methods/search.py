@@ -18,13 +18,14 @@ from torch import Tensor, nn
 from lwdna.architecture import Architecture, ModelSource, traced
 from lwdna.channels import ChannelGraph, Edits, resize, widened_widths
 from lwdna.errors import DataError, ModelError
-from lwdna.inputs import Inputs, call, device_of, plain, size_of, types_of
+from lwdna.inputs import Inputs, device_of, plain, size_of, types_of
 from lwdna.methods.budget import Budget
 from lwdna.methods.criteria import Loss, Problem, Scores
 from lwdna.methods.grid import multiples_of
 from lwdna.methods.keep.table import Kept
 from lwdna.methods.keep.units import best_units, floors
 from lwdna.methods.limits import Limits
+from lwdna.methods.objective import loss_of
 from lwdna.methods.prepare import Trained, check, fresh, keep_choice
 from lwdna.methods.scoring import kept_by, scored
 from lwdna.methods.settings import ShrinkSettings
@@ -253,14 +254,16 @@ def shrink(
     settings = ShrinkSettings(**options)
     model, source = _made(model_or_name, model_args, transforms, seed)
 
-    def loss(network: nn.Module, batch: tuple[Inputs, Any]) -> Tensor:
-        inputs, targets = batch
-        result: Tensor = loss_fn(call(network, inputs), targets)
-        return result
-
     given = [(plain(inputs), targets) for inputs, targets in batches]
     found = search(
-        model, example_inputs, given, loss, settings, seed=seed, source=source, edits=edits
+        model,
+        example_inputs,
+        given,
+        loss_of(loss_fn),
+        settings,
+        seed=seed,
+        source=source,
+        edits=edits,
     )
     return found.architecture
 

@@ -20,12 +20,14 @@ from lwdna.architecture import Architecture, CostRecord, ModelSource, traced
 from lwdna.channels import ChannelGraph, Cost, Edits, resize
 from lwdna.engine.recalibrate import recalibrate
 from lwdna.errors import DataError
-from lwdna.inputs import Inputs, call, device_of, plain, size_of, types_of
+from lwdna.inputs import Inputs, device_of, plain, size_of, types_of
 from lwdna.methods.budget import Budget
-from lwdna.methods.criteria import Loss, Problem
+from lwdna.methods.criteria import Loss, Problem, Scores
 from lwdna.methods.grid import multiples_of
+from lwdna.methods.keep.table import Kept
 from lwdna.methods.keep.units import best_units
 from lwdna.methods.limits import Limits
+from lwdna.methods.objective import loss_of
 from lwdna.methods.prepare import Trained, check, keep_choice
 from lwdna.methods.scoring import kept_by, scored
 from lwdna.methods.slimming.bounds import Bounds
@@ -144,15 +146,9 @@ def slim(
     if not isinstance(model, Slimmed):
         model = Slimmed.dense(Trained(model), example_inputs, source, edits)
 
-    def loss(network: nn.Module, batch: tuple[Inputs, Any]) -> Tensor:
-        inputs, targets = batch
-        result: Tensor = loss_fn(call(network, inputs), targets)
-        return result
-
-    found = slice_off(model, example_inputs, given, loss, settings, seed=seed)
+    found = slice_off(model, example_inputs, given, loss_of(loss_fn), settings, seed=seed)
     if settings.recalibrate:
-        inputs = (inputs for inputs, _ in given[: settings.recalibrate])
-        recalibrate(found.network, inputs)
+        recalibrate(found.network, (inputs for inputs, _ in given[: settings.recalibrate]))
     return found
 
 
@@ -193,39 +189,41 @@ def slice_off(
     told = (graph, widths, plain(example_inputs), batches, loss, search, seed)
     scores, weights = scored(Problem(deepcopy(given.network), *told, trained=True), warmup_run)
     assert weights is not None
-    new, threshold = dict(bounds.most), None
+    kept = Kept(bounds.most, None)
     if not settled:
-        best = {
-            name: values.sort(descending=True, stable=True).values[: bounds.most[name]]
-            for name, values in scores.items()
-        }
         steps = multiples_of(settings.multiple, limits, bounds.least, bounds.most)
         space = Space(limits, bounds.least, bounds.most, steps)
-        kept = kept_by(keep_choice(search, own), best, space)
-        new, threshold = kept.widths, kept.threshold
-    units = best_units(scores, new)
+        kept = kept_by(keep_choice(search, own), _best(scores, bounds.most), space)
+    units = best_units(scores, kept.widths)
     network = resize(weights, graph.at(widths), units, init="slice", inexact="allow")
     architecture = given.architecture.model_copy(
         update={
-            "widths": new,
-            "cost": CostRecord(**asdict(graph.cost(new))),
-            "found": _found(settings, limits, new, threshold, len(batches), seed),
+            "widths": kept.widths,
+            "cost": CostRecord(**asdict(graph.cost(kept.widths))),
+            "found": _found(settings, limits, kept, len(batches), seed),
         }
     )
     left = {name: given.units[name][chosen] for name, chosen in units.items()}
     return replace(given, network=network, architecture=architecture, units=left, scores=scores)
 
 
+def _best(scores: Scores, most: Mapping[str, int]) -> Scores:
+    """Return the scores of each group's best units, so that a keep rule can keep no more."""
+    return {
+        name: values.sort(descending=True, stable=True).values[: most[name]]
+        for name, values in scores.items()
+    }
+
+
 def _found(
     settings: SlimSettings,
     limits: Limits,
-    widths: Mapping[str, int],
-    threshold: float | None,
+    kept: Kept,
     batches: int,
     seed: int,
 ) -> dict[str, Any]:
     """Return how a slim network was found; only what a budget of latency measures may change."""
-    dense, found = limits.usage_of(), limits.usage_of(widths)
+    dense, found = limits.usage_of(), limits.usage_of(kept.widths)
     one_step = {"batches", "schedule", "tune", "distill"}
     return {
         "method": "slim",
@@ -235,7 +233,7 @@ def _found(
         },
         **settings.model_dump(mode="json", exclude=one_step),
         "batches": batches,
-        "threshold": None if threshold is None else float(f"{threshold:.9g}"),
+        "threshold": None if kept.threshold is None else float(f"{kept.threshold:.9g}"),
         "seed": seed,
         "versions": {name: version(name) for name in ("lwdna", "torch", "timm")},
     }
