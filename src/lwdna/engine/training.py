@@ -59,6 +59,7 @@ def train(
     seed: int,
     resume: bool = False,
     progress: bool = False,
+    first_step: int = 0,
     steps: int | None = None,
     evaluate: bool = True,
     after_step: Callable[[float], None] | None = None,
@@ -78,6 +79,7 @@ def train(
         seed: decides order, augmentation and dropout; initial weights are the caller's.
         resume: continue the run in ``run_dir`` exactly where its checkpoint left it.
         progress: show a bar on standard error.
+        first_step: begin at this optimizer step of data order and schedule, with a fresh optimizer.
         steps: end after so many optimizer steps, in the middle of an epoch if need be; the
             schedule stays that of ``settings.epochs``.
         evaluate: whether to measure the network on the validation set.
@@ -98,6 +100,7 @@ def train(
         check_validation(task)
     with open_run(model, task, settings, run_dir, seed=seed, resume=resume) as run:
         run.last_step, run.evaluating, run.after_step = steps, evaluate, after_step
+        run.begin_at(first_step, resume)
         run.step_graph = _step_graph(run)
         main = run.accelerator.is_main_process
         with (
@@ -149,7 +152,7 @@ def _loop(run: Run, stop: Stop, log: RunLog | None, shown: Display) -> None:
             if saving or _look_now(run, stop):
                 stopping = _settle(run, pending, stop)
                 clock = _count_time(run, clock)
-                shown.step(run.steps_done, position.loss_sum / position.step)
+                shown.step(run.steps_done, position.loss_sum / run.steps_counted)
                 if stopping:
                     _save_and_stop(run)
                 if saving:
@@ -271,7 +274,7 @@ def _finish_epoch(run: Run, stop: Stop) -> dict[str, float]:
     line: dict[str, float] = {
         "epoch": number,
         "step": run.steps_done,
-        "train_loss": position.loss_sum / position.step,
+        "train_loss": position.loss_sum / run.steps_counted,
         "lr": position.lr,
     }
     clock = time.perf_counter()
@@ -289,7 +292,7 @@ def _finish_epoch(run: Run, stop: Stop) -> dict[str, float]:
         position.metrics, run.outcomes = evaluation.metrics, evaluation.outcomes
         line |= position.metrics
     seconds = position.train_seconds + time.perf_counter() - clock
-    images = position.step * min(settings.batch_size, task.train_size)
+    images = run.steps_counted * min(settings.batch_size, task.train_size)
     line |= {"seconds": seconds, "images_per_second": images / position.train_seconds}
     position.total_seconds += seconds
     position.epoch, position.step, position.loss_sum, position.train_seconds = number, 0, 0.0, 0.0
