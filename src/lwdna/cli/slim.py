@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
@@ -14,40 +14,45 @@ from lwdna.cli.output import say
 from lwdna.errors import RecipeError
 from lwdna.run_folder import RECIPE, WEIGHTS, find_weights
 from lwdna.run_options import RunOptions
+from lwdna.shipped import list_recipes
 
 if TYPE_CHECKING:
     from lwdna.recipe import Recipe
 
+What = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[RUN|WEIGHTS|RECIPE] [KEY=VALUE]...",
+        help="A training run's folder or a .safetensors file; or a recipe, whose network is "
+        "trained first unless it comes with weights. And values that replace the recipe's.",
+        show_default=False,
+    ),
+]
 Part = Annotated[float | None, typer.Option(metavar="FRACTION", help="Part that may be left.")]
+RecipeName = Annotated[
+    str | None,
+    typer.Option("--recipe", help="Data and protocol, where a file of weights has no run."),
+]
+Pretrained = Annotated[
+    bool, typer.Option("--pretrained", help="Take the weights that --model comes with.")
+]
+Onnx = Annotated[
+    Path | None, typer.Option("--onnx", metavar="FILE", help="Write the result as ONNX, too.")
+]
 
 
 def slim(
-    arguments: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[RUN|WEIGHTS|RECIPE] [KEY=VALUE]...",
-            help="A training run's folder or a .safetensors file; or a recipe, whose network is "
-            "trained first unless it comes with weights. And values that replace the recipe's.",
-            show_default=False,
-        ),
-    ] = None,
+    arguments: What = None,
     macs: Part = None,
     params: Part = None,
     memory: Part = None,
     latency: Part = None,
-    recipe: Annotated[
-        str | None,
-        typer.Option("--recipe", help="Data and protocol, where a file of weights has no run."),
-    ] = None,
+    recipe: RecipeName = None,
     model: Model = None,
-    pretrained: Annotated[
-        bool, typer.Option("--pretrained", help="Take the weights that --model comes with.")
-    ] = False,
+    pretrained: Pretrained = False,
     data: Data = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the run.")] = None,
-    onnx: Annotated[
-        Path | None, typer.Option("--onnx", metavar="FILE", help="Write the result as ONNX, too.")
-    ] = None,
+    onnx: Onnx = None,
     resume: Resume = False,
     trust_code: Trust = False,
 ) -> None:
@@ -65,18 +70,8 @@ def slim(
 
       lwdna slim runs/baseline slim.schedule=iterative slim.protect='[stem*]'
     """
-    given = [argument for argument in arguments or () if "=" not in argument]
-    changes = [argument for argument in arguments or () if "=" in argument]
-    if len(given) > 1:
-        raise RecipeError(
-            f"one network at a time, got {', '.join(given)}; values are given as KEY=VALUE"
-        )
-    parts = {"macs": macs, "params": params, "memory": memory, "latency": latency}
-    limits = [f"{name}: {part}" for name, part in parts.items() if part is not None]
-    if limits:
-        changes.append(f"slim.budget={{{', '.join(limits)}}}")
-    if pretrained:
-        changes.append("model.args.pretrained=true")
+    limits = {"macs": macs, "params": params, "memory": memory, "latency": latency}
+    given, changes = _split(arguments or (), limits, pretrained)
     name, chosen, weights, alone = _read(given, changes, recipe, model, data, out, resume)
     from lwdna.cli import options
 
@@ -100,6 +95,24 @@ def slim(
         write_onnx(folder / WEIGHTS, onnx, trust_code)
 
 
+def _split(
+    arguments: Sequence[str], limits: Mapping[str, float | None], pretrained: bool
+) -> tuple[list[str], list[str]]:
+    """Return what is to be made smaller, at most one, and what replaces values of the recipe."""
+    given = [argument for argument in arguments if "=" not in argument]
+    changes = [argument for argument in arguments if "=" in argument]
+    if len(given) > 1:
+        raise RecipeError(
+            f"one network at a time, got {', '.join(given)}; values are given as KEY=VALUE"
+        )
+    parts = [f"{name}: {part}" for name, part in limits.items() if part is not None]
+    if parts:
+        changes.append(f"slim.budget={{{', '.join(parts)}}}")
+    if pretrained:
+        changes.append("model.args.pretrained=true")
+    return given, changes
+
+
 def _read(
     given: Sequence[str],
     changes: Sequence[str],
@@ -116,6 +129,11 @@ def _read(
     default = recipe or options.saved_recipe(out, resume)
     place = Path(given[0]) if given else None
     if place is None or not (place.is_dir() or place.suffix == ".safetensors"):
+        if place and place.suffix != ".yaml" and place.as_posix() not in list_recipes():
+            raise RecipeError(
+                f"there is no run or recipe {place}; give the folder of a training run, a "
+                ".safetensors file or a recipe (see `lwdna list recipes`)"
+            )
         name, chosen = options.read_recipe([*given, *changes], model, data, default)
         return name, chosen, None, False
     if model is not None:

@@ -119,12 +119,12 @@ class Run:
             return self.settings.epochs
         return min(self.settings.epochs, math.ceil(self.last_step / self.steps))
 
-    def begin_at(self, step: int, resumed: bool) -> None:
-        """Begin at a later step than the first, unless a checkpoint has said where to go on."""
-        self.first_step = step
-        if step and not resumed:
-            self.position.epoch, self.position.step = divmod(step, self.steps)
-            self.scheduler.step_update(step)
+    def between(self, first: int, last: int | None, resumed: bool) -> None:
+        """Begin at one step, unless a checkpoint has said where to go on, and end at another."""
+        self.first_step, self.last_step = first, last
+        if first and not resumed:
+            self.position.epoch, self.position.step = divmod(first, self.steps)
+            self.scheduler.step_update(first)
 
     def unpadded(self, network: nn.Module) -> nn.Module:
         """Return one of the networks, or if it is padded a copy of the widths given."""

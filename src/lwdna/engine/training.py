@@ -79,9 +79,8 @@ def train(
         seed: decides order, augmentation and dropout; initial weights are the caller's.
         resume: continue the run in ``run_dir`` exactly where its checkpoint left it.
         progress: show a bar on standard error.
-        first_step: begin at this optimizer step of data order and schedule, with a fresh optimizer.
-        steps: end after so many optimizer steps, in the middle of an epoch if need be; the
-            schedule stays that of ``settings.epochs``.
+        first_step: where in data order and schedule to begin, with a fresh optimizer.
+        steps: end after so many optimizer steps; the schedule stays that of ``settings.epochs``.
         evaluate: whether to measure the network on the validation set.
         after_step: called with the learning rate after every optimizer step, in every process;
             what it does to the parameters must follow from their values alone. Not with
@@ -99,14 +98,12 @@ def train(
     if evaluate:
         check_validation(task)
     with open_run(model, task, settings, run_dir, seed=seed, resume=resume) as run:
-        run.last_step, run.evaluating, run.after_step = steps, evaluate, after_step
-        run.begin_at(first_step, resume)
-        run.step_graph = _step_graph(run)
-        main = run.accelerator.is_main_process
+        run.between(first_step, steps, resume)
+        run.evaluating, run.after_step, run.step_graph = evaluate, after_step, _step_graph(run)
         with (
             _fast_convolutions(),
-            open_log(run_dir, run.position.epoch, run.steps_done) if main else nullcontext() as log,
-            _display(run, progress and main) as shown,
+            _log(run) as log,
+            _display(run, progress) as shown,
             stop_on_signal() as stop,
         ):
             _loop(run, stop, log, shown)
@@ -127,10 +124,16 @@ def _result(run: Run, trained: nn.Module) -> TrainResult:
     )
 
 
+def _log(run: Run) -> AbstractContextManager[RunLog | None]:
+    if not run.accelerator.is_main_process:
+        return nullcontext()
+    return open_log(run.folder, run.position.epoch, run.steps_done)
+
+
 def _display(run: Run, progress: bool) -> AbstractContextManager[Display]:
     total = run.settings.epochs * run.steps
     return display(
-        progress,
+        progress and run.accelerator.is_main_process,
         total=total if run.last_step is None else min(run.last_step, total),
         done=run.steps_done,
         epochs=run.epochs,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -13,11 +14,13 @@ from lwdna.engine import Task, machine, versions
 from lwdna.engine.device import make_accelerator
 from lwdna.engine.fingerprint import Fingerprint
 from lwdna.engine.task import describe
+from lwdna.engine.together import shared
 from lwdna.errors import CheckpointError, RecipeError
 from lwdna.files import write_json, write_text
 from lwdna.inputs import move
 from lwdna.methods import Slimmed, Trained
 from lwdna.methods.prepare import keep_choice
+from lwdna.methods.slimming import check_budget
 from lwdna.recipe import Recipe, change_recipe
 from lwdna.run_folder import (
     ARCHITECTURE,
@@ -120,17 +123,14 @@ def _slim(
     recipe.tuning()  # an error now is better than one after an hour
     task = make_task(recipe, options.say)
     data = check_same_data(task, out if resume else None, None, options)
-    given = None if resume else _given(recipe, task, weights, options)
+    dense = None if resume else _given(recipe, task, weights, options)
+    if dense is None and not shared((out / DENSE / WEIGHTS).is_file()):
+        _check_untrained(recipe, task, options)
     processes = make_accelerator("no")
     processes.wait_for_everyone()  # all have looked at the folder before it changes
     if processes.is_main_process and not resume:
-        _write_start(recipe, data, task, given, out)
-    processes.wait_for_everyone()
-    if not (out / DENSE / WEIGHTS).is_file():
-        options.say("training the dense network first: no weights were given")
-        train_once(recipe, out / DENSE, None, options, part_of=out)
-        processes.wait_for_everyone()
-    dense = _dense(recipe, task, out, options)
+        _write_start(recipe, data, task, dense, out)
+    dense = dense or _trained(recipe, task, out, options)
     slimming = Slimming(recipe, task, dense, out, options)
     left, rounds = slimming.rounds()
     tuned = slimming.tuned(left)
@@ -145,33 +145,22 @@ def _slim(
         record = _record(recipe, task, dense, rounds, stages)
         write_json(out / SLIM_RECORD, record)
         write_json(out / RESULTS, results)  # last: it says that the run is finished
-    return slimming.shared(record if processes.is_main_process else {})
+    return shared(record if processes.is_main_process else {})
 
 
-def _given(
-    recipe: Recipe, task: Task, weights: Path | None, options: RunOptions
-) -> tuple[nn.Module, Architecture] | None:
+def _given(recipe: Recipe, task: Task, weights: Path | None, options: RunOptions) -> Slimmed | None:
     """Return the trained network to begin with; None where it has to be trained first."""
     if weights is not None:
         network, architecture = load(weights, trust_code=options.trust_code)
         check_for_recipe(architecture, recipe, task)
         check_same_classes(weights, task, f"the network in {weights}", options)
-        origin = str(weights)
-    elif comes_trained(recipe):
-        source = make_source(recipe, task)
-        network = make_baseline(recipe, source, options.trust_code, trained=True)
-        _check_classifier(network, source.name, source.args)
-        dense = Slimmed.dense(Trained(network), task.example_inputs(), source, recipe.edits)
-        architecture, origin = dense.architecture, source.name
-    else:
+        return _dense(network, architecture, str(weights), recipe, task, options)
+    if not comes_trained(recipe):
         return None
-    for name, tensor in network.state_dict().items():
-        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
-            raise CheckpointError(
-                f"the weights of {origin} are not finite ({name}); use those of a training that "
-                "did not diverge"
-            )
-    return network, architecture
+    source = make_source(recipe, task)
+    network = make_baseline(recipe, source, options.trust_code, trained=True)
+    _check_classifier(network, source.name, source.args)
+    return _dense(network, None, source.name, recipe, task, options)
 
 
 def _check_classifier(network: nn.Module, name: str, args: dict[str, Any]) -> None:
@@ -191,15 +180,62 @@ def _check_classifier(network: nn.Module, name: str, args: dict[str, Any]) -> No
         )
 
 
-def _dense(recipe: Recipe, task: Task, out: Path, options: RunOptions) -> Slimmed:
-    """Return the dense network of the run, on the device of this process."""
-    network, architecture = load(out / DENSE / WEIGHTS, trust_code=options.trust_code)
-    device = make_accelerator("no").device
-    own, baseline = Trained(network.to(device), architecture.widths), None
-    if architecture.cost != architecture.baseline:
-        baseline = make_baseline(recipe, make_source(recipe, task), options.trust_code).to(device)
+def _trained(recipe: Recipe, task: Task, out: Path, options: RunOptions) -> Slimmed:
+    """Return the dense network in the folder of the run, which is trained if need be."""
+    file = out / DENSE / WEIGHTS
+    if not shared(file.is_file()):
+        options.say("training the dense network first: no weights were given")
+        train_once(recipe, out / DENSE, None, options, part_of=out)
+        make_accelerator("no").wait_for_everyone()
+    network, architecture = load(file, trust_code=options.trust_code)
+    return _dense(network, architecture, str(file), recipe, task, options)
+
+
+def _dense(
+    network: nn.Module,
+    architecture: Architecture | None,
+    origin: str,
+    recipe: Recipe,
+    task: Task,
+    options: RunOptions,
+) -> Slimmed:
+    """Return the network to begin with, on the device of this process.
+
+    Args:
+        network: with its weights.
+        architecture: what it is; None for the baseline.
+        origin: what errors call it.
+        recipe: of the run.
+        task: its data.
+        options: trust.
+
+    Raises:
+        CheckpointError: the weights are not finite.
+        BudgetError: the budget cannot be met.
+    """
+    for name, tensor in network.state_dict().items():
+        if tensor.is_floating_point() and not bool(torch.isfinite(tensor).all()):
+            raise CheckpointError(
+                f"the weights of {origin} are not finite ({name}); use those of a training that "
+                "did not diverge"
+            )
+    device, source = make_accelerator("no").device, make_source(recipe, task)
+    widths = architecture.widths if architecture else None
+    own, baseline = Trained(network.to(device), widths), None
+    if architecture and architecture.cost != architecture.baseline:
+        baseline = make_baseline(recipe, source, options.trust_code).to(device)
     inputs = move(task.example_inputs(), device)
-    return Slimmed.dense(own, inputs, architecture.model, recipe.edits, baseline)
+    dense = Slimmed.dense(own, inputs, source, recipe.edits, baseline)
+    check_budget(dense, inputs, recipe.slim)
+    return replace(dense, architecture=architecture) if architecture else dense
+
+
+def _check_untrained(recipe: Recipe, task: Task, options: RunOptions) -> None:
+    """Make sure that the budget can be met, before the dense network is trained."""
+    source, inputs = make_source(recipe, task), task.example_inputs()
+    model = make_baseline(recipe, source, options.trust_code)
+    dense = Slimmed.dense(Trained(model), inputs, source, recipe.edits)
+    check_budget(dense, inputs, recipe.slim)
 
 
 def _described(architecture: Architecture, recipe: Recipe) -> Architecture:
@@ -265,10 +301,10 @@ def _write_start(
     recipe: Recipe,
     data: Fingerprint | None,
     task: Task,
-    given: tuple[nn.Module, Architecture] | None,
+    dense: Slimmed | None,
     out: Path,
 ) -> None:
     write_data(out, data)
-    if given is not None:
-        save(*given, out / DENSE / WEIGHTS, classes_of(task))
+    if dense is not None:
+        save(dense.network, dense.architecture, out / DENSE / WEIGHTS, classes_of(task))
     write_text(out / RECIPE, recipe.to_yaml())  # last: with it the run can be resumed

@@ -85,10 +85,6 @@ class Slimming:
         """Return figures of the dense network and of what the last round left of it."""
         return [self._whole, *rounds[-1]["stages"]]
 
-    def shared(self, record: dict[str, Any]) -> dict[str, Any]:
-        """Return the record of the first process."""
-        return shared(record)
-
     @cached_property
     def _places(self) -> list[int]:
         """The steps of the fine-tuning before which the rounds are done."""
@@ -176,8 +172,8 @@ class Slimming:
             warmup_run=run,
         )
         stages = [self._stage("sliced", found, None)]
-        if settings.recalibrate:
-            take_statistics(found.network, batches(settings.recalibrate), task.loss)
+        most = settings.recalibrate
+        if most and take_statistics(found.network, batches(most), task.loss):
             stages.append(self._stage("recalibrated", found, None))
         return found, stages
 

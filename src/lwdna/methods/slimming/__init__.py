@@ -7,15 +7,15 @@ from typing import TYPE_CHECKING
 from lwdna.lazy import export_lazily
 
 if TYPE_CHECKING:
-    from lwdna.methods.slimming.one_shot import Slimmed, slice_off, slim
+    from lwdna.methods.slimming.one_shot import Slimmed, check_budget, slice_off, slim
     from lwdna.methods.slimming.settings import ScheduleSettings, SlimSettings
 
-__all__ = ["ScheduleSettings", "SlimSettings", "Slimmed", "slice_off", "slim"]
+__all__ = ["ScheduleSettings", "SlimSettings", "Slimmed", "check_budget", "slice_off", "slim"]
 
 export_lazily(
     __name__,
     {
-        "lwdna.methods.slimming.one_shot": ("Slimmed", "slice_off", "slim"),
+        "lwdna.methods.slimming.one_shot": ("Slimmed", "check_budget", "slice_off", "slim"),
         "lwdna.methods.slimming.settings": ("ScheduleSettings", "SlimSettings"),
     },
 )

@@ -183,8 +183,7 @@ def slice_off(
     own = Trained(given.network, given.widths)
     check(search, own, None)
     graph, widths = given.graph, given.widths
-    bounds = Bounds.of(graph, widths, settings)
-    limits = Limits.of(graph, graph.widths, settings.budget, device_of(example_inputs))
+    bounds, limits = _allowed(given, example_inputs, settings)
     settled = bounds.leave_nothing_to_choose(limits, widths)
     told = (graph, widths, plain(example_inputs), batches, loss, search, seed)
     scores, weights = scored(Problem(deepcopy(given.network), *told, trained=True), warmup_run)
@@ -205,6 +204,27 @@ def slice_off(
     )
     left = {name: given.units[name][chosen] for name, chosen in units.items()}
     return replace(given, network=network, architecture=architecture, units=left, scores=scores)
+
+
+def check_budget(given: Slimmed, example_inputs: Inputs, settings: SlimSettings) -> None:
+    """Make sure that a budget can be met, before anything takes time.
+
+    Raises:
+        BudgetError: floors, ratios and protected groups forbid it, or nothing would be removed.
+        RecipeError: a pattern matches no group, or settings contradict each other.
+    """
+    check(settings.as_search(), Trained(given.network, given.widths), None)
+    bounds, limits = _allowed(given, example_inputs, settings)
+    bounds.leave_nothing_to_choose(limits, given.widths)
+
+
+def _allowed(
+    given: Slimmed, example_inputs: Inputs, settings: SlimSettings
+) -> tuple[Bounds, Limits]:
+    """Return what a step may leave of each group, and what the network may cost."""
+    bounds = Bounds.of(given.graph, given.widths, settings)
+    device = device_of(example_inputs)
+    return bounds, Limits.of(given.graph, given.graph.widths, settings.budget, device)
 
 
 def _best(scores: Scores, most: Mapping[str, int]) -> Scores:
