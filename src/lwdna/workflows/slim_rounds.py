@@ -110,9 +110,9 @@ class Slimming:
 
     def _stage(self, name: str, given: Slimmed, file_bytes: int | None) -> dict[str, Any]:
         """Measure a network on the validation set, and how long it takes."""
-        own = self._recipe.train
+        own, network = self._recipe.train, deepcopy(given.network)  # whose memory format may change
         metrics = evaluate(
-            given.network,
+            network,
             self._task,
             own.eval_batch_size or own.batch_size,
             mixed_precision=own.mixed_precision,
@@ -123,7 +123,7 @@ class Slimming:
             "metrics": metrics,
             "macs": given.after.macs,
             "params": given.after.params,
-            "latency_ms": measure_latency(given.network, self._task.example_inputs()),
+            "latency_ms": measure_latency(network, self._task.example_inputs()),
             "file_bytes": file_bytes,
         }
 
