@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     from lwdna.methods import (
         Budget,
         ShrinkSettings,
+        Slimmed,
+        SlimSettings,
         register_criterion,
         register_keep_rule,
         shrink,
+        slim,
     )
     from lwdna.models import create_model, list_models, register_model
     from lwdna.rewriting import merge, rewritten
@@ -36,6 +39,8 @@ __all__ = [
     "LwdnaError",
     "ModelSource",
     "ShrinkSettings",
+    "SlimSettings",
+    "Slimmed",
     "create_model",
     "factorize",
     "filter_basis",
@@ -53,6 +58,7 @@ __all__ = [
     "rewritten",
     "save",
     "shrink",
+    "slim",
     "trace",
     "widen",
 ]
@@ -68,9 +74,12 @@ export_lazily(
         "lwdna.methods": (
             "Budget",
             "ShrinkSettings",
+            "Slimmed",
+            "SlimSettings",
             "register_criterion",
             "register_keep_rule",
             "shrink",
+            "slim",
         ),
         "lwdna.models": ("create_model", "list_models", "register_model"),
         "lwdna.tasks": ("register_task",),

@@ -26,12 +26,14 @@ from lwdna.cli.report import report
 from lwdna.cli.restore import restore
 from lwdna.cli.sensitivity import sensitivity
 from lwdna.cli.shrink import shrink
+from lwdna.cli.slim import slim
 from lwdna.cli.train import train
 from lwdna.errors import LwdnaError
 
 VERBS: dict[str, Callable[..., None]] = {
     "quickstart": quickstart,
     "shrink": shrink,
+    "slim": slim,
     "train": train,
     "evaluate": evaluate,
     "inspect": inspect,

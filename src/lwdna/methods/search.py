@@ -18,15 +18,15 @@ from torch import Tensor, nn
 from lwdna.architecture import Architecture, ModelSource, traced
 from lwdna.channels import ChannelGraph, Edits, resize, widened_widths
 from lwdna.errors import DataError, ModelError
-from lwdna.inputs import Inputs, call, device_of, plain, size_of, types_of
-from lwdna.methods.answers import check_scores, check_widths
+from lwdna.inputs import Inputs, device_of, plain, size_of, types_of
 from lwdna.methods.budget import Budget
-from lwdna.methods.criteria import CRITERIA, Loss, Problem, Scores
-from lwdna.methods.criteria.comparable import comparable
-from lwdna.methods.keep.table import Kept, chosen
+from lwdna.methods.criteria import Loss, Problem, Scores
+from lwdna.methods.keep.table import Kept
 from lwdna.methods.keep.units import best_units
 from lwdna.methods.limits import Limits
-from lwdna.methods.prepare import Trained, check, fresh, keep_choice, warmed
+from lwdna.methods.objective import loss_of
+from lwdna.methods.prepare import Trained, check, fresh, keep_choice
+from lwdna.methods.scoring import kept_by, scored
 from lwdna.methods.settings import ShrinkSettings
 from lwdna.methods.space import Space
 from lwdna.methods.trials.conclusion import Conclusion
@@ -147,7 +147,7 @@ def search(
     graph = traced(model, example_inputs, edits, source)
     problem = _posed(model, graph, example_inputs, batches, loss, settings, seed, trained)
     widened = dict(problem.widths)
-    scores, weights, warmup = _scored(problem, warmup_run)
+    scores, weights, warmup = scored(problem, warmup_run)
     del problem  # trials need the memory
     space = Space.of(graph, widened, settings, device_of(example_inputs))
     settings = settings.model_copy(update={"keep": keep_choice(settings, trained)})
@@ -180,21 +180,6 @@ def _posed(
     return Problem(*given, trained=trained is not None)
 
 
-def _scored(
-    problem: Problem, run: WarmupRun | None
-) -> tuple[Scores, nn.Module | None, WarmedUp | None]:
-    """Return all units' scores, the widened network whose weights to inherit, and the warm-up."""
-    settings, whole, warmup = problem.settings, None, None
-    if settings.warmup:
-        problem, whole, warmup = warmed(problem, settings.warmup, run)
-    weights = deepcopy(problem.wide) if settings.inherit and whole is None else None
-    scores = CRITERIA[settings.criterion].score(problem)
-    check_scores(scores, problem.widths, settings.criterion)
-    if settings.inherit and whole:
-        weights = whole.bake()
-    return comparable(scores, settings), weights, warmup
-
-
 def _kept(
     model: nn.Module,
     scores: Scores,
@@ -205,9 +190,7 @@ def _kept(
 ) -> tuple[Kept, Conclusion | None, list[Trial]]:
     """Return the widths that the keep rule makes of scores, or those that trials choose."""
     assert settings.keep
-    name, rule, options = chosen(settings.keep)
-    kept = rule.keep(space.limits.graph, scores, space.least, space.limits, space.steps, **options)
-    check_widths(kept.widths, space, name)
+    kept = kept_by(settings.keep, scores, space)
     if not (settings.trials and setup):
         return kept, None, []
     proxy = None
@@ -263,14 +246,16 @@ def shrink(
     settings = ShrinkSettings(**options)
     model, source = _made(model_or_name, model_args, transforms, seed)
 
-    def loss(network: nn.Module, batch: tuple[Inputs, Any]) -> Tensor:
-        inputs, targets = batch
-        result: Tensor = loss_fn(call(network, inputs), targets)
-        return result
-
     given = [(plain(inputs), targets) for inputs, targets in batches]
     found = search(
-        model, example_inputs, given, loss, settings, seed=seed, source=source, edits=edits
+        model,
+        example_inputs,
+        given,
+        loss_of(loss_fn),
+        settings,
+        seed=seed,
+        source=source,
+        edits=edits,
     )
     return found.architecture
 

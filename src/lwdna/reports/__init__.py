@@ -29,7 +29,13 @@ if TYPE_CHECKING:
         sensitivity_words,
     )
     from lwdna.reports.study_page import COMPARED, comparison_lines, write_comparison
-    from lwdna.reports.tables import COMPARISON_COLUMNS, ComparisonRow, comparison, figure_lines
+    from lwdna.reports.tables import (
+        COMPARISON_COLUMNS,
+        ComparisonRow,
+        comparison,
+        figure_lines,
+        stage_lines,
+    )
     from lwdna.reports.verdict import evidence, little_to_gain, not_finite, verdict
 
 __all__ = [
@@ -58,6 +64,7 @@ __all__ = [
     "sensitivity_evidence",
     "sensitivity_lines",
     "sensitivity_words",
+    "stage_lines",
     "verdict",
     "write_comparison",
     "write_graph_page",
@@ -101,6 +108,7 @@ export_lazily(
             "ComparisonRow",
             "comparison",
             "figure_lines",
+            "stage_lines",
         ),
         "lwdna.reports.verdict": (
             "evidence",

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from lwdna.workflows.restoration import restore_images
     from lwdna.workflows.search import run_search
     from lwdna.workflows.sensitivity import run_sensitivity
+    from lwdna.workflows.slim import run_slim
     from lwdna.workflows.training import run_training
 
 __all__ = [
@@ -26,6 +27,7 @@ __all__ = [
     "run_job",
     "run_search",
     "run_sensitivity",
+    "run_slim",
     "run_training",
     "trace_network",
 ]
@@ -44,6 +46,7 @@ export_lazily(
         "lwdna.workflows.restoration": ("restore_images",),
         "lwdna.workflows.search": ("run_search",),
         "lwdna.workflows.sensitivity": ("run_sensitivity",),
+        "lwdna.workflows.slim": ("run_slim",),
         "lwdna.workflows.training": ("run_training",),
     },
 )

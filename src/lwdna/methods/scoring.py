@@ -1,0 +1,50 @@
+"""From a network to the scores of its units, and from scores to widths: what all searches do."""
+
+from __future__ import annotations
+
+from copy import deepcopy
+
+from torch import nn
+
+from lwdna.methods.answers import check_scores, check_widths
+from lwdna.methods.criteria import CRITERIA, Problem, Scores
+from lwdna.methods.criteria.comparable import comparable
+from lwdna.methods.keep.table import Choice, Kept, chosen
+from lwdna.methods.prepare import warmed
+from lwdna.methods.space import Space
+from lwdna.methods.warmup import WarmedUp, WarmupRun
+
+
+def scored(
+    problem: Problem, run: WarmupRun | None
+) -> tuple[Scores, nn.Module | None, WarmedUp | None]:
+    """Return all units' scores, the network whose weights are to be inherited, and the warm-up.
+
+    The network of the problem is warmed up first, where its settings ask for that.
+
+    Raises:
+        RecipeError: the criterion does not answer with one score per unit.
+        TrainingError: a loss or a score is not finite.
+    """
+    settings, whole, warmup = problem.settings, None, None
+    if settings.warmup:
+        problem, whole, warmup = warmed(problem, settings.warmup, run)
+    weights = deepcopy(problem.wide) if settings.inherit and whole is None else None
+    scores = CRITERIA[settings.criterion].score(problem)
+    check_scores(scores, problem.widths, settings.criterion)
+    if settings.inherit and whole:
+        weights = whole.bake()
+    return comparable(scores, settings), weights, warmup
+
+
+def kept_by(choice: Choice, scores: Scores, space: Space) -> Kept:
+    """Return the widths that a keep rule makes of scores.
+
+    Raises:
+        BudgetError: no widths between the bounds of ``space`` meet the budget.
+        RecipeError: the rule gives widths that it must not give.
+    """
+    name, rule, options = chosen(choice)
+    kept = rule.keep(space.limits.graph, scores, space.least, space.limits, space.steps, **options)
+    check_widths(kept.widths, space, name)
+    return kept
