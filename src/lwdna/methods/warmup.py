@@ -135,9 +135,10 @@ def _hooks(
 def _said(done: WarmedUp, target: Target) -> str:
     """Return in a line of text how a warm-up with a target ended."""
     needs = target.limits.amounts(done.masked)
+    steps = len(done.losses)
     what = (
-        f"{len(done.losses):,} steps: the units that count (sizes from {target.threshold:g}) "
-        f"make a network of {needs}; near enough is {target.limits}"
+        f"{steps:,} step{'s' if steps > 1 else ''}: the units that count (of size "
+        f"{target.threshold:g} or more) make a network of {needs}; near enough is {target.limits}"
     )
     if done.met:
         return f"the warm-up has reached its budget after {what}"
