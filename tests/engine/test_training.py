@@ -95,6 +95,26 @@ def test_a_run_that_begins_later_takes_up_the_schedule(tmp_path: Path) -> None:
     assert lines[1]["train_loss"] == pytest.approx(sum(straight.losses[10:]) / 5)
 
 
+def test_gradients_can_be_changed_before_every_step(tmp_path: Path) -> None:
+    """When they are there and clipped; the hook is told how many steps were done."""
+    model, seen = conv_net(), []
+    norms: list[float] = []
+    before = weights(model)
+
+    def forget(step: int) -> None:
+        gradients = [p.grad for p in model.parameters() if p.grad is not None]
+        norms.append(float(torch.nn.utils.get_total_norm(gradients)))
+        seen.append(step)
+        for gradient in gradients:
+            gradient.zero_()
+
+    chosen = settings(weight_decay=0, clip_grad=1e-3)
+    train(model, ToyTask(train_size=32), chosen, tmp_path, seed=0, hooks=Hooks(before_step=forget))
+    assert seen == [0, 1, 2, 3]
+    assert norms == pytest.approx([1e-3] * 4, rel=1e-3)
+    assert torch.equal(weights(model), before)
+
+
 def test_one_seed_gives_one_result(tmp_path: Path) -> None:
     results = [
         train(conv_net(), ToyTask(), settings(), tmp_path / str(i), seed=seed)

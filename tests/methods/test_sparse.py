@@ -229,6 +229,18 @@ def test_a_group_may_be_spared(by):
         assert untouched == (name == "two")
 
 
+@pytest.mark.parametrize("kind", ["l1", "l1/2", "l1-2", "logsum", "group-norm", "growing"])
+def test_a_weight_of_zero_is_no_penalty(kind):
+    model, graph, units = _chain()
+    before = copy.deepcopy(model.state_dict())
+    removed = {name: torch.ones(width, dtype=torch.bool) for name, width in graph.widths.items()}
+    penalty = _penalty(units, removed, kind=kind, weight=0)
+    penalty.before_step(0)
+    penalty.after_step(0, 1.0)
+    for name, tensor in model.state_dict().items():
+        torch.testing.assert_close(tensor, before[name], rtol=1e-6, atol=0)
+
+
 def test_network_slimming_acts_on_every_scale_by_itself():
     model = nn.Sequential(
         nn.Conv2d(3, 2, 1), nn.BatchNorm2d(2), nn.BatchNorm2d(2), nn.Conv2d(2, 2, 1)

@@ -114,19 +114,6 @@ def train(
     return _result(run, run.unpadded(run.ema.module) if run.ema else model)
 
 
-def _watched_loop(run: Run, progress: bool) -> None:
-    run.step_graph = _step_graph(run)
-    main = run.accelerator.is_main_process
-    with (
-        _fast_convolutions(),
-        open_log(run.folder, run.position.epoch, run.steps_done) if main else nullcontext() as log,
-        _display(run, progress and main) as shown,
-        stop_on_signal() as stop,
-    ):
-        _loop(run, stop, log, shown)
-    run.step_graph = None  # its memory goes with it
-
-
 def _result(run: Run, trained: nn.Module) -> TrainResult:
     position = run.position
     return TrainResult(

@@ -139,8 +139,8 @@ class Penalty:
         settings = self.settings
         if settings.kind == "growing":
             assert self.removed is not None
-            grown = min(1.0, (1 + step // settings.every) * settings.growth / settings.weight)
-            return self.removed * strength * grown
+            grown = min(settings.weight, (1 + step // settings.every) * settings.growth)
+            return self.removed * strength * (grown / (settings.weight or 1.0))
         places = []
         for one in self._split(norms.square()):
             most, least = one.max(), one.min()

@@ -47,8 +47,8 @@ class PenaltySettings(Settings):
     sqrt(sum n^2), of log n. Of their squares: ``group-norm`` (DepGraph), the weaker the unit the
     more; ``growing`` (GReg), of those that the search would remove before the training, more and
     more. ``scale`` (Network Slimming): of the scales of normalisation alone."""
-    weight: float = Field(gt=0)
-    """Of the penalty beside the loss; of ``growing`` the most that it grows to."""
+    weight: float = Field(ge=0)
+    """Of the penalty beside the loss (0 is none); of ``growing`` the most that it grows to."""
     balance: Literal["none", "mean-norm"] = "none"
     """``mean-norm`` multiplies the weight by the mean norm of a group's units before the training,
     so that layers of large and of small weights become sparse alike (Hinge)."""
