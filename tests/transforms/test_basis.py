@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import lwdna
@@ -273,6 +274,10 @@ def test_a_search_chooses_the_filters(criterion, tmp_path, monkeypatch):
     network = found.build(seed=0).eval()
     assert network.stages[1][2].conv2.basis.weight.shape[0] == found.widths[shared] < 36
     lwdna.save(network, found, "model.safetensors")
+    in_file = load_file("model.safetensors")
+    assert [name for name in in_file if name.endswith("basis.weight")] == [
+        f"{name}.weight" for name in (shared, "stages.2.0.conv2.basis")
+    ], "a shared basis is written once"
     loaded, same = lwdna.load("model.safetensors")
     assert same == found
     assert torch.equal(loaded.eval()(batch[0]), network(batch[0]))
