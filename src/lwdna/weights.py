@@ -23,19 +23,28 @@ def save_weights(
 ) -> None:
     """Write ``weights`` by name atomically to ``path``, as a plain safetensors file.
 
+    What several layers share is written once, under the first of its names.
+
     Raises:
         FileError: the file cannot be written; what stood at ``path`` is untouched.
     """
-    write_tensors(path, {name: own_memory(tensor) for name, tensor in weights.items()}, metadata)
+    first = _first_names(weights)
+    written = {name: own_memory(weights[name]) for name in weights if first[name] == name}
+    write_tensors(path, written, metadata)
 
 
 def load_weights(model: nn.Module, weights: Mapping[str, Tensor], source: str | Path) -> None:
     """Copy ``weights`` into ``model``.
 
+    What several layers share may be given under any of its names.
+
     Raises:
         CheckpointError: names or shapes differ; the first differences are named.
     """
     own = model.state_dict()
+    first = _first_names(own)
+    given = {first[name]: tensor for name, tensor in weights.items() if name in own}
+    weights = {**{name: given[first[name]] for name in own if first[name] in given}, **weights}
     faults = [f"{name} is not in the network" for name in weights if name not in own]
     faults += [f"{name} is not in the file" for name in own if name not in weights]
     faults += [
@@ -149,6 +158,17 @@ def checksum_of(tensors: Mapping[str, Tensor], notes: Mapping[str, str]) -> str:
 def own_memory(tensor: Tensor) -> Tensor:
     """Return a copy in memory of its own, because safetensors refuses shared or strided memory."""
     return tensor.detach().to("cpu", copy=True, memory_format=torch.contiguous_format)
+
+
+def _first_names(tensors: Mapping[str, Tensor]) -> dict[str, str]:
+    """Return for each name the first one of the same tensor: it is another where it is shared."""
+    firsts: dict[object, str] = {}
+    found = {}
+    for name, tensor in tensors.items():
+        place = tensor.data_ptr()  # zero where there is no memory to be shared
+        key = (place, tensor.device, tensor.dtype, tensor.shape, tensor.stride()) if place else name
+        found[name] = firsts.setdefault(key, name)
+    return found
 
 
 def _shape(tensor: Tensor) -> str:

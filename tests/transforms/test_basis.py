@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file
 from torch import Tensor, nn
 
 import lwdna
@@ -177,14 +178,15 @@ def test_a_pair_folds_back_into_one_convolution(residual):
     conv = nn.Conv2d(14, 14, 3, padding=1)
     chain = nn.Sequential(conv)
     pair = lwdna.filter_basis(chain, "0", size=7, filters=6, residual=residual)[0]
-    pair.basis.bias = nn.Parameter(torch.randn(6))
-    weight = pair.basis.weight
+    inner = pair.added if residual else pair
+    inner.basis.bias = nn.Parameter(torch.randn(6))
+    weight = inner.basis.weight
     folded = dense_of(pair)
     assert type(folded) is nn.Conv2d
     assert (folded.in_channels, folded.out_channels, folded.padding) == (14, 14, (1, 1))
     x = torch.randn(2, 14, 5, 7)
     torch.testing.assert_close(folded(x), pair(x), rtol=1e-5, atol=1e-5)
-    assert pair.basis.weight is weight, "the pair given was changed"
+    assert inner.basis.weight is weight, "the pair given was changed"
     whole = lwdna.filter_basis(chain, "0", size=7, residual=residual)[0]
     torch.testing.assert_close(dense_of(whole).weight, conv.weight)
     torch.testing.assert_close(dense_of(whole).bias, conv.bias)
@@ -197,6 +199,8 @@ def test_what_is_no_convolution_is_not_folded():
     assert [type(one).__name__ for one in norm] == ["Conv2d", "BatchNorm2d", "PReLU", "Conv2d"]
     with pytest.raises(ModelError, match="no convolution, because there is BatchNorm2d and PReLU"):
         dense_of(norm, "body.0")
+    with pytest.raises(ModelError, match=r"no basis and mix of the transforms .* but Conv2d"):
+        dense_of(chain[0])
     with pytest.raises(ModelError, match="its mix has kernel 3x3"):
         dense_of(lwdna.filter_basis(chain, mix_kernel=3, **named)[0])
     with pytest.raises(ModelError, match="how many channels come in"):
@@ -273,6 +277,10 @@ def test_a_search_chooses_the_filters(criterion, tmp_path, monkeypatch):
     network = found.build(seed=0).eval()
     assert network.stages[1][2].conv2.basis.weight.shape[0] == found.widths[shared] < 36
     lwdna.save(network, found, "model.safetensors")
+    in_file = load_file("model.safetensors")
+    assert [name for name in in_file if name.endswith("basis.weight")] == [
+        f"{name}.weight" for name in (shared, "stages.2.0.conv2.basis")
+    ], "a shared basis is written once"
     loaded, same = lwdna.load("model.safetensors")
     assert same == found
     assert torch.equal(loaded.eval()(batch[0]), network(batch[0]))

@@ -36,12 +36,16 @@ class FirstChannels2d(nn.Conv2d):
         return result
 
 
-class Residual(nn.Sequential):
-    """A chain of modules whose input is added to its output, of the same shape."""
+class Residual(nn.Module):
+    """What a module ``added`` returns, added to the input, which has the same shape."""
+
+    def __init__(self, added: nn.Module) -> None:
+        super().__init__()
+        self.added = added
 
     def forward(self, input: Tensor) -> Tensor:
-        added: Tensor = input + super().forward(input)
-        return added
+        total: Tensor = input + self.added(input)
+        return total
 
 
 @dataclass(frozen=True)
@@ -228,7 +232,7 @@ def _drawn(
 
 def _pair(
     layer: _Layer, basis: nn.Parameter, mix: Tensor, settings: FilterBasisSettings
-) -> nn.Sequential:
+) -> nn.Module:
     """Return what replaces a convolution, which becomes the basis in it.
 
     So the basis keeps kernel, stride, padding, dilation and class; the bias moves to the mix. Parts
@@ -253,8 +257,8 @@ def _pair(
         chain["join"] = nn.Flatten(1, 2)
     chain.update(_between(settings.between, layer.parts * count, weight))
     chain["mix"] = second
-    pair = Residual(chain) if settings.residual else nn.Sequential(chain)
-    return pair.train(conv.training)
+    pair = nn.Sequential(chain)
+    return (Residual(pair) if settings.residual else pair).train(conv.training)
 
 
 def _mix_of(layer: _Layer, count: int, mix: Tensor, side: int) -> _ConvNd:
@@ -298,30 +302,56 @@ def _between(kinds: Sequence[str], channels: int, weight: Tensor) -> dict[str, n
 
 
 @torch.no_grad()
-def dense_of(pair: nn.Sequential, name: str = "the pair") -> _ConvNd:
+def dense_of(pair: nn.Module, name: str = "the pair") -> _ConvNd:
     """Return the one convolution that a basis and its mix are equal to.
 
     Its weight is W[o, g S + s] = sum_b A[o, g n + b] B[b, s] for the basis B, the mix A and parts
-    of S channels, its bias p[o] + sum_{g, b} A[o, g n + b] beta[b]: exact but for rounding.
+    of S channels, its bias p[o] + sum_{g, b} A[o, g n + b] beta[b]; to a residual pair the identity
+    is added. Exact but for rounding.
 
     Args:
         pair: as the transforms ``filter-basis`` and ``factorize`` leave it; is not changed.
         name: for messages.
 
     Raises:
-        ModelError: something stands between the two, the mix has a kernel, or the basis is wider
-            than its input (``first-channels``).
+        ModelError: it is no such pair; something stands between the two, the mix has a kernel, or
+            the basis is wider than its input (``first-channels``).
     """
-    between = [child for child in pair._modules if child not in _LINEAR]
-    if between:
-        what = " and ".join(type(pair._modules[child]).__name__ for child in between)
+    if isinstance(pair, Residual):
+        dense = dense_of(pair.added, name)
+        dense.weight.add_(nn.init.dirac_(torch.empty_like(dense.weight)))
+        return dense
+    basis, mix = _halves(pair, name)
+    coefficients = mix.weight.double().view(mix.out_channels, -1, basis.out_channels)
+    product = coefficients @ basis.weight.double().flatten(1)
+    bias = None if mix.bias is None else mix.bias.double()
+    if basis.bias is not None:
+        moved = (coefficients @ basis.bias.double()).sum(1)
+        bias = moved if bias is None else bias + moved
+    dense = copy.deepcopy(basis)
+    trained = basis.weight.requires_grad or mix.weight.requires_grad
+    weight = product.view(mix.out_channels, -1, *basis.weight.shape[2:]).to(basis.weight)
+    dense.weight = nn.Parameter(weight, requires_grad=trained)
+    dense.bias = None if bias is None else nn.Parameter(bias.to(weight), requires_grad=trained)
+    dense.out_channels, dense.in_channels = weight.shape[:2]
+    return dense
+
+
+def _halves(pair: nn.Module, name: str) -> tuple[_ConvNd, _ConvNd]:
+    """Return basis and mix of a pair that is equal to one convolution."""
+    children = pair._modules
+    basis, mix = children.get("basis"), children.get("mix")
+    if not (isinstance(basis, _ConvNd) and isinstance(mix, _ConvNd)):
         raise ModelError(
-            f"{name} is equal to no convolution, because there is {what} between its basis and "
-            "its mix; leave it as it is"
+            f"{name} is no basis and mix of the transforms filter-basis and factorize, but "
+            f"{type(pair).__name__}; give a pair that they made"
         )
-    basis, mix = pair.basis, pair.mix
-    assert isinstance(basis, _ConvNd)
-    assert isinstance(mix, _ConvNd)
+    between = [type(child).__name__ for key, child in children.items() if key not in _LINEAR]
+    if between:
+        raise ModelError(
+            f"{name} is equal to no convolution, because there is {' and '.join(between)} between "
+            "its basis and its mix; leave it as it is"
+        )
     if isinstance(basis, FirstChannels2d):
         raise ModelError(
             f"{name} says nothing of how many channels come in, because its filters are those of a "
@@ -332,20 +362,4 @@ def dense_of(pair: nn.Sequential, name: str = "the pair") -> _ConvNd:
             f"{name} is equal to no convolution at the image's border, because its mix has kernel "
             f"{'x'.join(map(str, mix.kernel_size))}; leave it as it is"
         )
-    kernel = basis.weight.shape[2:]
-    filters = basis.weight.double().flatten(1)
-    coefficients = mix.weight.double().view(mix.out_channels, -1, basis.out_channels)
-    weight = (coefficients @ filters).view(mix.out_channels, -1, *kernel)
-    if isinstance(pair, Residual):
-        weight = weight + nn.init.dirac_(torch.empty_like(weight))
-    bias = mix.bias
-    if basis.bias is not None:
-        added = (coefficients @ basis.bias.double()).sum(1)
-        bias = nn.Parameter((added if bias is None else added + bias).to(basis.weight))
-    dense = copy.copy(basis)
-    dense._parameters = dict(basis._parameters)
-    trained = basis.weight.requires_grad or mix.weight.requires_grad
-    dense.weight = nn.Parameter(weight.to(basis.weight), requires_grad=trained)
-    dense.bias = bias
-    dense.in_channels, dense.out_channels = weight.shape[1], weight.shape[0]
-    return dense
+    return basis, mix
