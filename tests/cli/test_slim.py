@@ -163,6 +163,7 @@ def test_faults_have_one_line(job: Path, slimmed: Path, monkeypatch: pytest.Monk
     assert "floor 0.1" in line
     assert not (Path("runs") / "baseline-slim").exists()
     assert "there is no run or recipe nowhere" in fault("slim", "nowhere", "--macs", "0.5")
+    assert "which network?" in fault("slim", "--macs", "0.5")
     assert "holds no trained network" in fault("slim", job, "--macs", "0.5")
     other = ("--recipe", "digits", *DIGITS[1:])
     weights = baseline / "model.safetensors"
