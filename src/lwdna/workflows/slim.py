@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -13,6 +14,7 @@ from lwdna.architecture import Architecture, load, save
 from lwdna.engine import Task, machine, versions
 from lwdna.engine.device import make_accelerator
 from lwdna.engine.fingerprint import Fingerprint
+from lwdna.engine.latency import compare_latency
 from lwdna.engine.task import describe
 from lwdna.engine.together import shared
 from lwdna.errors import CheckpointError, RecipeError
@@ -142,6 +144,9 @@ def _slim(
         architecture.save(out / ARCHITECTURE)
         results |= write_trained(recipe, architecture, task, tuned, out)
         stages = [*slimming.stages(rounds), _stage("tuned", results, tuned.metrics)]
+        if recipe.train.channels_last:  # as the slim network was trained
+            dense.network.to(memory_format=torch.channels_last)
+        _time(stages, results, [dense.network, tuned.model], task)
         record = _record(recipe, task, dense, rounds, stages)
         write_json(out / SLIM_RECORD, record)
         write_json(out / RESULTS, results)  # last: it says that the run is finished
@@ -245,8 +250,20 @@ def _described(architecture: Architecture, recipe: Recipe) -> Architecture:
 
 
 def _stage(name: str, results: dict[str, Any], metrics: dict[str, float]) -> dict[str, Any]:
-    costs = {key: results[key] for key in ("macs", "params", "latency_ms", "file_bytes")}
+    costs = {key: results[key] for key in ("macs", "params", "file_bytes")}
     return {"name": name, "metrics": metrics, **costs}
+
+
+def _time(
+    stages: Sequence[dict[str, Any]],
+    results: dict[str, Any],
+    networks: Sequence[nn.Module],
+    task: Task,
+) -> None:
+    """Write down how long the dense and the slim network take; all slim stages are one network."""
+    whole, results["latency_ms"] = compare_latency(networks, task.example_inputs())
+    for stage in stages:
+        stage["latency_ms"] = whole if stage["name"] == "dense" else results["latency_ms"]
 
 
 def _record(

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 from lwdna.architecture import Architecture, save
 from lwdna.channels import resize
-from lwdna.engine import Task, TrainResult, TrainSettings, evaluate, measure_latency, train
+from lwdna.engine import Task, TrainResult, TrainSettings, evaluate, train
 from lwdna.engine import recalibrate as take_statistics
 from lwdna.engine.device import make_accelerator
 from lwdna.engine.order import steps_per_epoch, train_batches
@@ -109,7 +109,7 @@ class Slimming:
         return found
 
     def _stage(self, name: str, given: Slimmed, file_bytes: int | None) -> dict[str, Any]:
-        """Measure a network on the validation set, and how long it takes."""
+        """Measure a network on the validation set."""
         own, network = self._recipe.train, deepcopy(given.network)  # whose memory format may change
         metrics = evaluate(
             network,
@@ -123,7 +123,6 @@ class Slimming:
             "metrics": metrics,
             "macs": given.after.macs,
             "params": given.after.params,
-            "latency_ms": measure_latency(network, self._task.example_inputs()),
             "file_bytes": file_bytes,
         }
 
