@@ -1,5 +1,6 @@
 # make demo   train a small network and the one found for it; prints a table and the report's path
 # make demo-restoration   the same for enlarging photographs
+# make demo-slim   train a small network and halve what it computes; prints a table and paths
 # make test   style, types and tests
 # make test-oldest   the tests with the oldest torch, torchvision and timm
 # make test-gpu   the tests that need a CUDA GPU
@@ -11,7 +12,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-restoration test test-oldest test-gpu lint format clean
+.PHONY: help setup demo demo-restoration demo-slim test test-oldest test-gpu lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -35,6 +36,9 @@ demo: $(INSTALLED)
 
 demo-restoration: $(INSTALLED)
 	$(BIN)/lwdna quickstart restoration/photos
+
+demo-slim: $(INSTALLED)
+	$(BIN)/lwdna slim digits --macs 0.5
 
 # Two processes with one thread each, which also adds numbers up in the same order everywhere.
 test: export OMP_NUM_THREADS := 1

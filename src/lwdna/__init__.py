@@ -18,9 +18,12 @@ if TYPE_CHECKING:
     from lwdna.methods import (
         Budget,
         ShrinkSettings,
+        Slimmed,
+        SlimSettings,
         register_criterion,
         register_keep_rule,
         shrink,
+        slim,
     )
     from lwdna.models import create_model, list_models, register_model
     from lwdna.tasks import register_task
@@ -35,6 +38,8 @@ __all__ = [
     "LwdnaError",
     "ModelSource",
     "ShrinkSettings",
+    "SlimSettings",
+    "Slimmed",
     "create_model",
     "factorize",
     "list_models",
@@ -49,6 +54,7 @@ __all__ = [
     "resize",
     "save",
     "shrink",
+    "slim",
     "trace",
     "widen",
 ]
@@ -63,9 +69,12 @@ export_lazily(
         "lwdna.methods": (
             "Budget",
             "ShrinkSettings",
+            "Slimmed",
+            "SlimSettings",
             "register_criterion",
             "register_keep_rule",
             "shrink",
+            "slim",
         ),
         "lwdna.models": ("create_model", "list_models", "register_model"),
         "lwdna.tasks": ("register_task",),

@@ -17,6 +17,7 @@ from lwdna.channels.graph.edits import Edits
 from lwdna.engine import TrainSettings
 from lwdna.errors import RecipeError, nearest
 from lwdna.methods.settings import DistillSettings, ShrinkSettings
+from lwdna.methods.slimming.settings import SlimSettings
 from lwdna.settings import Keys, Settings, flattened
 from lwdna.shipped import list_recipes, shipped_recipes
 from lwdna.tasks import TASKS
@@ -39,7 +40,7 @@ class ModelSettings(Settings):
 
 
 class Recipe(Settings):
-    """An experiment: a network, data, how to search and how to train."""
+    """An experiment: a network, data, how to search, how to train and how to make smaller."""
 
     task: str = "classification"
     """One of :data:`lwdna.tasks.TASKS`, which says what the data settings are."""
@@ -47,6 +48,7 @@ class Recipe(Settings):
     edits: Edits = Edits()
     data: SerializeAsAny[Settings]
     shrink: ShrinkSettings = ShrinkSettings()
+    slim: SlimSettings = SlimSettings()
     train: TrainSettings = TrainSettings()
     compare: CompareSettings = CompareSettings()
     distill: DistillSettings | None = None
@@ -71,6 +73,15 @@ class Recipe(Settings):
             return None
         changes = {**trials.proxy, "shrink.trials.proxy": None}
         return change_recipe(self, changes, "shrink.trials.proxy")
+
+    def tuning(self) -> TrainSettings:
+        """Return the protocol by which a network is fine-tuned that was made smaller.
+
+        Raises:
+            RecipeError: ``slim.tune`` makes none.
+        """
+        values = {f"train.{key}": value for key, value in self.slim.tuning(self.train).items()}
+        return change_recipe(self, {**values, "slim.tune": {}}, "slim.tune").train
 
     def __reduce__(self) -> tuple[Any, ...]:
         """Pickle the values: the class follows from the task and has no name of its own."""
@@ -122,6 +133,8 @@ def _checked(values: Mapping[str, Any], source: str) -> Recipe:
     except ValidationError as error:
         raise RecipeError(f"{source}: {_explain(error, kind)}") from error
     recipe.proxy()  # whose faults are the recipe's, too
+    if recipe.slim.tune:
+        recipe.tuning()
     return recipe
 
 

@@ -35,6 +35,16 @@ TRIALS_WANTED = "wanted.json"
 TRIAL_RECORD = "trial.json"
 """What a trial gave, in its own folder before it gets its place."""
 
+SLIM_RECORD = "slim.json"
+"""How a trained network was made smaller, and what each stage of that is worth."""
+DENSE = "dense"
+"""Folder of the network that a slim one is part of: its weights and, if it was trained there, that
+training."""
+ROUNDS = "rounds"
+"""Folder of the rounds of slimming: each has the weights left, and the training after it."""
+ROUND_RECORD = "round.json"
+"""In the folder of a round: what it left."""
+
 METRICS = "metrics.jsonl"
 """One line per epoch of a training."""
 TENSORBOARD = "tensorboard"

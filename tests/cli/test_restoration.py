@@ -56,6 +56,16 @@ def enlarging(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder / "run"
 
 
+def test_a_network_without_logits_is_made_smaller_without_a_teacher(enlarging: Path) -> None:
+    given = ("slim.batch_size=4", "slim.tune={epochs: 1}", "--macs", "0.6", "--out", "slim")
+    said = done("slim", enlarging / "baseline", *given)
+    assert "learns from the data alone" in said
+    record = json.loads(Path("slim/slim.json").read_text())
+    assert [stage["name"] for stage in record["stages"]] == ["dense", "sliced", "tuned"]
+    assert record["stages"][2]["macs"] <= 0.6 * record["stages"][0]["macs"]
+    assert "psnr" in record["stages"][2]["metrics"]
+
+
 def test_a_job_ends_with_a_comparison_and_pictures(enlarging: Path) -> None:
     results = json.loads((enlarging / "results.json").read_text())
     for name in ("baseline", "lwdna"):

@@ -80,6 +80,20 @@ def test_a_step_asks_nothing_of_the_disk(
     assert after[1] == after[-1]  # the first one may import something
 
 
+def test_a_run_that_begins_later_takes_up_the_schedule(tmp_path: Path) -> None:
+    chosen = settings(epochs=3, batch_size=10, momentum=0, weight_decay=0)
+    parts = conv_net()
+    straight = train(conv_net(), ToyTask(), chosen, tmp_path / "whole", seed=3)
+    first = train(parts, ToyTask(), chosen, tmp_path / "first", seed=3, steps=7, evaluate=False)
+    second = train(parts, ToyTask(), chosen, tmp_path / "second", seed=3, first_step=7)
+    assert (*first.losses, *second.losses) == straight.losses
+    assert second.metrics == straight.metrics
+    lines = read_metrics(tmp_path / "second")
+    assert [line["step"] for line in lines] == [10, 15]
+    assert lines[0]["train_loss"] == pytest.approx(sum(straight.losses[7:10]) / 3)
+    assert lines[1]["train_loss"] == pytest.approx(sum(straight.losses[10:]) / 5)
+
+
 def test_one_seed_gives_one_result(tmp_path: Path) -> None:
     results = [
         train(conv_net(), ToyTask(), settings(), tmp_path / str(i), seed=seed)

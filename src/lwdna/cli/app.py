@@ -24,12 +24,14 @@ from lwdna.cli.quickstart import quickstart
 from lwdna.cli.report import report
 from lwdna.cli.restore import restore
 from lwdna.cli.shrink import shrink
+from lwdna.cli.slim import slim
 from lwdna.cli.train import train
 from lwdna.errors import LwdnaError
 
 VERBS: dict[str, Callable[..., None]] = {
     "quickstart": quickstart,
     "shrink": shrink,
+    "slim": slim,
     "train": train,
     "evaluate": evaluate,
     "inspect": inspect,

@@ -28,7 +28,11 @@ def export(
 
       lwdna export runs/lwdna --onnx network.onnx
     """
-    weights = find_weights(run)
+    write_onnx(find_weights(run), onnx, trust_code)
+
+
+def write_onnx(weights: Path, onnx: Path, trust_code: bool) -> None:
+    """Write the network of a file of weights as ONNX, and say where it is."""
     from lwdna.architecture import load
     from lwdna.interop.onnx import export_onnx
 

@@ -53,6 +53,17 @@ def comparison(job: Path) -> None:
     console().print(table)
 
 
+def stages(record: Mapping[str, Any]) -> None:
+    """Print what the stages of making a network smaller are worth."""
+    from lwdna.reports import stage_lines
+
+    heading, *lines = stage_lines(record)
+    table = _table(*heading)
+    for line in lines:
+        table.add_row(*map(escape, line))
+    console().print(table)
+
+
 def study(folder: Path) -> None:
     """Print what the arms of a comparison reached, and what that proves."""
     from lwdna.reports import COMPARED, comparison_lines, little_to_gain

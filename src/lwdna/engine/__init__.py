@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from lwdna.engine.latency_model import LatencyModel
     from lwdna.engine.log import read_metrics
     from lwdna.engine.machine import machine, versions
+    from lwdna.engine.recalibrate import recalibrate
     from lwdna.engine.settings import TrainSettings
     from lwdna.engine.signals import TrainingInterrupted
     from lwdna.engine.task import Metric, Task
@@ -28,6 +29,7 @@ __all__ = [
     "machine",
     "measure_latency",
     "read_metrics",
+    "recalibrate",
     "train",
     "versions",
 ]
@@ -43,6 +45,7 @@ export_lazily(
             "machine",
             "versions",
         ),
+        "lwdna.engine.recalibrate": ("recalibrate",),
         "lwdna.engine.settings": ("TrainSettings",),
         "lwdna.engine.signals": ("TrainingInterrupted",),
         "lwdna.engine.task": ("Metric", "Task"),

@@ -83,6 +83,8 @@ class Run:
     outcomes: Tensor
     """The outcome of every example in the last evaluation, shape (N,)."""
 
+    first_step: int = 0
+    """The step of data order and schedule at which the run began."""
     last_step: int | None = None
     """After how many steps since the very beginning to end, if before the settings' epochs do."""
     evaluating: bool = True
@@ -106,11 +108,23 @@ class Run:
         return self.position.epoch * self.steps + self.position.step
 
     @property
+    def steps_counted(self) -> int:
+        """Steps of the epoch that follows whose losses are summed up: those done in this run."""
+        return self.position.step - max(0, self.first_step - self.position.epoch * self.steps)
+
+    @property
     def epochs(self) -> int:
         """Epochs that are begun, of which the last may end early."""
         if self.last_step is None:
             return self.settings.epochs
         return min(self.settings.epochs, math.ceil(self.last_step / self.steps))
+
+    def between(self, first: int, last: int | None, resumed: bool) -> None:
+        """Begin at one step, unless a checkpoint has said where to go on, and end at another."""
+        self.first_step, self.last_step = first, last
+        if first and not resumed:
+            self.position.epoch, self.position.step = divmod(first, self.steps)
+            self.scheduler.step_update(first)
 
     def unpadded(self, network: nn.Module) -> nn.Module:
         """Return one of the networks, or if it is padded a copy of the widths given."""

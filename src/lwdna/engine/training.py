@@ -59,6 +59,7 @@ def train(
     seed: int,
     resume: bool = False,
     progress: bool = False,
+    first_step: int = 0,
     steps: int | None = None,
     evaluate: bool = True,
     after_step: Callable[[float], None] | None = None,
@@ -78,8 +79,8 @@ def train(
         seed: decides order, augmentation and dropout; initial weights are the caller's.
         resume: continue the run in ``run_dir`` exactly where its checkpoint left it.
         progress: show a bar on standard error.
-        steps: end after so many optimizer steps, in the middle of an epoch if need be; the
-            schedule stays that of ``settings.epochs``.
+        first_step: where in data order and schedule to begin, with a fresh optimizer.
+        steps: end after so many optimizer steps; the schedule stays that of ``settings.epochs``.
         evaluate: whether to measure the network on the validation set.
         after_step: called with the learning rate after every optimizer step, in every process;
             what it does to the parameters must follow from their values alone. Not with
@@ -97,13 +98,12 @@ def train(
     if evaluate:
         check_validation(task)
     with open_run(model, task, settings, run_dir, seed=seed, resume=resume) as run:
-        run.last_step, run.evaluating, run.after_step = steps, evaluate, after_step
-        run.step_graph = _step_graph(run)
-        main = run.accelerator.is_main_process
+        run.between(first_step, steps, resume)
+        run.evaluating, run.after_step, run.step_graph = evaluate, after_step, _step_graph(run)
         with (
             _fast_convolutions(),
-            open_log(run_dir, run.position.epoch, run.steps_done) if main else nullcontext() as log,
-            _display(run, progress and main) as shown,
+            _log(run) as log,
+            _display(run, progress) as shown,
             stop_on_signal() as stop,
         ):
             _loop(run, stop, log, shown)
@@ -124,10 +124,16 @@ def _result(run: Run, trained: nn.Module) -> TrainResult:
     )
 
 
+def _log(run: Run) -> AbstractContextManager[RunLog | None]:
+    if not run.accelerator.is_main_process:
+        return nullcontext()
+    return open_log(run.folder, run.position.epoch, run.steps_done)
+
+
 def _display(run: Run, progress: bool) -> AbstractContextManager[Display]:
     total = run.settings.epochs * run.steps
     return display(
-        progress,
+        progress and run.accelerator.is_main_process,
         total=total if run.last_step is None else min(run.last_step, total),
         done=run.steps_done,
         epochs=run.epochs,
@@ -149,7 +155,7 @@ def _loop(run: Run, stop: Stop, log: RunLog | None, shown: Display) -> None:
             if saving or _look_now(run, stop):
                 stopping = _settle(run, pending, stop)
                 clock = _count_time(run, clock)
-                shown.step(run.steps_done, position.loss_sum / position.step)
+                shown.step(run.steps_done, position.loss_sum / run.steps_counted)
                 if stopping:
                     _save_and_stop(run)
                 if saving:
@@ -271,7 +277,7 @@ def _finish_epoch(run: Run, stop: Stop) -> dict[str, float]:
     line: dict[str, float] = {
         "epoch": number,
         "step": run.steps_done,
-        "train_loss": position.loss_sum / position.step,
+        "train_loss": position.loss_sum / run.steps_counted,
         "lr": position.lr,
     }
     clock = time.perf_counter()
@@ -289,7 +295,7 @@ def _finish_epoch(run: Run, stop: Stop) -> dict[str, float]:
         position.metrics, run.outcomes = evaluation.metrics, evaluation.outcomes
         line |= position.metrics
     seconds = position.train_seconds + time.perf_counter() - clock
-    images = position.step * min(settings.batch_size, task.train_size)
+    images = run.steps_counted * min(settings.batch_size, task.train_size)
     line |= {"seconds": seconds, "images_per_second": images / position.train_seconds}
     position.total_seconds += seconds
     position.epoch, position.step, position.loss_sum, position.train_seconds = number, 0, 0.0, 0.0

@@ -27,6 +27,20 @@ _CLOSE = 1e-3
 """By how much of its largest value a result may differ from the network's own."""
 
 
+def check_packages() -> None:
+    """Make sure that the packages are there that torch exports with.
+
+    Raises:
+        LwdnaError: they are not.
+    """
+    missing = [name for name in NEEDED if find_spec(name) is None]
+    if missing:
+        raise LwdnaError(
+            f"torch exports ONNX with {' and '.join(missing)}, which this Python lacks; "
+            f"install them: pip install {' '.join(NEEDED)} {CHECKED_BY}"
+        )
+
+
 def export_onnx(
     model: nn.Module,
     input_size: InputSize,
@@ -55,12 +69,7 @@ def export_onnx(
         ModelError: torch cannot export the network.
         FileError: the file cannot be written.
     """
-    missing = [name for name in NEEDED if find_spec(name) is None]
-    if missing:
-        raise LwdnaError(
-            f"torch exports ONNX with {' and '.join(missing)}, which this Python lacks; "
-            f"install them: pip install {' '.join(NEEDED)} {CHECKED_BY}"
-        )
+    check_packages()
     model.cpu().eval()
     # a batch of one would be taken for a constant
     inputs = tree_map(torch.Tensor.contiguous, zeros(input_size, input_types, batch=2))

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lwdna.methods.prepare import Trained
     from lwdna.methods.search import Search, search, shrink
     from lwdna.methods.settings import DistillSettings, ShrinkSettings
+    from lwdna.methods.slimming import Slimmed, SlimSettings, slim
     from lwdna.methods.trials.runs import TrialSetup
     from lwdna.methods.warmup import WarmupRun
 
@@ -22,6 +23,8 @@ __all__ = [
     "DistillSettings",
     "Search",
     "ShrinkSettings",
+    "SlimSettings",
+    "Slimmed",
     "Trained",
     "TrialSetup",
     "WarmupRun",
@@ -30,6 +33,7 @@ __all__ = [
     "register_keep_rule",
     "search",
     "shrink",
+    "slim",
 ]
 
 export_lazily(
@@ -42,6 +46,7 @@ export_lazily(
         "lwdna.methods.prepare": ("Trained",),
         "lwdna.methods.search": ("Search", "search", "shrink"),
         "lwdna.methods.settings": ("DistillSettings", "ShrinkSettings"),
+        "lwdna.methods.slimming": ("Slimmed", "SlimSettings", "slim"),
         "lwdna.methods.trials.runs": ("TrialSetup",),
         "lwdna.methods.warmup": ("WarmupRun",),
     },

@@ -132,20 +132,21 @@ class Limits:
         largest, smallest = self.usage_of(most), self.usage_of(least)
         if all(largest[name] <= limit for name, limit in self.allowed.items()):
             raise BudgetError(
-                f"the budget of {self} is not below the widened network's {_amounts(largest)}: "
+                f"the budget of {self} is not below the widened network's {amounts(largest)}: "
                 "nothing would be removed; lower the budget or raise width_mult"
             )
         if any(smallest[name] > limit for name, limit in self.allowed.items()):
             raise BudgetError(
                 f"the budget of {self} is below what the floors alone cost, "
-                f"{_amounts(smallest)}; raise the budget or lower floor and linear_floor"
+                f"{amounts(smallest)}; raise the budget or lower floor and linear_floor"
             )
 
     def __str__(self) -> str:
-        return _amounts(self.allowed)
+        return amounts(self.allowed)
 
 
-def _amounts(usage: Mapping[str, float]) -> str:
+def amounts(usage: Mapping[str, float]) -> str:
+    """Return amounts by the resource's name as text, with their units."""
     return " and ".join(
         f"{amount:,} {RESOURCES[name].unit}"
         if isinstance(amount, int)

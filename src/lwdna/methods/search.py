@@ -6,7 +6,7 @@ CVPR 2021 (arXiv 2006.16242).
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from copy import deepcopy
 from dataclasses import asdict, dataclass
 from importlib.metadata import version
@@ -18,15 +18,16 @@ from torch import Tensor, nn
 from lwdna.architecture import Architecture, ModelSource, traced
 from lwdna.channels import ChannelGraph, Edits, resize, widened_widths
 from lwdna.errors import DataError, ModelError
-from lwdna.inputs import Inputs, call, device_of, plain, size_of, types_of
-from lwdna.methods.answers import check_scores, check_widths
+from lwdna.inputs import Inputs, device_of, plain, size_of, types_of
 from lwdna.methods.budget import Budget
-from lwdna.methods.criteria import CRITERIA, Loss, Problem, Scores
+from lwdna.methods.criteria import Loss, Problem, Scores
 from lwdna.methods.grid import multiples_of
-from lwdna.methods.keep.table import Kept, chosen
+from lwdna.methods.keep.table import Kept
 from lwdna.methods.keep.units import best_units, floors
 from lwdna.methods.limits import Limits
-from lwdna.methods.prepare import Trained, check, fresh, keep_choice, warmed
+from lwdna.methods.objective import loss_of
+from lwdna.methods.prepare import Trained, check, fresh, keep_choice
+from lwdna.methods.scoring import kept_by, scored
 from lwdna.methods.settings import ShrinkSettings
 from lwdna.methods.space import Space
 from lwdna.methods.trials.conclusion import Conclusion
@@ -35,13 +36,6 @@ from lwdna.methods.trials.runs import Trial, TrialSetup
 from lwdna.methods.warmup import WarmupRun
 from lwdna.models import resolve_name
 from lwdna.transforms.rewrite import Entry, transforms_of
-
-NORMS: dict[str, Callable[[Tensor], Tensor]] = {
-    "group-mean": Tensor.mean,
-    "group-l2": torch.linalg.vector_norm,
-}
-"""By what the scores of a group are divided. The l2 norm: Molchanov et al., ICLR 2017, equation 8
-(arXiv 1611.06440)."""
 
 
 @dataclass(frozen=True)
@@ -151,7 +145,7 @@ def search(
     graph = traced(model, example_inputs, edits, source)
     problem = _posed(model, graph, example_inputs, batches, loss, settings, seed, trained)
     widened = dict(problem.widths)
-    scores, weights = _scored(problem, warmup_run)
+    scores, weights = scored(problem, warmup_run)
     del problem  # trials need the memory
     space = _space(graph, widened, settings, device_of(example_inputs))
     settings = settings.model_copy(update={"keep": keep_choice(settings, trained)})
@@ -194,19 +188,6 @@ def _posed(
     return Problem(*given, trained=trained is not None)
 
 
-def _scored(problem: Problem, run: WarmupRun | None) -> tuple[Scores, nn.Module | None]:
-    """Return the scores of all units, and the widened network whose weights are to be inherited."""
-    settings, whole = problem.settings, None
-    if settings.warmup:
-        problem, whole = warmed(problem, settings.warmup, run)
-    weights = deepcopy(problem.wide) if settings.inherit and whole is None else None
-    scores = CRITERIA[settings.criterion].score(problem)
-    check_scores(scores, problem.widths, settings.criterion)
-    if settings.inherit and whole:
-        weights = whole.bake()
-    return _comparable(scores, settings), weights
-
-
 def _kept(
     model: nn.Module,
     scores: Scores,
@@ -217,9 +198,7 @@ def _kept(
 ) -> tuple[Kept, Conclusion | None, list[Trial]]:
     """Return the widths that the keep rule makes of scores, or those that trials choose."""
     assert settings.keep
-    name, rule, options = chosen(settings.keep)
-    kept = rule.keep(space.limits.graph, scores, space.least, space.limits, space.steps, **options)
-    check_widths(kept.widths, space, name)
+    kept = kept_by(settings.keep, scores, space)
     if not (settings.trials and setup):
         return kept, None, []
     proxy = None
@@ -230,14 +209,6 @@ def _kept(
     given = (settings.budget, setup, settings.trials, seed, proxy)
     law, trials = try_widths(model, space, *given)
     return Kept(law.widths, None), law, trials
-
-
-def _comparable(scores: Scores, settings: ShrinkSettings) -> Scores:
-    """Return scores that one threshold may compare across groups."""
-    if settings.normalize != "none":
-        size = NORMS[settings.normalize]
-        scores = {name: s / size(s).clamp_min(1e-30) for name, s in scores.items()}
-    return {name: -s for name, s in scores.items()} if settings.reverse else scores
 
 
 def shrink(
@@ -283,14 +254,16 @@ def shrink(
     settings = ShrinkSettings(**options)
     model, source = _made(model_or_name, model_args, transforms, seed)
 
-    def loss(network: nn.Module, batch: tuple[Inputs, Any]) -> Tensor:
-        inputs, targets = batch
-        result: Tensor = loss_fn(call(network, inputs), targets)
-        return result
-
     given = [(plain(inputs), targets) for inputs, targets in batches]
     found = search(
-        model, example_inputs, given, loss, settings, seed=seed, source=source, edits=edits
+        model,
+        example_inputs,
+        given,
+        loss_of(loss_fn),
+        settings,
+        seed=seed,
+        source=source,
+        edits=edits,
     )
     return found.architecture
 

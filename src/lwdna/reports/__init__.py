@@ -22,7 +22,13 @@ if TYPE_CHECKING:
     from lwdna.reports.law import law_lines
     from lwdna.reports.report import compare_run, write_report
     from lwdna.reports.study_page import COMPARED, comparison_lines, write_comparison
-    from lwdna.reports.tables import COMPARISON_COLUMNS, ComparisonRow, comparison, figure_lines
+    from lwdna.reports.tables import (
+        COMPARISON_COLUMNS,
+        ComparisonRow,
+        comparison,
+        figure_lines,
+        stage_lines,
+    )
     from lwdna.reports.verdict import evidence, little_to_gain, not_finite, verdict
 
 __all__ = [
@@ -46,6 +52,7 @@ __all__ = [
     "law_lines",
     "little_to_gain",
     "not_finite",
+    "stage_lines",
     "verdict",
     "write_comparison",
     "write_graph_page",
@@ -82,6 +89,7 @@ export_lazily(
             "ComparisonRow",
             "comparison",
             "figure_lines",
+            "stage_lines",
         ),
         "lwdna.reports.verdict": (
             "evidence",

@@ -109,6 +109,21 @@ def figure_lines(figures: Figures) -> list[tuple[str, str]]:
     ]
 
 
+def stage_lines(record: Mapping[str, Any]) -> list[tuple[str, ...]]:
+    """Return what the stages of a ``slim.json`` are worth: a heading, then a line per figure.
+
+    The last column is the difference between the first stage and the last.
+    """
+    stages = [{**stage, **stage["metrics"]} for stage in record["stages"]]
+    lines: list[tuple[str, ...]] = [("", *(stage["name"] for stage in stages), "change")]
+    for figure in _figures(record):
+        values = [_number(stage, figure.key) for stage in stages]
+        if any(value is not None for value in values):
+            texts = (figure.text(value) for value in values)
+            lines.append((figure.title, *texts, figure.difference(values[0], values[-1])))
+    return lines
+
+
 def _figures(*given: Figures | None) -> list[_Figure]:
     return [*map(_of_metric, described(*given)), *_COSTS]
 

@@ -14,6 +14,7 @@ if TYPE_CHECKING:
     from lwdna.workflows.quickstart import run_job
     from lwdna.workflows.restoration import restore_images
     from lwdna.workflows.search import run_search
+    from lwdna.workflows.slim import run_slim
     from lwdna.workflows.training import run_training
 
 __all__ = [
@@ -24,6 +25,7 @@ __all__ = [
     "run_comparison",
     "run_job",
     "run_search",
+    "run_slim",
     "run_training",
     "trace_network",
 ]
@@ -41,6 +43,7 @@ export_lazily(
         "lwdna.workflows.quickstart": ("run_job",),
         "lwdna.workflows.restoration": ("restore_images",),
         "lwdna.workflows.search": ("run_search",),
+        "lwdna.workflows.slim": ("run_slim",),
         "lwdna.workflows.training": ("run_training",),
     },
 )

@@ -10,11 +10,13 @@ from lwdna.engine.together import by_first
 from lwdna.errors import FileError
 from lwdna.files import remove_unfinished
 from lwdna.locks import locked
-from lwdna.run_folder import CHECKPOINTS, EXAMPLES, IMAGES, LOCK, TRIALS, WARMUP
+from lwdna.run_folder import CHECKPOINTS, EXAMPLES, IMAGES, LOCK, ROUNDS, TRIALS, WARMUP
 from lwdna.run_options import RunOptions
 
-_WRITTEN = (CHECKPOINTS, EXAMPLES, WARMUP, f"{WARMUP}/{CHECKPOINTS}", TRIALS, IMAGES)
+_WRITTEN = (CHECKPOINTS, EXAMPLES, WARMUP, f"{WARMUP}/{CHECKPOINTS}", TRIALS, IMAGES, ROUNDS)
 """Folders inside a run's own that have no lock of their own."""
+_PATTERNS = (f"{IMAGES}/*/", f"{ROUNDS}/*/", f"{ROUNDS}/*/{CHECKPOINTS}/")
+"""The same, of any number."""
 
 
 @contextmanager
@@ -64,5 +66,6 @@ def _kept(folder: Path, options: RunOptions) -> Iterator[None]:
 
 
 def _tidy(folder: Path) -> None:
-    for place in (folder, *(folder / name for name in _WRITTEN), *folder.glob(f"{IMAGES}/*/")):
+    many = [place for pattern in _PATTERNS for place in folder.glob(pattern)]
+    for place in (folder, *(folder / name for name in _WRITTEN), *many):
         remove_unfinished(place)

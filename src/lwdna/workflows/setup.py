@@ -24,7 +24,7 @@ from lwdna.tasks import TASKS
 from lwdna.workflows.same_data import check_same_classes
 
 PRETRAINED = "pretrained"
-"""The argument by which timm gives a network its published weights."""
+"""The argument by which timm and torchvision give a network its published weights."""
 
 
 def make_task(recipe: Recipe, say: Callable[[str], None] | None = None) -> Task:
@@ -153,8 +153,7 @@ def make_teacher(name: str, task: Task, baseline: Path | None, options: RunOptio
     if ":" in name and not Path(name).exists():
         full = resolve_name(name)
         args = task.model_args(full.partition(":")[0])
-        given = {"weights": "DEFAULT"} if full.startswith("torchvision:") else {PRETRAINED: True}
-        return ModelSource(name=full, args={**args, **given}).create(options.trust_code)
+        return ModelSource(name=full, args={**args, PRETRAINED: True}).create(options.trust_code)
     weights = find_weights(name)
     network, architecture = load(weights, trust_code=options.trust_code)
     check_fits_data(architecture, task, f"the teacher {name}")

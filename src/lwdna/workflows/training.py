@@ -123,11 +123,11 @@ def _train(
     trained = train(
         model, learnt, recipe.train, run_dir, seed=recipe.seed, resume=resume, progress=bar
     )
-    results = {"name": name, **_figures(task, trained, architecture, weights, options)}
+    results = {"name": name, **figures(task, trained, architecture, weights, options)}
     if learnt is not task and recipe.distill:
         results["distill"] = recipe.distill.model_dump(mode="json")
     if PartialState().is_main_process:
-        results |= _write_end(recipe, architecture, task, trained, run_dir)
+        results |= write_trained(recipe, architecture, task, trained, run_dir)
         write_json(run_dir / RESULTS, results)
     return results
 
@@ -217,16 +217,24 @@ def _write_start(
         architecture.save(run_dir / ARCHITECTURE)
 
 
-def _figures(
+def figures(
     task: Task,
     trained: TrainResult,
     architecture: Architecture,
     weights: Path | None,
     options: RunOptions,
 ) -> dict[str, Any]:
-    """Return what all processes know of a network that has been trained."""
+    """Return what all processes know of a network that has been trained.
+
+    Args:
+        task: what it was trained for.
+        trained: the network.
+        architecture: what it is.
+        weights: where its weights came from, if they were not fresh.
+        options: told of outputs that are not finite.
+    """
     given = {} if weights is None else {"initial_weights": str(weights)}
-    figures: dict[str, Any] = {
+    known: dict[str, Any] = {
         **describe(task.metric, *task.other_metrics),
         **trained.metrics,
         "examples": task.eval_size,
@@ -234,9 +242,9 @@ def _figures(
         **given,
         **_padded(trained),
     }
-    if warning := not_finite(figures):
+    if warning := not_finite(known):
         options.say(f"warning: {warning}")
-    return figures
+    return known
 
 
 def _padded(trained: TrainResult) -> dict[str, Any]:
@@ -245,7 +253,7 @@ def _padded(trained: TrainResult) -> dict[str, Any]:
     return {"padding": {"padded": padding.padded, "left": padding.left}} if padding else {}
 
 
-def _write_end(
+def write_trained(
     recipe: Recipe, architecture: Architecture, task: Task, trained: TrainResult, run_dir: Path
 ) -> dict[str, Any]:
     """Write weights, outcomes and pictures; return what else is worth knowing of the run."""
