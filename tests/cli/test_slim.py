@@ -25,6 +25,10 @@ ROUNDS = {
     "iterative": "slim.schedule={kind: iterative, rounds: 2, epochs: 1}",
     "progressive": "slim.schedule={kind: progressive, rounds: 3, until: 0.7}",
 }
+WARM = {
+    "iterative": ("slim.warmup={iterations: 3, batch_size: 16, checkpoint_every: 1}",),
+    "progressive": (),
+}
 
 
 def _stop() -> None:
@@ -85,16 +89,19 @@ def test_what_was_sliced_can_be_sliced_again_and_exported(slimmed: Path) -> None
     assert Path("small.onnx").stat().st_size > 1000
 
 
-@pytest.mark.parametrize(("kind", "killed_at"), [("iterative", 2), ("progressive", 5)])
+@pytest.mark.parametrize(("kind", "killed_at"), [("iterative", 4), ("progressive", 5)])
 def test_a_killed_run_ends_like_one_that_was_not(
     job: Path, kind: str, killed_at: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    given = (*QUICK, ROUNDS[kind], "train.checkpoint_every=1")
+    given = (*QUICK, ROUNDS[kind], "train.checkpoint_every=1", *WARM[kind])
     whole, killed = Path("whole"), Path("killed")
     done("slim", job / "baseline", "--macs", "0.4", *given, "--out", whole)
     with monkeypatch.context() as patched:
         patched.setattr(training, "_update", at_call(killed_at, training._update, _stop))
         assert run("slim", job / "baseline", "--macs", "0.4", *given, "--out", killed).code
+    with monkeypatch.context() as patched:  # in the warm-up, or in a training of a round
+        patched.setattr(training, "_update", at_call(2, training._update, _stop))
+        assert run("slim", "--resume", "--out", killed).code
     with monkeypatch.context() as patched:
         patched.setattr(slim_rounds, "slice_off", at_call(1, slim_rounds.slice_off, _stop))
         assert run("slim", "--resume", "--out", killed).code
@@ -156,6 +163,7 @@ def test_faults_have_one_line(job: Path, slimmed: Path, monkeypatch: pytest.Monk
     assert "floor 0.1" in line
     assert not (Path("runs") / "baseline-slim").exists()
     assert "there is no run or recipe nowhere" in fault("slim", "nowhere", "--macs", "0.5")
+    assert "which network?" in fault("slim", "--macs", "0.5")
     assert "holds no trained network" in fault("slim", job, "--macs", "0.5")
     other = ("--recipe", "digits", *DIGITS[1:])
     weights = baseline / "model.safetensors"

@@ -128,6 +128,11 @@ def _read(
 
     default = recipe or options.saved_recipe(out, resume)
     place = Path(given[0]) if given else None
+    if not (place or default or model or data):
+        raise RecipeError(
+            "which network? name the folder of a training run, a .safetensors file or a recipe, or "
+            "give --model and --data"
+        )
     if place is None or not (place.is_dir() or place.suffix == ".safetensors"):
         if place and place.suffix != ".yaml" and place.as_posix() not in list_recipes():
             raise RecipeError(

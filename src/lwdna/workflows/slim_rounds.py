@@ -17,7 +17,7 @@ from lwdna.engine import Task, TrainResult, TrainSettings, evaluate, measure_lat
 from lwdna.engine import recalibrate as take_statistics
 from lwdna.engine.device import make_accelerator
 from lwdna.engine.order import steps_per_epoch, train_batches
-from lwdna.engine.together import shared
+from lwdna.engine.together import by_first, shared
 from lwdna.errors import ArchitectureError, CheckpointError
 from lwdna.files import read_json, sealed, unsealed, write_json
 from lwdna.inputs import call, move
@@ -55,7 +55,6 @@ class Slimming:
         self._out, self._options = out, options
         self._protocol = recipe.tuning()
         self._device = make_accelerator("no").device
-        self._first = make_accelerator("no").is_main_process
         self.teaching, self._teacher = self._taught()
 
     def rounds(self) -> tuple[Slimmed, list[dict[str, Any]]]:
@@ -101,21 +100,19 @@ class Slimming:
     def _whole(self) -> dict[str, Any]:
         """Figures of the dense network."""
         file = self._out / ROUNDS / f"{DENSE}.json"
-        known = shared(_read(file) if file.is_file() else None)
-        if known is not None:
-            return known
+        if shared(file.is_file()):
+            return _read(file)
         self._options.say("measuring the dense network")
         size = (self._out / DENSE / WEIGHTS).stat().st_size
         found = self._stage("dense", self._dense, size)
-        if self._first:
-            write_json(file, sealed(found))
+        by_first(lambda: write_json(file, sealed(found)))
         return found
 
     def _stage(self, name: str, given: Slimmed, file_bytes: int | None) -> dict[str, Any]:
         """Measure a network on the validation set, and how long it takes."""
-        own = self._recipe.train
+        own, network = self._recipe.train, deepcopy(given.network)  # whose memory format may change
         metrics = evaluate(
-            given.network,
+            network,
             self._task,
             own.eval_batch_size or own.batch_size,
             mixed_precision=own.mixed_precision,
@@ -126,7 +123,7 @@ class Slimming:
             "metrics": metrics,
             "macs": given.after.macs,
             "params": given.after.params,
-            "latency_ms": measure_latency(given.network, self._task.example_inputs()),
+            "latency_ms": measure_latency(network, self._task.example_inputs()),
             "file_bytes": file_bytes,
         }
 
@@ -139,8 +136,8 @@ class Slimming:
             which = f" (round {number} of {count})" if count > 1 else ""
             self._options.say(f"scoring and slicing{which}")
             found, stages = self._sliced(number, share, left)
-            self._write(folder, found, left, stages)
-        record = shared(_read(folder / ROUND_RECORD))
+            by_first(lambda: self._write(folder, found, stages))
+        record = _read(folder / ROUND_RECORD)
         return self._restored(folder, record), record
 
     def _sliced(
@@ -177,13 +174,7 @@ class Slimming:
             stages.append(self._stage("recalibrated", found, None))
         return found, stages
 
-    def _write(
-        self, folder: Path, found: Slimmed, before: Slimmed, stages: list[dict[str, Any]]
-    ) -> None:
-        processes = make_accelerator("no")
-        processes.wait_for_everyone()
-        if not self._first:
-            return
+    def _write(self, folder: Path, found: Slimmed, stages: list[dict[str, Any]]) -> None:
         file = folder / WEIGHTS
         save(found.network, found.architecture, file, classes_of(self._task))
         stages[-1]["file_bytes"] = file.stat().st_size
@@ -295,10 +286,21 @@ def _answers(network: nn.Module, inputs: Any) -> Any:
 
 
 def _read(file: Path) -> dict[str, Any]:
-    try:
-        return unsealed(read_json(file))
-    except ValueError as error:
-        raise CheckpointError(
-            f"{file} is damaged ({error}); restore it, or delete the folder of the run and start "
-            "again"
-        ) from error
+    """Return a record that the first process has written, the same for all.
+
+    Raises:
+        CheckpointError: it is damaged.
+    """
+
+    def look() -> dict[str, Any]:
+        try:
+            return unsealed(read_json(file))
+        except ValueError as error:
+            raise CheckpointError(
+                f"{file} is damaged ({error}); restore it, or delete the folder of the run and "
+                "start again"
+            ) from error
+
+    record = shared(by_first(look))
+    assert record is not None
+    return record
