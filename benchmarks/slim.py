@@ -7,7 +7,8 @@ weights, the same MACs and the same fine-tuning with the dense network as teache
 train a sparse network first do so on top of that. One line of JSON for each network, seed, budget
 and method is appended as soon as it is there: MACs and parameters relative to the dense network,
 accuracy after pruning, after batch normalisation has been recalibrated (the same function for all)
-and after fine-tuning. Jobs run in several processes on one device.
+and after fine-tuning. Jobs run in several processes on one device. ``slim_table.py`` makes a table
+of the lines.
 """
 
 from __future__ import annotations
@@ -21,16 +22,16 @@ import tempfile
 import time
 import traceback
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from copy import deepcopy
 from fnmatch import fnmatch
+from importlib import metadata
 from multiprocessing.connection import Connection, wait
 from pathlib import Path
 from typing import Any
 
 NETWORKS: dict[str, tuple[str, dict[str, Any]]] = {
     "resnet20": ("lwdna:resnet20_cifar", {"width_mult": 0.5, "shortcut": "B"}),
-    "resnet20-full": ("lwdna:resnet20_cifar", {"shortcut": "B"}),
     "resnet56": ("lwdna:resnet56_cifar", {"shortcut": "B"}),
     "mobilenetv2": ("lwdna:mobilenetv2_32px", {"width_mult": 0.5}),
     "vgg16": ("lwdna:vgg16_cifar", {"width_mult": 0.5}),
@@ -41,24 +42,27 @@ DENSE = "dense"
 def main() -> None:
     arguments = parse()
     if not arguments.cache.is_file():
-        from slim_training import make_cache
+        from slim_data import make_caches
 
-        make_cache(arguments.data, arguments.pixels, arguments.cache)
+        make_caches(arguments.data, {arguments.pixels: arguments.cache})
     with tempfile.TemporaryDirectory() as folder:
         weights = arguments.weights or Path(folder)
         weights.mkdir(parents=True, exist_ok=True)
         options = {**vars(arguments), "weights": weights}
+        note(arguments.out, {"kind": "run", "settings": settings_of(arguments)})
         Pool(options, jobs_of(arguments)).run()
 
 
 def parse() -> argparse.Namespace:
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--data", type=Path, help="folder with CIFAR-100's train.zip, test.zip")
+    parser.add_argument("--data", type=Path, help="folder with CIFAR-100's train*.zip, test*.zip")
     parser.add_argument("--cache", type=Path, help="arrays made of it; made if missing")
     parser.add_argument("--pixels", type=int, default=16)
     parser.add_argument("--out", type=Path, required=True)
     parser.add_argument("--weights", type=Path, help="folder for trained networks, used again")
-    parser.add_argument("--networks", nargs="+", default=["resnet20", "mobilenetv2", "vgg16"])
+    parser.add_argument(
+        "--networks", nargs="+", choices=NETWORKS, default=["mobilenetv2", "resnet20", "vgg16"]
+    )
     parser.add_argument("--seeds", nargs="+", type=int, default=[0, 1, 2])
     parser.add_argument("--budgets", nargs="+", type=float, default=[0.5, 0.3])
     parser.add_argument(
@@ -78,7 +82,14 @@ def parse() -> argparse.Namespace:
     parser.add_argument("--sparse-lr", type=float, default=0.01)
     parser.add_argument("--no-distill", action="store_true")
     parser.add_argument("--no-graph", action="store_true")
+    known = parser.add_argument_group("how networks train fastest; of others it is found first")
+    known.add_argument("--tf32", nargs="*", choices=NETWORKS, default=[])
+    known.add_argument("--bf16", nargs="*", choices=NETWORKS, default=[])
     arguments = parser.parse_args()
+    try:
+        arguments.methods = methods_of(arguments.methods)
+    except ValueError as error:
+        parser.error(str(error))
     if arguments.cache is None:
         arguments.cache = Path(tempfile.gettempdir()) / f"cifar100-{arguments.pixels}.npz"
     if not arguments.cache.is_file() and arguments.data is None:
@@ -86,32 +97,56 @@ def parse() -> argparse.Namespace:
     return arguments
 
 
-def jobs_of(arguments: argparse.Namespace) -> list[dict[str, Any]]:
-    """Return what finds the fastest way to train, base trainings, then cells seed by seed."""
+def methods_of(patterns: Sequence[str]) -> list[str]:
+    """Return methods in the order of the patterns that they match.
+
+    Raises:
+        ValueError: a pattern matches none.
+    """
     from slim_methods import OURS, THEIRS
 
-    methods = [
-        DENSE,
-        *(f"tp/{name}" for name, method in THEIRS.items() if method.sparse),
-        *(f"tp/{name}" for name, method in THEIRS.items() if not method.sparse),
-        *(f"ours/{name}" for name in OURS),
+    methods = [DENSE, *(f"ours/{name}" for name in OURS), *(f"tp/{name}" for name in THEIRS)]
+    found: list[str] = []
+    for pattern in patterns:
+        matching = [one for one in methods if fnmatch(one, pattern)]
+        if not matching:
+            raise ValueError(f"no method matches {pattern}; there are {', '.join(methods)}")
+        found += [one for one in matching if one not in found]
+    return found
+
+
+def jobs_of(arguments: argparse.Namespace) -> list[dict[str, Any]]:
+    """Return what finds the fastest way to train, then seed by seed base trainings and cells."""
+    known = {*arguments.tf32, *arguments.bf16}
+    jobs: list[dict[str, Any]] = [
+        {"kind": "probe", "network": one, "seed": -1}
+        for one in arguments.networks
+        if one not in known
     ]
-    wanted = [one for pattern in arguments.methods for one in methods if fnmatch(one, pattern)]
-    methods = list(dict.fromkeys(wanted))
-    pairs = [
-        (seed, network) for seed in arguments.seeds for network in reversed(arguments.networks)
-    ]
-    probes = [{"kind": "probe", "network": one, "seed": -1} for one in arguments.networks]
-    bases = [{"kind": "base", "network": network, "seed": seed} for seed, network in pairs]
-    cells = [
-        {"kind": "cell", "network": network, "seed": seed, "budget": budget, "method": method}
-        for seed in arguments.seeds
-        for method in methods
-        for network in reversed(arguments.networks)
-        for budget in arguments.budgets
-        if method != DENSE or budget == arguments.budgets[0]
-    ]
-    return probes + bases + cells
+    for seed in arguments.seeds:
+        jobs += [{"kind": "base", "network": one, "seed": seed} for one in arguments.networks]
+        for method in arguments.methods:
+            budgets = arguments.budgets[:1] if method == DENSE else arguments.budgets
+            jobs += [
+                {"kind": "cell", "network": one, "seed": seed, "budget": budget, "method": method}
+                for one in arguments.networks
+                for budget in budgets
+            ]
+    return jobs
+
+
+def settings_of(arguments: argparse.Namespace) -> dict[str, Any]:
+    """Return the arguments that say how networks were trained."""
+    keys = ("pixels", "limit", "batch", "no_distill")
+    keys += tuple(
+        f"{one}_{what}" for one in ("base", "tune", "sparse") for what in ("epochs", "lr")
+    )
+    return {**{key: getattr(arguments, key) for key in keys}, "networks": NETWORKS}
+
+
+def note(file: Path, line: Mapping[str, Any]) -> None:
+    with file.open("a", encoding="utf-8") as out:
+        out.write(json.dumps(line) + "\n")
 
 
 class Pool:
@@ -120,8 +155,13 @@ class Pool:
     def __init__(self, options: Mapping[str, Any], jobs: list[dict[str, Any]]) -> None:
         self.options, self.pending = options, jobs
         self.running: dict[Connection, tuple[Any, dict[str, Any] | None]] = {}
-        self.trained: set[tuple[str, int]] = set()
-        self.ways: dict[str, dict[str, bool]] = {}
+        self.trained: dict[tuple[str, int], dict[str, Any]] = {}
+        """Accuracy and cost of dense networks."""
+        self.ways = {
+            network: {"amp": amp, "channels_last": True}
+            for key, amp in (("tf32", False), ("bf16", True))
+            for network in options[key]
+        }
         self.start = time.monotonic()
 
     def run(self) -> None:
@@ -157,7 +197,9 @@ class Pool:
                 continue
             self.pending.remove(ready)
             self.running[connection] = (process, ready)
-            connection.send({**ready, **self.ways.get(ready["network"], {})})
+            network, seed = ready["network"], ready["seed"]
+            known = {"of": self.trained.get((network, seed)), **self.ways.get(network, {})}
+            connection.send({**ready, **known})
 
     def is_ready(self, job: Mapping[str, Any]) -> bool:
         if job["kind"] == "cell":
@@ -183,10 +225,10 @@ class Pool:
             # a step that cannot be a graph on this machine still can be taken
             self.ways[job["network"]] = found.get("way", {"no_graph": True})
         if job["kind"] == "base" and "error" not in found:
-            self.trained.add((job["network"], job["seed"]))
+            self.trained[job["network"], job["seed"]] = found
         line = {**job, **found, "at": round(time.monotonic() - self.start, 1)}
-        with self.options["out"].open("a", encoding="utf-8") as file:
-            file.write(json.dumps(line) + "\n")
+        line.update(self.ways.get(job["network"], {}))
+        note(self.options["out"], line)
         print(brief(line), flush=True)
 
 
@@ -262,17 +304,17 @@ def probe(job: Mapping[str, Any], data: Any, options: Mapping[str, Any]) -> dict
         return {"way": {}}
     model = made(job["network"], 0, data.train.device)
     found = {}
-    for amp, channels_last in ((False, True), (False, False), (True, True)):
-        way = {"amp": amp, "channels_last": channels_last}
+    for amp in (False, True):
+        way = {"amp": amp, "channels_last": True}
         schedule = schedule_of(options, "base", way)
         steps = schedule.epochs * (len(data.train) // schedule.batch)
         taken = []
-        for count in (10, 10, 110):
+        for count in (5, 5, 45):
             start = time.monotonic()
             train(model, data, schedule, 0, part=(0.0, count / steps))
             taken.append(time.monotonic() - start)
-        # half precision has to win clearly: widths that are no multiples of 8 cost it more
-        milliseconds = 10 * (taken[2] - taken[1])
+        # bfloat16 has to win clearly: widths that are no multiples of 8 cost it more
+        milliseconds = 25 * (taken[2] - taken[1])
         found[milliseconds * (1.25 if amp else 1.0)] = {**way, "milliseconds": milliseconds}
     best = min(found)
     way = {key: found[best][key] for key in ("amp", "channels_last")}
@@ -281,6 +323,7 @@ def probe(job: Mapping[str, Any], data: Any, options: Mapping[str, Any]) -> dict
 
 def base(job: Mapping[str, Any], data: Any, options: Mapping[str, Any]) -> dict[str, Any]:
     """Train a network and save it."""
+    import torch
     from safetensors.torch import load_model, save_model
 
     from slim_training import accuracy, macs_of, params_of, train
@@ -294,7 +337,9 @@ def base(job: Mapping[str, Any], data: Any, options: Mapping[str, Any]) -> dict[
         save_model(model.cpu(), str(file))
         model.to(data.train.device)
     found = {"dense": accuracy(model, data), "macs": macs_of(model, data.side)}
-    return {**found, "params": params_of(model)}
+    gpu = torch.cuda.get_device_name() if data.train.is_cuda else "CPU"
+    versions = {one: metadata.version(one) for one in ("lwdna", "torch", "timm")}
+    return {**found, "params": params_of(model), "machine": gpu, "versions": versions}
 
 
 def cell(job: Mapping[str, Any], data: Any, options: Mapping[str, Any]) -> dict[str, Any]:
@@ -322,15 +367,16 @@ def cell(job: Mapping[str, Any], data: Any, options: Mapping[str, Any]) -> dict[
     else:
         small, done, facts = (ours if kind == "ours" else theirs)(given, name)
     pruning = round(time.monotonic() - start, 1)
-    ratio = macs_of(small, data.side) / macs_of(dense, data.side)
+    before = job["of"]
     found = {
-        "macs": round(ratio, 4),
-        "params": round(params_of(small) / params_of(dense), 4),
-        "dense": accuracy(dense, data),
-        "pruned": accuracy(small, data),
+        "macs": round(macs_of(small, data.side) / before["macs"], 4),
+        "params": round(params_of(small) / before["params"], 4),
+        "dense": before["dense"],
     }
-    recalibrate(small, data, seed)
-    found["recalibrated"] = accuracy(small, data)
+    if method != DENSE:
+        found["pruned"] = accuracy(small, data)
+        recalibrate(small, data, seed)
+        found["recalibrated"] = accuracy(small, data)
     start = time.monotonic()
     tune(small, (done, 1.0))
     found["tuned"] = accuracy(small, data)

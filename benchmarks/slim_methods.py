@@ -1,4 +1,4 @@
-"""The methods that ``slim.py`` compares: variants of our search, and those of Torch-Pruning.
+"""The methods that ``slim.py`` compares: ``lwdna.slim``, and those of Torch-Pruning.
 
 Both get a trained network and return it with the units that stay, at the MACs wanted.
 """
@@ -14,64 +14,19 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from lwdna.architecture import traced
-from lwdna.channels import ChannelGraph, resize
-from lwdna.methods.budget import Budget
-from lwdna.methods.criteria import CRITERIA, Problem
-from lwdna.methods.grid import multiples_of
-from lwdna.methods.keep.table import chosen
-from lwdna.methods.keep.units import best_units, floors
-from lwdna.methods.limits import Limits
-from lwdna.methods.settings import ShrinkSettings
+import lwdna
+from lwdna import Budget
+from lwdna.methods.slimming import Slimmed
 from slim_training import CLASSES, Data, Schedule, batches_of, train
 
 Tune = Callable[[nn.Module, tuple[float, float]], None]
 """Trains a network over a part of the tuning's steps."""
 
-OURS: dict[str, dict[str, Any]] = {
-    "snip": {},
-    "snip/floor.1": {"floor": 0.1},
-    "snip/floor.05": {"floor": 0.05},
-    "snip/floor.4": {"floor": 0.4},
-    "snip/batches10": {"batches": 10},
-    "snip/any-width": {"multiple": 1},
-    "snip/any-width/floor.1": {"multiple": 1, "floor": 0.1},
-    "snip/group-mean": {"normalize": "group-mean"},
-    "snip/full": {"keep": "knapsack-full"},
-    "snip/threshold": {"keep": "threshold"},
-    "snip/proportional": {"keep": "proportional"},
-    "snip/rounds3": {"rounds": 3},
-    "snip/rounds5": {"rounds": 5},
-    "snip/rounds5/floor.1": {"rounds": 5, "floor": 0.1},
-    "snip/rounds10": {"rounds": 10},
-    "snip/rounds5/long": {"rounds": 5, "share": 0.6},
-    "fisher": {"criterion": "fisher"},
-    "fisher/batches10": {"criterion": "fisher", "batches": 10},
-    "fisher/floor.1": {"criterion": "fisher", "floor": 0.1},
-    "fisher/batches10/floor.1": {"criterion": "fisher", "batches": 10, "floor": 0.1},
-    "fisher/rounds5": {"criterion": "fisher", "batches": 10, "rounds": 5, "floor": 0.1},
-    "fisher/threshold": {"criterion": "fisher", "keep": "threshold", "batches": 10},
-    "taylor/batches10": {"criterion": "taylor", "batches": 10},
-    "weight-norm": {"criterion": "weight-norm"},
-    "weight-norm/floor.1": {"criterion": "weight-norm", "floor": 0.1},
-    "weight-norm/rounds5": {"criterion": "weight-norm", "rounds": 5},
-    "uniform": {"criterion": "uniform"},
-}
-"""What differs from :data:`DEFAULTS`."""
-DEFAULTS: dict[str, Any] = {
-    "criterion": "snip",
-    "keep": "knapsack",
-    "floor": 0.25,
-    "linear_floor": None,
-    "multiple": "auto",
-    "normalize": "none",
-    "batches": 2,
-    "batch_size": 128,
-    "rounds": 1,
-    "share": 0.3,
-}
-"""``rounds`` steps of pruning lie in the first ``share`` of the tuning; floors are always those of
-the dense network. ``linear_floor`` None is ``floor``."""
+OURS = {"once": 1, "progressive": 5}
+"""Rounds of ``lwdna.slim``."""
+SHARE = 0.3
+"""Part of the tuning within which the rounds lie."""
+FLOOR = 0.1
 
 
 @dataclass(frozen=True)
@@ -89,69 +44,25 @@ class Given:
 
 
 def ours(given: Given, name: str) -> tuple[nn.Module, float, dict[str, Any]]:
-    """Return the slim network, the part of the tuning that is done, and facts worth noting."""
-    options = {**DEFAULTS, **OURS[name]}
-    side, device = given.data.side, given.data.train.device
-    example = torch.zeros(1, 3, side, side, device=device)
-    graph = traced(deepcopy(given.dense).eval(), example)
-    network, widths, done = deepcopy(given.dense), dict(graph.widths), 0.0
-    rounds = options["rounds"]
+    """Return the slim network, the part of the tuning that is done, and facts worth noting.
+
+    Statistics of batch normalisation are left to the benchmark, which takes them for everybody.
+    """
+    batches = batches_of(given.data, 10, 128, given.seed)
+    model: nn.Module | Slimmed = given.dense
+    rounds, done = OURS[name], 0.0
     for number in range(1, rounds + 1):
-        if number > 1:
-            until = options["share"] * (number - 1) / (rounds - 1)
-            given.tune(network, (done, until))
+        if isinstance(model, Slimmed):
+            until = SHARE * (number - 1) / (rounds - 1)
+            given.tune(model.network, (done, until))
             done = until
-        fraction = given.fraction ** (number / rounds)
-        network, widths = one_round(given, graph, network, widths, fraction, options)
-    return network, done, {"widths": widths}
-
-
-def one_round(
-    given: Given,
-    graph: ChannelGraph,
-    network: nn.Module,
-    widths: Mapping[str, int],
-    fraction: float,
-    options: Mapping[str, Any],
-) -> tuple[nn.Module, dict[str, int]]:
-    """Score a network's units and return it with those that a budget allows, and its widths."""
-    side, device = given.data.side, given.data.train.device
-    linear_floor = options["floor"] if options["linear_floor"] is None else options["linear_floor"]
-    settings = ShrinkSettings(
-        width_mult=1,
-        budget=Budget(macs=fraction),
-        **{key: options[key] for key in ("criterion", "keep", "floor", "multiple")},
-        linear_floor=linear_floor,
-    )
-    least = floors(graph, graph.widths, settings.floor, settings.linear_floor)
-    least = {name: min(least[name], widths[name]) for name in least}
-    example = torch.zeros(1, 3, side, side, device=device)
-    batches = batches_of(given.data, options["batches"], options["batch_size"], given.seed)
-
-    def loss(model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
-        return F.cross_entropy(model(batch[0]), batch[1])
-
-    wide = deepcopy(network)
-    problem = Problem(
-        wide, graph, widths, example, batches, loss, settings, given.seed, trained=True
-    )
-    scores = CRITERIA[settings.criterion].score(problem)
-    scores = {key: value.detach().cpu() for key, value in scores.items()}
-    if options["normalize"] == "group-mean":
-        scores = {key: value / value.mean().clamp_min(1e-30) for key, value in scores.items()}
-    keep = options["keep"]
-    if CRITERIA[settings.criterion].ranks:
-        keep = "threshold"
-    budget = settings.budget
-    if keep == "knapsack-full":
-        budget = Budget(macs=fraction, params=fraction)
-    limits = Limits.of(graph, graph.widths, budget)
-    steps = multiples_of(settings.multiple, limits, least, widths)
-    _, rule, extra = chosen(keep)
-    kept = rule.keep(graph, scores, least, limits, steps, **extra)
-    units = best_units(scores, kept.widths)
-    small = resize(network, graph.at(widths), units, init="slice", inexact="allow")
-    return small.to(device), dict(kept.widths)
+        budget = Budget(macs=given.fraction ** (number / rounds))
+        loss = nn.CrossEntropyLoss()
+        model = lwdna.slim(
+            model, batches, loss, budget, floor=FLOOR, recalibrate=0, seed=given.seed
+        )
+    assert isinstance(model, Slimmed)
+    return model.network.to(given.data.train.device), done, {"widths": model.widths}
 
 
 @dataclass(frozen=True)
@@ -174,21 +85,12 @@ class Theirs:
 _MAX = (("normalizer", "max"),)
 THEIRS = {
     "magnitude": Theirs(),
-    "magnitude/most1": Theirs(most=1.0),
-    "magnitude/most.9": Theirs(most=0.9),
-    "magnitude/local": Theirs(scope="local"),
     "magnitude/isomorphic": Theirs(scope="isomorphic"),
-    "magnitude-max": Theirs(options=_MAX),
-    "l1": Theirs(options=(("p", 1),)),
+    "magnitude/local": Theirs(scope="local"),
     "lamp": Theirs("LAMPImportance"),
     "fpgm": Theirs("FPGMImportance"),
     "taylor": Theirs("GroupTaylorImportance", reads="gradient"),
-    "taylor/most1": Theirs("GroupTaylorImportance", reads="gradient", most=1.0),
-    "taylor/isomorphic": Theirs("GroupTaylorImportance", reads="gradient", scope="isomorphic"),
-    "taylor/local": Theirs("GroupTaylorImportance", reads="gradient", scope="local"),
     "hessian": Theirs("GroupHessianImportance", reads="hessian"),
-    "hessian/most1": Theirs("GroupHessianImportance", reads="hessian", most=1.0),
-    "hessian/isomorphic": Theirs("GroupHessianImportance", reads="hessian", scope="isomorphic"),
     "sparse-norm": Theirs(options=_MAX, sparse="GroupNormPruner", sparse_options=(("reg", 5e-4),)),
     "greg": Theirs(sparse="GrowingRegPruner", sparse_options=(("reg", 1e-4), ("delta_reg", 1e-5))),
     "slimming": Theirs(
@@ -259,7 +161,7 @@ def narrowed(
     """
     positions = positions_of(network, given.data.side)
     target = given.fraction * macs_by(positions)
-    now, previous = macs_by(positions), None
+    now = macs_by(positions)
     taken = 0
     while pruner.current_step < STEPS:
         if taken % REFRESH == 0:
@@ -268,15 +170,30 @@ def narrowed(
             pruner.current_step = min(pruner.current_step + COARSE, STEPS) - 1
         taken += 1
         for group in pruner.step(interactive=True):
-            before = now
-            if before < 1.2 * target:
-                previous = deepcopy(network)
+            before, previous = now, state_of(network)
             group.prune()
             now = macs_by(positions)
             if now <= target:
-                nearer = previous is not None and before - target < target - now
-                return (previous if nearer else network), taken
+                if before - target < target - now:
+                    put_back(previous)
+                return network, taken
     return network, taken
+
+
+State = list[tuple[nn.Module, dict[str, Any]]]
+
+
+def state_of(network: nn.Module) -> State:
+    """Return what pruning replaces: the tensors and sizes of modules, which it never writes to."""
+    return [
+        (m, {**vars(m), "_parameters": dict(m._parameters), "_buffers": dict(m._buffers)})
+        for m in network.modules()
+    ]
+
+
+def put_back(state: State) -> None:
+    for module, values in state:
+        vars(module).update(values)
 
 
 def common(network: nn.Module, given: Given) -> dict[str, Any]:

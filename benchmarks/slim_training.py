@@ -7,18 +7,15 @@ are bound by launches.
 
 from __future__ import annotations
 
-import io
 import math
-import zipfile
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import cache
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 import torch
 import torch.nn.functional as F
-from PIL import Image
 from torch import Tensor, nn
 from torch.utils.flop_counter import FlopCounterMode
 
@@ -39,26 +36,6 @@ class Data:
     @property
     def side(self) -> int:
         return self.train.shape[1]
-
-
-def make_cache(folder: Path, pixels: int, file: Path) -> None:
-    """Decode ``train.zip`` and ``test.zip`` of a folder, average to ``pixels``, write a file."""
-    arrays = {}
-    for split in ("train", "test"):
-        with zipfile.ZipFile(folder / f"{split}.zip") as archive:
-            names = sorted(name for name in archive.namelist() if not name.endswith("/"))
-            names = [name for name in names if len(PurePosixPath(name).parts) == 3]
-            kinds = sorted({PurePosixPath(name).parts[1] for name in names})
-            images = []
-            for name in names:
-                image = Image.open(io.BytesIO(archive.read(name))).convert("RGB")
-                images.append(np.asarray(image.resize((pixels, pixels), Image.Resampling.BOX)))
-            arrays[split] = np.stack(images)
-            arrays[f"{split}_classes"] = np.array(
-                [kinds.index(PurePosixPath(name).parts[1]) for name in names], dtype=np.uint8
-            )
-    file.parent.mkdir(parents=True, exist_ok=True)
-    np.savez_compressed(file, **arrays)
 
 
 def load(file: Path, device: torch.device, limit: int | None = None) -> Data:
