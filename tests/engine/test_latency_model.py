@@ -50,7 +50,15 @@ class _Added(TorchDispatchMode):
         return func(*args, **(kwargs or {}))
 
 
-@pytest.mark.parametrize("make", [Branches, Chain, lambda: timm.create_model("test_resnet")])
+@pytest.mark.parametrize(
+    "make",
+    [
+        Branches,
+        Chain,
+        lambda: timm.create_model("test_resnet"),
+        lambda: lwdna.factorize(Chain(), layers="two"),
+    ],
+)
 def test_what_is_bilinear_in_the_widths_is_interpolated_exactly(make, monkeypatch):
     monkeypatch.setattr(operator_times, "measure", _made_up)
     model, image = make().eval(), torch.zeros(1, 3, 64, 64)

@@ -37,6 +37,30 @@ def test_the_command_writes_what_onnxruntime_runs(tmp_path):
         torch.testing.assert_close(torch.from_numpy(logits), network(images), rtol=0, atol=1e-4)
 
 
+@pytest.mark.slow
+def test_pairs_of_convolutions_are_exported_and_so_is_what_they_are_merged_to(tmp_path):
+    onnx = pytest.importorskip("onnx")
+    pytest.importorskip("onnxscript")
+    runtime = pytest.importorskip("onnxruntime")
+    source = lwdna.ModelSource(
+        name="lwdna:resnet8_digits", transforms=[{"name": "factorize", "layers": "stages.*"}]
+    )
+    graph = lwdna.trace(source.create(), torch.zeros(1, 1, 8, 8))
+    ranks = {name: 5 for name in graph.widths if name.endswith("conv1.basis")}
+    arch = lwdna.Architecture.of(graph, (1, 8, 8), source, ranks)
+    network = arch.build(seed=0).eval()
+    file, images = tmp_path / "x.onnx", torch.randn(3, 1, 8, 8)
+    merged, _ = lwdna.merge(network, arch)
+    exporting.export_onnx(merged, (1, 8, 8), file)
+    nodes = onnx.load(file).graph.node
+    assert sum(node.op_type == "Conv" for node in nodes) == 1 + 3 * 2 + 3
+    session = runtime.InferenceSession(file, providers=["CPUExecutionProvider"])
+    (logits,) = session.run(None, {"input": images.numpy()})
+    with torch.no_grad():
+        expected = network(images)
+    torch.testing.assert_close(torch.from_numpy(logits), expected, rtol=0, atol=1e-4)
+
+
 def test_what_is_missing_is_named(tmp_path, monkeypatch):
     monkeypatch.setattr(exporting, "NEEDED", ("no_such_package",))
     with pytest.raises(lwdna.LwdnaError, match="pip install no_such_package"):

@@ -197,7 +197,10 @@ def test_a_transform_must_return_a_network_and_leave_the_name_to_recipes(smooth)
         ("[{name: factorise}]", r"no transform 'factorise'; did you mean factorize\?"),
         ("[{layers: x}]", "a transform needs its name, for example {name: factorize}"),
         ("[{name: factorize, layer: x}]", r"no setting 'layer'; did you mean layers\?"),
-        ("[{name: factorize, init: svt, rank: 0}]", "init=svt: input should be 'svd', 'svd-mix', "),
+        (
+            "[{name: factorize, init: svt, rank: 0}]",
+            "init=svt: input should be 'svd', 'svd-mix', 'identity' or 'fresh'",
+        ),
         ("[{name: factorize, init: svt, rank: 0}]", "rank=0: input should be greater than 0"),
         ("[3]", "a transform needs its name"),
     ],
