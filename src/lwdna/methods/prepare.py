@@ -16,7 +16,7 @@ from lwdna.hypernet import Hypernetwork, generated_weights
 from lwdna.methods.criteria import CRITERIA, Problem, reset_norms
 from lwdna.methods.keep.table import Choice, chosen, in_full
 from lwdna.methods.settings import ShrinkSettings, WarmupSettings
-from lwdna.methods.sparse.doomed import doomed_units
+from lwdna.methods.sparse.doomed import Narrow, by_rule, doomed_units
 from lwdna.methods.sparse.units import Units
 from lwdna.methods.trials.runs import TrialSetup, shortened
 from lwdna.methods.warmup import WarmupRun, task_of, warm_up
@@ -118,9 +118,18 @@ def fresh(
 
 
 def warmed(
-    problem: Problem, settings: WarmupSettings, run: WarmupRun | None
+    problem: Problem,
+    settings: WarmupSettings,
+    run: WarmupRun | None,
+    narrow: Narrow | None = None,
 ) -> tuple[Problem, Hypernetwork | None]:
     """Train the widened network of a problem, or a hypernetwork for it, in place.
+
+    Args:
+        problem: what is to be scored afterwards.
+        settings: of the training.
+        run: data and checkpoints; default: the problem's batches.
+        narrow: how scores become widths, for penalties that grow; default: the settings' keep rule.
 
     Returns:
         The problem as it is now, and the hypernetwork if there is one.
@@ -128,7 +137,8 @@ def warmed(
     criterion = CRITERIA[problem.settings.criterion]
     whole, removed = None, None
     if any(one.kind == "growing" for one in settings.penalty):
-        removed = doomed_units(problem, keep_choice(problem.settings, problem.trained))
+        usual = by_rule(problem, keep_choice(problem.settings, problem.trained))
+        removed = doomed_units(problem, narrow or usual)
     if criterion.reads_latents:
         m = problem.settings.embedding_dim
         whole = Hypernetwork(problem.wide, problem.graph, problem.widths, m, problem.seed)
