@@ -414,3 +414,29 @@ def test_a_stopped_sparse_training_goes_on_exactly(tmp_path):
     wanted = straight.network.state_dict()
     found = resumed.network.state_dict()
     assert all(torch.equal(found[name], tensor) for name, tensor in wanted.items())
+
+
+def test_a_growing_penalty_acts_on_what_the_search_would_remove(tmp_path):
+    def found(warmup):
+        torch.manual_seed(0)
+        model = Chain()
+        settings = ShrinkSettings(
+            criterion="weight-norm",
+            width_mult=1,
+            budget=lwdna.Budget(macs=0.5),
+            multiple=1,
+            keep="local",
+            inherit=True,
+            warmup=warmup,
+        )
+        given = (model, torch.zeros(1, 3, 32, 32), batches(), loss, settings)
+        run = WarmupRun(task_of(batches(), loss), tmp_path)
+        return search(*given, trained=Trained(model), warmup_run=run)
+
+    penalty = {"kind": "growing", "weight": 100.0, "growth": 100.0}
+    grown = found(WarmupSettings(iterations=4, batch_size=5, lr=0.01, penalty=penalty))
+    for name, units in found(None).units.items():
+        assert grown.units[name].tolist() == units.tolist()
+        gone = torch.ones(len(grown.scores[name]), dtype=torch.bool).index_fill(0, units, False)
+        assert gone.any()
+        assert grown.scores[name][gone].max() < 0.2 * grown.scores[name][~gone].min()

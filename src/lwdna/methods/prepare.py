@@ -17,7 +17,7 @@ from lwdna.methods.criteria import CRITERIA, Problem, reset_norms
 from lwdna.methods.keep.table import Choice, chosen, in_full
 from lwdna.methods.settings import ShrinkSettings, WarmupSettings
 from lwdna.methods.space import least_widths
-from lwdna.methods.sparse.doomed import doomed_units
+from lwdna.methods.sparse.doomed import Narrow, by_rule, doomed_units
 from lwdna.methods.sparse.stop import Target, sizes_of
 from lwdna.methods.sparse.units import Units
 from lwdna.methods.trials.runs import TrialSetup, shortened
@@ -114,11 +114,20 @@ def fresh(
 
 
 def warmed(
-    problem: Problem, settings: WarmupSettings, run: WarmupRun | None
+    problem: Problem,
+    settings: WarmupSettings,
+    run: WarmupRun | None,
+    narrow: Narrow | None = None,
 ) -> tuple[Problem, Hypernetwork | None, WarmedUp]:
     """Train the widened network of a problem, or a hypernetwork for it, in place.
 
     Trained weights stay what they are at first: the hypernetwork generates them.
+
+    Args:
+        problem: what is to be scored afterwards.
+        settings: of the training.
+        run: data and checkpoints; default: the problem's batches.
+        narrow: how scores become widths, for penalties that grow; default: the settings' keep rule.
 
     Returns:
         The problem as it is now, the hypernetwork if there is one, and what the warm-up came to.
@@ -129,7 +138,8 @@ def warmed(
     criterion = CRITERIA[problem.settings.criterion]
     whole, removed = None, None
     if any(one.kind == "growing" for one in settings.penalty):
-        removed = doomed_units(problem, keep_choice(problem.settings, problem.trained))
+        usual = by_rule(problem, keep_choice(problem.settings, problem.trained))
+        removed = doomed_units(problem, narrow or usual)
     if criterion.reads_latents:
         given = problem.wide, problem.graph, problem.widths, problem.settings.embedding_dim
         whole = Hypernetwork(*given, problem.seed, keep_weights=problem.trained)
