@@ -215,14 +215,26 @@ def test_without_latents_the_norms_of_the_weights_count():
         network[1].weight.zero_()
         network[0].weight[2] = torch.tensor([[[3.0]], [[0.0]]])
         network[1].weight[0, :, 0, 0] = torch.tensor([0.5, 0.0, 4.0])
-    sizes = sizes_of(Units(network, graph, graph.widths))
+    units = Units(network, graph, graph.widths)
+    sizes = sizes_of(units)
     assert sizes()["0"].tolist() == [0.5, 0.0, 5.0]
+    assert sizes_of(units, "write")()["0"].tolist() == [0.0, 0.0, 3.0]
     until = UntilSettings(threshold=0.4, below=0)
     target = Target.of(until, Budget(macs=0.7), graph, graph.widths, {"0": 1}, sizes)
     assert (target.widths(), target.met()) == ({"0": 2}, True)
     with torch.no_grad():
         network[1].weight[0, 1] = 0.4
     assert (target.widths(), target.met()) == ({"0": 3}, False)
+
+
+def test_a_penalty_on_the_filters_is_judged_by_the_filters(tmp_path):
+    """What reads the units stays large: by both sides together none would vanish."""
+    given = {"penalty": {"kind": "l1", "weight": 1.0, "sides": "write"}, "checkpoint_every": None}
+    warmup = WarmupSettings(**{**DHP.warmup.model_dump(), **given})
+    settings = DHP.model_copy(update={"criterion": "weight-norm", "warmup": warmup})
+    found = _found(tmp_path, settings=settings)
+    assert found.warmup.met
+    assert found.graph.cost(found.warmup.masked).macs <= 0.55 * found.graph.cost().macs
 
 
 @pytest.mark.parametrize("build", [Chain, Branches])

@@ -143,7 +143,6 @@ def warmed(
     if criterion.reads_latents:
         given = problem.wide, problem.graph, problem.widths, problem.settings.embedding_dim
         whole = Hypernetwork(*given, problem.seed, keep_weights=problem.trained)
-    latents = whole.latents if whole else None
     loss = criterion.objective(problem) if criterion.objective else None
     latents = whole.latents if whole else None
     units = Units(problem.wide, problem.graph, problem.widths, latents)
@@ -162,13 +161,18 @@ def warmed(
 
 
 def _target(problem: Problem, settings: WarmupSettings, units: Units) -> Target | None:
-    """Return what ends the warm-up of a problem, if the settings say so."""
+    """Return what ends the warm-up of a problem, if the settings say so.
+
+    Of weights the sizes are those of the side that all penalties act on, or of both.
+    """
     if settings.until is None:
         return None
     graph, widths, whole = problem.graph, problem.widths, problem.settings
     device = next(problem.wide.parameters()).device
     least = least_widths(graph, widths, whole)
-    return Target.of(settings.until, whole.budget, graph, widths, least, sizes_of(units), device)
+    sides = {one.sides for one in settings.penalty}
+    sizes = sizes_of(units, sides.pop() if len(sides) == 1 else "both")
+    return Target.of(settings.until, whole.budget, graph, widths, least, sizes, device)
 
 
 @contextmanager

@@ -19,6 +19,7 @@ from torch import Tensor
 from lwdna.channels import ChannelGraph
 from lwdna.methods.budget import Budget
 from lwdna.methods.limits import CPU, Limits
+from lwdna.methods.sparse.settings import Side
 from lwdna.methods.sparse.stop_settings import UntilSettings
 from lwdna.methods.sparse.units import Units
 
@@ -92,10 +93,10 @@ class Target:
     def met(self) -> bool:
         """Whether the network of the units that count is cheap enough.
 
-        Sizes that are not finite meet nothing: the training has failed.
+        Sizes that are no numbers meet nothing: the training has failed.
         """
-        finite = torch.stack([size.detach().isfinite().all() for size in self.sizes().values()])
-        if not bool(finite.all()):
+        failed = torch.stack([size.detach().isnan().any() for size in self.sizes().values()])
+        if bool(failed.any()):
             return False
         row = self.limits.graph.in_order(self.widths())
         return bool(self.limits.fits([row])[0])
@@ -109,11 +110,25 @@ class Target:
         return reaching <= self.least[name]
 
 
-def sizes_of(units: Units) -> Sizes:
-    """Return what says how large units are: their latents, or the norms of all their weights."""
+def sizes_of(units: Units, side: Side = "both") -> Sizes:
+    """Return what says how large units are: their latents, or the norms of their weights.
+
+    Units without any are infinitely large: nothing makes them vanish.
+
+    Args:
+        units: of the network that is trained.
+        side: which of their weights, those that make a unit or those that read it.
+    """
     names = [group.name for group in units.graph.groups]
     if units.latents is not None:
         latents = units.latents.vectors
         return lambda: {name: z.abs() for name, z in zip(names, latents, strict=True)}
-    vectors = units.vectors()
-    return lambda: dict(zip(names, vectors.norms(), strict=True))
+    vectors = units.vectors(side)
+
+    def norms() -> dict[str, Tensor]:
+        return {
+            name: size if place in vectors.groups else torch.full_like(size, torch.inf)
+            for place, (name, size) in enumerate(zip(names, vectors.norms(), strict=True))
+        }
+
+    return norms
