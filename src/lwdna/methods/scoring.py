@@ -12,15 +12,17 @@ from lwdna.methods.criteria.comparable import comparable
 from lwdna.methods.keep.table import Choice, Kept, chosen
 from lwdna.methods.prepare import warmed
 from lwdna.methods.space import Space
+from lwdna.methods.sparse.doomed import Narrow
 from lwdna.methods.warmup import WarmedUp, WarmupRun
 
 
 def scored(
-    problem: Problem, run: WarmupRun | None
+    problem: Problem, run: WarmupRun | None, narrow: Narrow | None = None
 ) -> tuple[Scores, nn.Module | None, WarmedUp | None]:
     """Return all units' scores, the network whose weights are to be inherited, and the warm-up.
 
-    The network of the problem is warmed up first, where its settings ask for that.
+    The network of the problem is warmed up first, where its settings ask for that; ``narrow`` says
+    how scores then become widths, where they do not by the settings' keep rule.
 
     Raises:
         RecipeError: the criterion does not answer with one score per unit.
@@ -28,7 +30,7 @@ def scored(
     """
     settings, whole, warmup = problem.settings, None, None
     if settings.warmup:
-        problem, whole, warmup = warmed(problem, settings.warmup, run)
+        problem, whole, warmup = warmed(problem, settings.warmup, run, narrow)
     weights = deepcopy(problem.wide) if settings.inherit and whole is None else None
     scores = CRITERIA[settings.criterion].score(problem)
     check_scores(scores, problem.widths, settings.criterion)

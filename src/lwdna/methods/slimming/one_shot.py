@@ -182,20 +182,24 @@ def slice_off(
     search = settings.as_search()
     own = Trained(given.network, given.widths)
     check(search, own, None)
-    graph, widths = given.graph, given.widths
+    graph = given.graph
     bounds, limits = _allowed(given, example_inputs, settings)
-    settled = bounds.leave_nothing_to_choose(limits, widths)
-    told = (graph, widths, plain(example_inputs), batches, loss, search, seed)
-    problem = Problem(deepcopy(given.network), *told, trained=True)
-    scores, weights, _ = scored(problem, warmup_run)
-    assert weights is not None
-    kept = Kept(bounds.most, None)
-    if not settled:
+    settled = bounds.leave_nothing_to_choose(limits, given.widths)
+    told = (graph, given.widths, plain(example_inputs), batches, loss, search, seed)
+
+    def kept_of(scores: Scores) -> Kept:
+        if settled:
+            return Kept(bounds.most, None)
         steps = multiples_of(settings.multiple, limits, bounds.least, bounds.most)
         space = Space(limits, bounds.least, bounds.most, steps)
-        kept = kept_by(keep_choice(search, own), _best(scores, bounds.most), space)
+        return kept_by(keep_choice(search, own), _best(scores, bounds.most), space)
+
+    problem = Problem(deepcopy(given.network), *told, trained=True)
+    scores, weights, _ = scored(problem, warmup_run, lambda scores: kept_of(scores).widths)
+    assert weights is not None
+    kept = kept_of(scores)
     units = best_units(scores, kept.widths)
-    network = resize(weights, graph.at(widths), units, init="slice", inexact="allow")
+    network = resize(weights, graph.at(given.widths), units, init="slice", inexact="allow")
     architecture = given.architecture.model_copy(
         update={
             "widths": kept.widths,
