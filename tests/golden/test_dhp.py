@@ -31,7 +31,8 @@ from lwdna.channels.graph.axes import AxisLayout, Part
 from lwdna.hypernet import Hypernetwork
 from lwdna.methods.limits import Limits
 from lwdna.methods.settings import WarmupSettings
-from lwdna.methods.sparse.stop import Target, masked, sizes_of
+from lwdna.methods.sparse.sizes import sizes_of
+from lwdna.methods.sparse.stop import Target, masked
 from lwdna.methods.sparse.units import Units
 from lwdna.methods.warmup import WarmupRun, task_of, warm_up
 from lwdna.models import create_model

@@ -15,6 +15,7 @@ import lwdna
 from lwdna.methods import ShrinkSettings, search
 from lwdna.methods.criteria import CRITERIA, Problem
 from lwdna.methods.criteria.scales import unit_scales
+from lwdna.methods.settings import WarmupSettings
 
 CONTROLS = ("uniform", "random")
 
@@ -68,6 +69,7 @@ BY_HAND = {
     "synflow": [4 + 10 / 21, 9 + 1],
     "synflow-expectation": [1 / 0.5, 1 / 1.5],
     "weight-norm": [2, 3],
+    "penalised-norm": [math.hypot(2, 5), math.hypot(3, 7)],  # of both sides, without a penalty
     "batchnorm-scale": [2, 3],  # no normalisation: the norms of the filters
     "morphnet": [2, 3],  # the same, after another warm-up
     # Half the MACs leave one unit: the second goes first (place 0), the first stays (rank 1 of 2).
@@ -101,6 +103,25 @@ def test_synaptic_flow_passes_the_scales_of_normalisation(norm, scores):
     problem = replace(problem, graph=graph, widths=graph.widths)
     (found,) = CRITERIA["synflow"].score(problem).values()
     assert found.tolist() == pytest.approx(scores, rel=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("penalties", "scores"),
+    [
+        ([{"sides": "write"}], [2, 3]),
+        ([{"sides": "read"}], [0.5, 7]),
+        ([{"sides": "both"}], [0.5, 3]),
+        ([{"sides": "read"}, {"sides": "write"}], [0.5, 3]),
+        ([{"kind": "group-norm", "sides": "both"}], [math.hypot(2, 0.5), math.hypot(3, 7)]),
+    ],
+)
+def test_a_unit_is_as_large_as_what_penalties_act_on(penalties, scores):
+    problem = _problem((0.5, 7.0))
+    given = [{"weight": 1e-4, **one} for one in penalties]
+    warmup = WarmupSettings(iterations=1, penalty=given)
+    settings = problem.settings.model_copy(update={"warmup": warmup})
+    (found,) = CRITERIA["penalised-norm"].score(replace(problem, settings=settings)).values()
+    assert found.tolist() == pytest.approx(scores)
 
 
 @pytest.mark.parametrize("criterion", ["taylor", "snip", "fisher", "hessian", "synflow"])

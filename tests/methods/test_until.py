@@ -14,7 +14,9 @@ from lwdna.errors import BudgetError
 from lwdna.hypernet import Hypernetwork
 from lwdna.methods import Budget, ShrinkSettings, Trained, search
 from lwdna.methods.settings import WarmupSettings
-from lwdna.methods.sparse.stop import Target, masked, sizes_of
+from lwdna.methods.sparse.settings import PenaltySettings
+from lwdna.methods.sparse.sizes import sizes_of
+from lwdna.methods.sparse.stop import Target, masked
 from lwdna.methods.sparse.stop_settings import UntilSettings
 from lwdna.methods.sparse.units import Units
 from lwdna.methods.warmup import WarmupRun, task_of, warm_up
@@ -218,7 +220,8 @@ def test_without_latents_the_norms_of_the_weights_count():
     units = Units(network, graph, graph.widths)
     sizes = sizes_of(units)
     assert sizes()["0"].tolist() == [0.5, 0.0, 5.0]
-    assert sizes_of(units, "write")()["0"].tolist() == [0.0, 0.0, 3.0]
+    filters = sizes_of(units, [PenaltySettings(weight=1, sides="write")])
+    assert filters()["0"].tolist() == [0.0, 0.0, 3.0]
     until = UntilSettings(threshold=0.4, below=0)
     target = Target.of(until, Budget(macs=0.7), graph, graph.widths, {"0": 1}, sizes)
     assert (target.widths(), target.met()) == ({"0": 2}, True)

@@ -18,7 +18,8 @@ from lwdna.methods.keep.table import Choice, chosen, in_full
 from lwdna.methods.settings import ShrinkSettings, WarmupSettings
 from lwdna.methods.space import least_widths
 from lwdna.methods.sparse.doomed import Narrow, by_rule, doomed_units
-from lwdna.methods.sparse.stop import Target, sizes_of
+from lwdna.methods.sparse.sizes import sizes_of
+from lwdna.methods.sparse.stop import Target
 from lwdna.methods.sparse.units import Units
 from lwdna.methods.trials.runs import TrialSetup, shortened
 from lwdna.methods.warmup import WarmedUp, WarmupRun, task_of, warm_up
@@ -170,8 +171,7 @@ def _target(problem: Problem, settings: WarmupSettings, units: Units) -> Target 
     graph, widths, whole = problem.graph, problem.widths, problem.settings
     device = next(problem.wide.parameters()).device
     least = least_widths(graph, widths, whole)
-    sides = {one.sides for one in settings.penalty}
-    sizes = sizes_of(units, sides.pop() if len(sides) == 1 else "both")
+    sizes = sizes_of(units, settings.penalty)
     return Target.of(settings.until, whole.budget, graph, widths, least, sizes, device)
 
 

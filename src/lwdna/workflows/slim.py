@@ -47,6 +47,7 @@ from lwdna.workflows.setup import (
     make_task,
 )
 from lwdna.workflows.slim_rounds import Slimming
+from lwdna.workflows.slim_transforms import begun, merged
 from lwdna.workflows.steps import train_once
 from lwdna.workflows.training import figures, write_trained
 
@@ -136,7 +137,7 @@ def _slim(
     slimming = Slimming(recipe, task, dense, out, options)
     left, rounds = slimming.rounds()
     tuned = slimming.tuned(left)
-    architecture = _described(left.architecture, recipe)
+    tuned, architecture = merged(tuned, _described(left.architecture, recipe), options.trust_code)
     results = {"name": "slim", **figures(task, tuned, architecture, out / DENSE / WEIGHTS, options)}
     if slimming.teaching:
         results["distill"] = slimming.teaching.model_dump(mode="json")
@@ -147,7 +148,7 @@ def _slim(
         if recipe.train.channels_last:  # as the slim network was trained
             dense.network.to(memory_format=torch.channels_last)
         _time(stages, results, [dense.network, tuned.model], task)
-        record = _record(recipe, task, dense, rounds, stages)
+        record = _record(recipe, task, slimming.begin, rounds, stages)
         write_json(out / SLIM_RECORD, record)
         write_json(out / RESULTS, results)  # last: it says that the run is finished
     return shared(record if processes.is_main_process else {})
@@ -231,8 +232,10 @@ def _dense(
         baseline = make_baseline(recipe, source, options.trust_code).to(device)
     inputs = move(task.example_inputs(), device)
     dense = Slimmed.dense(own, inputs, source, recipe.edits, baseline)
-    check_budget(dense, inputs, recipe.slim)
-    return replace(dense, architecture=architecture) if architecture else dense
+    dense = replace(dense, architecture=architecture) if architecture else dense
+    begin, settings = begun(dense, inputs, recipe, options.trust_code)
+    check_budget(begin, inputs, settings)
+    return dense
 
 
 def _check_untrained(recipe: Recipe, task: Task, options: RunOptions) -> None:
@@ -240,7 +243,8 @@ def _check_untrained(recipe: Recipe, task: Task, options: RunOptions) -> None:
     source, inputs = make_source(recipe, task), task.example_inputs()
     model = make_baseline(recipe, source, options.trust_code)
     dense = Slimmed.dense(Trained(model), inputs, source, recipe.edits)
-    check_budget(dense, inputs, recipe.slim)
+    begin, settings = begun(dense, inputs, recipe, options.trust_code)
+    check_budget(begin, inputs, settings)
 
 
 def _described(architecture: Architecture, recipe: Recipe) -> Architecture:

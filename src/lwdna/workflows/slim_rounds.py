@@ -30,6 +30,7 @@ from lwdna.run_options import RunOptions
 from lwdna.weights import load_weights, read_tensors
 from lwdna.workflows.same_data import classes_of
 from lwdna.workflows.setup import make_teacher
+from lwdna.workflows.slim_transforms import begun
 
 _OWN_TEACHER = "baseline"
 """How ``slim.distill.teacher`` calls the dense network."""
@@ -52,6 +53,8 @@ class Slimming:
         self, recipe: Recipe, task: Task, dense: Slimmed, out: Path, options: RunOptions
     ) -> None:
         self._recipe, self._task, self._dense = recipe, task, dense
+        given = (dense, move(task.example_inputs(), make_accelerator("no").device), recipe)
+        self.begin, self._settings = begun(*given, options.trust_code)
         self._out, self._options = out, options
         self._protocol = recipe.tuning()
         self._device = make_accelerator("no").device
@@ -66,7 +69,7 @@ class Slimming:
         """
         _ = self._whole  # the dense network is measured before it is scored
         settings = self._recipe.slim
-        shares, records, left = settings.schedule.shares(), [], self._dense
+        shares, records, left = settings.schedule.shares(), [], self.begin
         for number, share in enumerate(shares, start=1):
             left, record = self._round(number, len(shares), share, left)
             records.append(record)
@@ -143,7 +146,7 @@ class Slimming:
         self, number: int, share: float, left: Slimmed
     ) -> tuple[Slimmed, list[dict[str, Any]]]:
         """Return what a round leaves, and what that is worth before and after recalibration."""
-        settings = self._recipe.slim.at(share)
+        settings = self._settings.at(share)
         if number > 1:  # sparse training is for the dense network
             settings = settings.model_copy(update={"warmup": None})
         order = train_batches(
@@ -193,7 +196,7 @@ class Slimming:
 
     def _restored(self, folder: Path, record: dict[str, Any]) -> Slimmed:
         """Return what a round left."""
-        dense = self._dense
+        dense = self.begin
         units = {name: torch.tensor(chosen) for name, chosen in record["units"].items()}
         network = resize(dense.network, dense.graph, units, init="slice", inexact="allow")
         file = folder / WEIGHTS

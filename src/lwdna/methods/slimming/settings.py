@@ -12,6 +12,7 @@ from lwdna.methods.criteria.table import CRITERIA
 from lwdna.methods.keep.table import Choice, in_full, keys
 from lwdna.methods.settings import DistillSettings, ShrinkSettings, WarmupSettings
 from lwdna.settings import Keys, Settings
+from lwdna.transforms.table import Transform
 
 SHORTER, GENTLER = 3, 2
 """By what fine-tuning divides epochs and learning rate of the training protocol."""
@@ -45,6 +46,10 @@ class SlimSettings(Settings):
     """How a trained network is made smaller. Budget, floor and ratios refer to the dense network:
     the one that was given first, however many rounds there are."""
 
+    transforms: tuple[Transform, ...] = ()
+    """Rewrites of the trained network before its units are scored: ``[{name: factorize, init:
+    svd-mix}]`` makes ranks of its convolutions groups. Pairs that cost no less than one convolution
+    are merged again when the network is written."""
     budget: Budget = Budget(macs=0.5)
     """What may be left, as fractions of the dense network."""
     criterion: str = "snip"

@@ -183,14 +183,10 @@ def make_penalties(
         raise ValueError("a growing penalty needs to know which units are to be removed")
     names = [group.name for group in units.graph.groups]
     gone = None if removed is None else torch.cat([removed[name] for name in names])
-    found = []
-    for one in settings:
-        vectors, among = _acts_on(units, one)
-        found.append(Penalty(one, names, vectors, among, gone, spares))
-    return found
+    return [Penalty(one, names, *acts_on(units, one), gone, spares) for one in settings]
 
 
-def _acts_on(
+def acts_on(
     units: Units, settings: PenaltySettings
 ) -> tuple[Sequence[UnitVectors], frozenset[int]]:
     """Return the vectors that a penalty acts on, one after the other, and of which groups."""

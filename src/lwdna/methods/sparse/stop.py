@@ -10,7 +10,7 @@ Source: Li et al., "DHP: Differentiable Meta Pruning via HyperNetworks", ECCV 20
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 import torch
@@ -19,12 +19,8 @@ from torch import Tensor
 from lwdna.channels import ChannelGraph
 from lwdna.methods.budget import Budget
 from lwdna.methods.limits import CPU, Limits
-from lwdna.methods.sparse.settings import Side
+from lwdna.methods.sparse.sizes import Sizes
 from lwdna.methods.sparse.stop_settings import UntilSettings
-from lwdna.methods.sparse.units import Units
-
-Sizes = Callable[[], Mapping[str, Tensor]]
-"""Returns the present size of every unit by group, (n,) each."""
 
 
 def masked(size: Tensor, threshold: float, least: int) -> Tensor:
@@ -108,27 +104,3 @@ class Target:
         """
         reaching: Tensor = (size >= self.threshold).sum()
         return reaching <= self.least[name]
-
-
-def sizes_of(units: Units, side: Side = "both") -> Sizes:
-    """Return what says how large units are: their latents, or the norms of their weights.
-
-    Units without any are infinitely large: nothing makes them vanish.
-
-    Args:
-        units: of the network that is trained.
-        side: which of their weights, those that make a unit or those that read it.
-    """
-    names = [group.name for group in units.graph.groups]
-    if units.latents is not None:
-        latents = units.latents.vectors
-        return lambda: {name: z.abs() for name, z in zip(names, latents, strict=True)}
-    vectors = units.vectors(side)
-
-    def norms() -> dict[str, Tensor]:
-        return {
-            name: size if place in vectors.groups else torch.full_like(size, torch.inf)
-            for place, (name, size) in enumerate(zip(names, vectors.norms(), strict=True))
-        }
-
-    return norms
