@@ -16,7 +16,7 @@ DOCS = Path(__file__).parents[1] / "docs"
 BLOCK = re.compile(r"^```(python|text)\n(.*?)^```$", re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", ["channel-graph.md", "transforms.md"])
+@pytest.mark.parametrize("page", ["channel-graph.md", "slim.md", "transforms.md"])
 def test_examples_of(page):
     """The blocks of a page are one program; a text after one is what it prints."""
     before = set(rules.RULES)

@@ -151,14 +151,10 @@ def stage_lines(record: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
     The last column is the difference between the first stage and the last.
     """
-    stages = [{**stage, **stage["metrics"]} for stage in record["stages"]]
-    lines: list[tuple[str, ...]] = [("", *(stage["name"] for stage in stages), "change")]
-    for figure in _figures(record):
-        values = [_number(stage, figure.key) for stage in stages]
-        if any(value is not None for value in values):
-            texts = (figure.text(value) for value in values)
-            lines.append((figure.title, *texts, figure.difference(values[0], values[-1])))
-    return lines
+    words = {key: record[key] for key in ("metric", "metrics")}
+    stages = [{**words, **stage, **stage["metrics"]} for stage in record["stages"]]
+    heading = ("", *(stage["name"] for stage in stages), "change")
+    return [heading, *((row.title, *row.texts, row.difference) for row in stage_table(stages))]
 
 
 def _figures(*given: Figures | None) -> list[_Figure]:

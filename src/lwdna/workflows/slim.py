@@ -45,8 +45,9 @@ from lwdna.workflows.setup import (
     make_baseline,
     make_source,
     make_task,
+    make_teacher,
 )
-from lwdna.workflows.slim_rounds import Slimming
+from lwdna.workflows.slim_rounds import OWN_TEACHER, Slimming
 from lwdna.workflows.slim_transforms import begun, merged
 from lwdna.workflows.steps import train_once
 from lwdna.workflows.training import figures, write_trained
@@ -129,6 +130,9 @@ def _slim(
     dense = None if resume else _given(recipe, task, weights, options)
     if dense is None and not shared((out / DENSE / WEIGHTS).is_file()):
         _check_untrained(recipe, task, options)
+    distill = recipe.slim.distill
+    if distill and distill.teacher != OWN_TEACHER:
+        make_teacher(distill.teacher, task, None, options)  # a fault now leaves nothing behind
     processes = make_accelerator("no")
     processes.wait_for_everyone()  # all have looked at the folder before it changes
     if processes.is_main_process and not resume:

@@ -32,7 +32,7 @@ from lwdna.workflows.same_data import classes_of
 from lwdna.workflows.setup import make_teacher
 from lwdna.workflows.slim_transforms import begun
 
-_OWN_TEACHER = "baseline"
+OWN_TEACHER = "baseline"
 """How ``slim.distill.teacher`` calls the dense network."""
 _FIGURES = 6
 """Significant digits of scores that are kept."""
@@ -253,7 +253,7 @@ class Slimming:
         if settings is None:
             return None, None
         teacher = deepcopy(self._dense.network)
-        if settings.teacher != _OWN_TEACHER:
+        if settings.teacher != OWN_TEACHER:
             teacher = make_teacher(settings.teacher, self._task, None, self._options)
             teacher.to(self._device)
         inputs = move(self._task.example_inputs(), self._device)
