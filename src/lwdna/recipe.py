@@ -5,6 +5,7 @@ from __future__ import annotations
 import types
 import typing
 from collections.abc import Iterator, Mapping, Sequence
+from difflib import get_close_matches
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from lwdna.shipped import list_recipes, shipped_recipes
 from lwdna.tasks import TASKS
 from lwdna.transforms.table import Transform
 
+ALIKE = 0.9
+"""How similar a key is to the one that is meant, at least, where a letter or two are wrong."""
 MOST_SHOWN = 200
 """Letters of a value that an error message repeats."""
 
@@ -265,8 +268,11 @@ def _models_in(annotation: Any) -> list[type[BaseModel]]:
 
 
 def _nearest_key(key: str, known: Sequence[str]) -> str:
-    """Return a suggestion: the same name in another section, or the most similar key."""
-    name = key.rpartition(".")[2]
+    """Return a suggestion: nearly this key, the same name in another section, or similar."""
+    section, _, name = key.rpartition(".")
+    beside = [other for other in known if other.rpartition(".")[0] == section]
+    if misspelt := get_close_matches(key, beside, n=1, cutoff=ALIKE):
+        return f"; did you mean {misspelt[0]}?"
     elsewhere = [other for other in known if other.rpartition(".")[2] == name]
     elsewhere.sort(key=lambda other: other.count("."))  # sections of the recipe come first
     if elsewhere:

@@ -69,7 +69,7 @@ def test_restoration_loses_decibels() -> None:
         (("--shares", "2"), "lie between 0 and 1, 2 is none"),
         (("--shares", "half"), "cannot read the share 'half'"),
         (("--shares", ","), "there is none"),
-        (("--criterion", "snap"), "did you mean snip?"),
+        (("--criterion", "snap"), "did you mean snip, lamp?"),
         (("data.classes=3",), "classes"),
         (("--resume",), "nothing to resume"),
         (("train.lrr=1",), "train.lrr"),

@@ -74,7 +74,8 @@ def test_unknown_names_say_what_is_near(name: str, message: str) -> None:
 
 def test_list_is_natural_and_every_own_name_resolves_to_itself() -> None:
     names = list_models("lwdna:resnet*_cifar")
-    assert names == [f"lwdna:resnet{depth}_cifar" for depth in (20, 32, 56, 110, 164)]
+    kinds = ("20", "32", "56", "110_bottleneck", "110", "164")
+    assert names == [f"lwdna:resnet{kind}_cifar" for kind in kinds]
     assert all(resolve_name(name) == name for name in list_models("lwdna:*"))
 
 

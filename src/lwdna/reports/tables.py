@@ -152,7 +152,7 @@ def stage_lines(record: Mapping[str, Any]) -> list[tuple[str, ...]]:
     The last column is the difference between the first stage and the last.
     """
     words = {key: record[key] for key in ("metric", "metrics")}
-    stages = [{**words, **stage, **stage["metrics"]} for stage in record["stages"]]
+    stages = [{**stage, **stage["metrics"], **words} for stage in record["stages"]]
     heading = ("", *(stage["name"] for stage in stages), "change")
     return [heading, *((row.title, *row.texts, row.difference) for row in stage_table(stages))]
 

@@ -75,9 +75,8 @@ class SlimSettings(Settings):
     recalibrate: int = Field(default=32, ge=0)
     """Mini-batches by which running statistics of normalisation are taken anew; 0: not at all."""
     schedule: Annotated[ScheduleSettings, BeforeValidator(_named)] = ScheduleSettings()
-    """``once``, or a mapping such as ``{kind: iterative, rounds: 4, epochs: 2}``. The default was the
-    best or within 0.6 points of it in six of six comparisons, and 4 points better than ``once`` in one
-    (``docs/slim.md``)."""
+    """``once``, or a mapping such as ``{kind: iterative, rounds: 4, epochs: 2}``. ``docs/slim.md``
+    compares the default with ``once``."""
     warmup: WarmupSettings | None = None
     """Sparse training of the dense network before its units are scored."""
     tune: dict[str, JsonValue] = Field(default_factory=dict)
