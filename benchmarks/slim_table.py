@@ -3,7 +3,8 @@
     python benchmarks/slim_table.py slim.jsonl --out benchmarks/results/slim.json --table slim.md
 
 Differences are of accuracy after tuning, ours minus theirs with the same seeds, with the 95 %
-interval of Student's t. The best of Torch-Pruning is the one with the best mean over the seeds.
+interval of Student's t. Means, and the best of Torch-Pruning, are those over the seeds that all
+methods of a network and budget have; differences are over all seeds that both have.
 """
 
 from __future__ import annotations
@@ -11,10 +12,10 @@ from __future__ import annotations
 import argparse
 import json
 from collections import defaultdict
-from collections.abc import Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass, field
 from pathlib import Path
-from statistics import mean, stdev
+from statistics import mean
 from typing import Any
 
 import numpy as np
@@ -98,12 +99,10 @@ def summary(lines: Lines) -> dict[str, Any]:
 def place_of(place: Place, by_method: Mapping[str, Mapping[int, Line]]) -> dict[str, Any]:
     """Return means and differences of a network at a budget."""
     network, budget = place
-    methods = {name: method_of(cells, budget) for name, cells in by_method.items()}
+    shared = set.intersection(*map(set, by_method.values()))
+    methods = {name: method_of(cells, budget, shared) for name, cells in by_method.items()}
     theirs = [name for name in methods if name.startswith("tp/")]
-    whole = max((len(by_method[name]) for name in theirs), default=0)
-    # a method of which seeds are missing is no rival by its mean
-    rivals = [name for name in theirs if len(by_method[name]) == whole]
-    best = max(rivals, key=lambda name: methods[name]["tuned"]["mean"], default=None)
+    best = max(theirs, key=lambda name: methods[name]["tuned"]["mean"], default=None)
     differences = {
         f"{own} - {other}": difference(by_method[own], by_method[other])
         for own in methods
@@ -114,21 +113,21 @@ def place_of(place: Place, by_method: Mapping[str, Mapping[int, Line]]) -> dict[
     return {
         "network": network,
         "budget": budget,
+        "seeds of all": sorted(shared),
         "methods": methods,
         "best of Torch-Pruning": best,
         "differences": differences,
     }
 
 
-def method_of(cells: Mapping[int, Line], budget: float) -> dict[str, Any]:
-    """Return a method's means over seeds, and how it missed the budget where it did clearly."""
-    rows = [cells[seed] for seed in sorted(cells)]
-    found: dict[str, Any] = {"seeds": sorted(cells)}
+def method_of(cells: Mapping[int, Line], budget: float, shared: Set[int]) -> dict[str, Any]:
+    """Return a method's figures by seed, their means over the seeds that all methods have, and how
+    it missed the budget where it did clearly."""
+    found: dict[str, Any] = {}
     for key in ("macs", "params", *STAGES):
-        values = [row[key] for row in rows]
-        sd = round(stdev(values), 4) if len(values) > 1 else None
-        found[key] = {"mean": round(mean(values), 4), "sd": sd, "values": values}
-    worst = max(found["macs"]["values"], key=lambda macs: abs(macs / budget - 1))
+        values = {seed: cells[seed][key] for seed in sorted(cells)}
+        found[key] = {"mean": round(mean(values[seed] for seed in shared), 4), "values": values}
+    worst = max(found["macs"]["values"].values(), key=lambda macs: abs(macs / budget - 1))
     if abs(worst / budget - 1) > NEAR:
         found["off budget"] = f"{100 * (worst / budget - 1):+.1f} %"
     return found
