@@ -1,6 +1,6 @@
 """Trained networks made slim by this library and by Torch-Pruning, at the same cost.
 
-    python benchmarks/slim.py --data ../shared/data/cifar100 --pixels 16 --out slim.jsonl
+    python benchmarks/slim.py --data /data/cifar100 --pixels 16 --out slim.jsonl
 
 Needs torch-pruning 1.6.1. Every network is trained once per seed; every method gets the same
 weights, the same MACs and the same fine-tuning with the dense network as teacher. Methods that
