@@ -41,17 +41,17 @@ demo-slim: $(INSTALLED)
 	$(BIN)/lwdna slim digits --macs 0.5
 
 # Two processes with one thread each, which also adds numbers up in the same order everywhere.
-# Modules that share something expensive are marked (xdist_group), and one process does all of each.
+# One process does all tests of a file, which may share something expensive.
 test: export OMP_NUM_THREADS := 1
 test: lint
-	$(BIN)/pytest -n 2 --dist loadgroup
+	$(BIN)/pytest -n 2 --dist loadfile
 
 # An environment of its own, .venv-oldest
 test-oldest: export OMP_NUM_THREADS := 1
 test-oldest: $(INSTALLED)
 	test -x $(VENV)-oldest/bin/python || $(PYTHON) -m venv $(VENV)-oldest
 	$(BIN)/uv pip install --quiet --python $(VENV)-oldest/bin/python -c constraints-oldest.txt -e '.[dev]'
-	$(VENV)-oldest/bin/pytest -n 2 --dist loadgroup
+	$(VENV)-oldest/bin/pytest -n 2 --dist loadfile
 
 test-gpu: $(INSTALLED)
 	$(BIN)/pytest --gpu

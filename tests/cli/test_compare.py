@@ -21,8 +21,6 @@ from lwdna.workflows import cells, queue
 
 from .command import DIGITS, at_call, done, fault, lwdna
 
-pytestmark = pytest.mark.xdist_group("comparisons")
-
 ARMS = ("--arms", "baseline,lwdna,random", "--seeds", 2)
 CELLS = 6
 LOSSES = CELLS * 4 * 2 + 2

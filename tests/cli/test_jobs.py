@@ -18,8 +18,6 @@ from lwdna.locks import locked
 
 from .command import DIGITS, done, fault
 
-pytestmark = pytest.mark.xdist_group("jobs")
-
 TRIALS = ("shrink", *DIGITS, "shrink.trials.count=6", "train.epochs=100")
 """Trials that take as long together as a process needs to start."""
 ENVIRONMENT = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}

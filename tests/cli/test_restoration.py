@@ -27,9 +27,6 @@ SMALL = (
 )
 
 
-pytestmark = pytest.mark.xdist_group("restoration")
-
-
 def photo(seed: int, width: int, height: int, mode: str = "RGB") -> Image.Image:
     coarse = np.random.default_rng(seed).integers(0, 256, (7, 9, 3), dtype=np.uint8)
     return Image.fromarray(coarse).resize((width, height), Image.Resampling.BICUBIC).convert(mode)

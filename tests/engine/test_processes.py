@@ -12,10 +12,7 @@ from launch import in_two_processes
 
 from .scenarios import SCENARIOS, run
 
-pytestmark = [
-    pytest.mark.slow,  # three imports of torch at once
-    pytest.mark.xdist_group("engine processes"),
-]
+pytestmark = pytest.mark.slow  # three imports of torch at once
 
 Found = dict[str, dict[str, Any]]
 

@@ -27,9 +27,6 @@ from lwdna.models import create_model
 CIFAR = torch.zeros(1, 3, 32, 32)
 
 
-pytestmark = pytest.mark.xdist_group("proxies")
-
-
 def cifar(name, side=32, **args):
     return trace(
         create_model(f"lwdna:{name}", num_classes=10, **args), torch.zeros(1, 3, side, side)
