@@ -86,7 +86,7 @@ def test_the_cost_of_a_search_on_a_proxy_is_stated_in_trainings_of_the_network()
         ("{model.args.width: 0.5, seed: 3}", "seed cannot be a proxy's own; give values under"),
         ("{shrink.floor: 0.5}", "shrink.floor cannot be a proxy's own; give values under model"),
         ("{}", "it changes nothing; give values under model, data, train"),
-        ("{data.image_sise: 8}", "data.image_sise is no known key; did you mean data.image_size,"),
+        ("{data.image_sise: 8}", "data.image_sise is no known key; did you mean data.image_size?"),
         ("{train: {epochs: 0}}", "train.epochs=0: input should be greater than or equal to 1"),
         ("3", "shrink.trials.proxy=3: input should be a valid dictionary"),
     ],

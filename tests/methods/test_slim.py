@@ -195,3 +195,10 @@ def test_the_step_recalibrates() -> None:
     recalibrate(plain.network, [images for images, _ in pairs()])
     state = plain.network.state_dict()
     assert all(torch.equal(state[name], t) for name, t in found.network.state_dict().items())
+
+
+def test_after_sparse_training_units_go_at_once_unless_told_otherwise():
+    warmup = {"iterations": 1}
+    assert SlimSettings().plan.kind == "progressive"
+    assert SlimSettings(warmup=warmup).plan.shares() == [1]
+    assert SlimSettings(warmup=warmup, schedule="iterative").plan.kind == "iterative"

@@ -253,7 +253,8 @@ def _check_untrained(recipe: Recipe, task: Task, options: RunOptions) -> None:
 
 def _described(architecture: Architecture, recipe: Recipe) -> Architecture:
     """Return the architecture with the whole story of how it was found."""
-    whole = recipe.slim.model_dump(mode="json", include={"schedule", "tune", "distill"})
+    whole = recipe.slim.model_dump(mode="json", include={"tune", "distill"})
+    whole["schedule"] = recipe.slim.plan.model_dump(mode="json")
     return architecture.model_copy(update={"found": {**architecture.found, **whole}})
 
 
@@ -298,7 +299,7 @@ def _record(
         "budget": own.budget.model_dump(mode="json"),
         "criterion": own.criterion,
         "keep": keep_choice(own.as_search(), Trained(dense.network)),
-        "schedule": own.schedule.model_dump(mode="json"),
+        "schedule": own.plan.model_dump(mode="json"),
         "rounds": [{key: one[key] for key in ("macs", "params", "metrics")} for one in rounds],
         "seed": recipe.seed,
         "versions": versions(),

@@ -69,7 +69,7 @@ class Slimming:
         """
         _ = self._whole  # the dense network is measured before it is scored
         settings = self._recipe.slim
-        shares, records, left = settings.schedule.shares(), [], self.begin
+        shares, records, left = settings.plan.shares(), [], self.begin
         for number, share in enumerate(shares, start=1):
             left, record = self._round(number, len(shares), share, left)
             records.append(record)
@@ -90,7 +90,7 @@ class Slimming:
     @cached_property
     def _places(self) -> list[int]:
         """The steps of the fine-tuning before which the rounds are done."""
-        schedule = self._recipe.slim.schedule
+        schedule = self._recipe.slim.plan
         count = len(schedule.shares())
         if schedule.kind != "progressive":
             return [0] * count
@@ -206,7 +206,7 @@ class Slimming:
 
     def _between(self, number: int, left: Slimmed) -> Slimmed:
         """Train what a round left, as the schedule has it, before the next one."""
-        schedule, folder = self._recipe.slim.schedule, self._out / ROUNDS / str(number)
+        schedule, folder = self._recipe.slim.plan, self._out / ROUNDS / str(number)
         if schedule.kind == "iterative":
             tune = {**self._recipe.slim.tune, "epochs": schedule.epochs, "warmup_epochs": 0}
             short = change_recipe(self._recipe, {"slim.tune": tune}, "slim.schedule").tuning()

@@ -74,9 +74,10 @@ class SlimSettings(Settings):
     batch_size: int = Field(default=64, ge=1)
     recalibrate: int = Field(default=32, ge=0)
     """Mini-batches by which running statistics of normalisation are taken anew; 0: not at all."""
-    schedule: Annotated[ScheduleSettings, BeforeValidator(_named)] = ScheduleSettings()
-    """``once``, or a mapping such as ``{kind: iterative, rounds: 4, epochs: 2}``. ``docs/slim.md``
-    compares the default with ``once``."""
+    schedule: Annotated[ScheduleSettings | None, BeforeValidator(_named)] = None
+    """``once``, or a mapping such as ``{kind: iterative, rounds: 4, epochs: 2}``. None is
+    ``progressive``, but ``once`` after sparse training (``warmup``), which looks at the whole
+    budget. ``docs/slim.md`` compares them."""
     warmup: WarmupSettings | None = None
     """Sparse training of the dense network before its units are scored."""
     tune: dict[str, JsonValue] = Field(default_factory=dict)
@@ -111,6 +112,11 @@ class SlimSettings(Settings):
                     "{epochs: 10, lr: 0.01}"
                 )
         return values
+
+    @property
+    def plan(self) -> ScheduleSettings:
+        """The schedule, where none is named the usual one."""
+        return self.schedule or ScheduleSettings(kind="once" if self.warmup else "progressive")
 
     def at(self, share: float) -> SlimSettings:
         """Return the settings of a round that goes a part of the way to budget and ratios."""
