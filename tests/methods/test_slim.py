@@ -14,6 +14,7 @@ import lwdna
 from lwdna.channels.copies.resize import kept_entries
 from lwdna.engine import recalibrate
 from lwdna.errors import BudgetError, DataError, RecipeError, TrainingError
+from lwdna.methods.slimming import SlimSettings
 from networks import Chain
 
 
