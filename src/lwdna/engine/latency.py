@@ -39,10 +39,11 @@ def compare_latency(
     inputs = move(example_inputs, device)
     modes = [model.training for model in models]
     times: list[list[float]] = [[] for _ in models]
+    for model in models:
+        model.eval()
     try:
         for number in range(warmup + repeats):
             for model, taken in zip(models, times, strict=True):
-                model.eval()
                 _wait(device)
                 start = time.perf_counter()
                 call(model, inputs)
