@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import sys
 from dataclasses import replace
 
 import pytest
@@ -278,7 +277,7 @@ def family(request):
 
 @pytest.mark.parametrize("criterion", CRITERIA)
 def test_every_criterion_runs_on_every_kind_of_network(family, criterion, monkeypatch):
-    monkeypatch.setattr(sys.modules["lwdna.methods.criteria.autoslim"], "PIECES", 2)
+    monkeypatch.setattr("lwdna.methods.criteria.autoslim.PIECES", 2)
     found = _search(family, criterion)
     for name, scores in found.scores.items():
         assert scores.shape == (found.widened[name],)

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import torch
-from torch import Tensor
 
 from lwdna.methods.criteria.problem import Problem, Scores
 from lwdna.methods.criteria.table import register_criterion
+from lwdna.methods.keep.units import even
 
 
 @register_criterion("uniform", paper="control", ranks=True)
@@ -15,7 +15,7 @@ def uniform(problem: Problem) -> Scores:
 
     Units score by rank, so that one threshold keeps as much of one group as of another.
     """
-    return {name: _ranks(width) for name, width in problem.widths.items()}
+    return {name: even(torch.empty(width)) for name, width in problem.widths.items()}
 
 
 @register_criterion("random", paper="control", ranks=True)
@@ -28,11 +28,6 @@ def random_widths(problem: Problem) -> Scores:
     generator = torch.Generator().manual_seed(problem.seed)
     shifts = torch.rand(len(problem.widths), generator=generator, dtype=torch.float64)
     return {
-        name: _ranks(width) + shift
+        name: even(torch.empty(width)) + shift
         for (name, width), shift in zip(problem.widths.items(), shifts, strict=True)
     }
-
-
-def _ranks(width: int) -> Tensor:
-    """Return evenly spaced scores in (0, 1), the first unit's the best."""
-    return 1 - (torch.arange(width, dtype=torch.float64) + 0.5) / width

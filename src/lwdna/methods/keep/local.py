@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 from lwdna.methods.grid import ANY_WIDTH
 from lwdna.methods.keep.table import Kept, register_keep_rule
 from lwdna.methods.keep.threshold import keep_by_threshold
+from lwdna.methods.keep.units import even
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -40,11 +41,5 @@ def keep_local(
     Raises:
         BudgetError: the floors alone cost more than the budget, or the widened network less.
     """
-    places = {name: _places(values) for name, values in scores.items()}
-    return Kept(keep_by_threshold(graph, places, least, limits, multiple).widths, None)
-
-
-def _places(scores: Tensor) -> Tensor:
-    """Return evenly spaced numbers in (0, 1), one for each unit, the best first."""
-    count = len(scores)
-    return 1 - (scores.new_ones(count).double().cumsum(0) - 0.5) / count
+    ranks = {name: even(values) for name, values in scores.items()}
+    return Kept(keep_by_threshold(graph, ranks, least, limits, multiple).widths, None)

@@ -35,6 +35,12 @@ def best_units(scores: Mapping[str, Tensor], widths: Mapping[str, int]) -> dict[
     }
 
 
+def even(units: Tensor) -> Tensor:
+    """Return evenly spaced scores in (0, 1) for units, (n,) as ``units``, the first the best."""
+    places = units.new_ones(len(units)).double().cumsum(0)
+    return 1 - (places - 0.5) / len(units)
+
+
 def diminishing(importance: float, units: Tensor, curvature: float = 0.0) -> Tensor:
     """Return scores for units, (n,) as ``units``, of which every further one adds less.
 
