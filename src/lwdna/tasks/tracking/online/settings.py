@@ -67,7 +67,7 @@ class MemorySettings(Settings):
 class LocalisationSettings(Settings):
     """When a peak of the scores is the target, and what a second peak means."""
 
-    not_found: float = 0.25
+    not_found: Annotated[float, Field(ge=0)] = 0.25
     """Peaks below this are no target."""
     neighbourhood: Positive = 2.2
     """A second peak is looked for outside of a box around the first, this many times the target."""
