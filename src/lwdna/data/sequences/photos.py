@@ -24,8 +24,10 @@ _SIDES = (0.15, 0.28)
 _GROWTH = 0.3
 """Its size goes up and down by the exponential of that."""
 _ASPECTS = (0.6, 1.6)
-_SPEEDS = (0.02, 0.06)
-"""Turns that the target makes in a frame, to and fro across the picture."""
+_SPEEDS = (0.006, 0.02)
+"""How often in a frame the target goes to and fro across the picture."""
+_TRIES = 8
+"""Parts of a photograph of which the one with most texture becomes the target."""
 
 
 def photo_sequences(
@@ -81,7 +83,10 @@ class PhotoFrames:
         return cls(
             name=f"photos/{seed}/{number}/{frames}/{size[0]}x{size[1]}",
             background=_part(random, below, size),
-            patch=_part(random, above, (int(largest[0]), int(largest[1]))),
+            patch=max(
+                (_part(random, above, (int(largest[0]), int(largest[1]))) for _ in range(_TRIES)),
+                key=_texture,
+            ),
             boxes=boxes,
         )
 
@@ -112,8 +117,8 @@ def _path(
     time = np.arange(frames)
 
     def swing() -> NDArray[np.float64]:
-        turns: NDArray[np.float64] = time * _between(random, _SPEEDS) + random.random()
-        return np.sin(2 * np.pi * turns)
+        turns = time * _between(random, _SPEEDS) + random.random()
+        return np.sin(2 * np.pi * turns).astype(np.float64)
 
     scale = np.exp(_GROWTH * swing())
     boxes = np.empty((frames, 4))
@@ -132,6 +137,12 @@ def _part(random: np.random.Generator, photo: Image.Image, size: tuple[int, int]
     top = (photo.height - height) * random.random()
     box = (left, top, left + width, top + height)
     return np.array(photo.resize(size, Image.Resampling.BILINEAR, box=box))
+
+
+def _texture(pixels: Pixels) -> float:
+    """Return the mean difference of neighbouring pixels."""
+    values = pixels.astype(np.float64)
+    return sum(float(np.abs(np.diff(values, axis=axis)).mean()) for axis in range(2))
 
 
 def _between(random: np.random.Generator, ends: tuple[float, float]) -> float:

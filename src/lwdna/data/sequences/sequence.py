@@ -146,8 +146,9 @@ class Sequence:
 
 def known(rows: Boxes) -> Boxes:
     """Return boxes as read with NaN in the rows that have no area or are not all known."""
-    usable = np.isfinite(rows).all(axis=1) & (rows[:, 2:] > 0).all(axis=1)
-    return np.where(usable[:, None], rows, np.nan)
+    boxes = rows.copy()
+    boxes[~(np.isfinite(rows).all(axis=1) & (rows[:, 2] > 0) & (rows[:, 3] > 0))] = np.nan
+    return boxes
 
 
 def frames_in(folder: Path) -> FileFrames:
