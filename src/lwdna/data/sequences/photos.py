@@ -118,7 +118,8 @@ def _path(
 
     def swing() -> NDArray[np.float64]:
         turns = time * _between(random, _SPEEDS) + random.random()
-        return np.sin(2 * np.pi * turns).astype(np.float64)
+        swung: NDArray[np.float64] = np.sin(2 * np.pi * turns)
+        return swung
 
     scale = np.exp(_GROWTH * swing())
     boxes = np.empty((frames, 4))
