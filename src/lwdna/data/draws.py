@@ -6,8 +6,10 @@ alike in whatever batch, process or order it comes, and no generator's state has
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from enum import IntEnum
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -26,6 +28,21 @@ class Stream(IntEnum):
     COLOUR = 4
     MIX = 5
     NOISE = 6
+    FRAMES = 7
+    PROPOSALS = 8
+
+
+@dataclass(frozen=True)
+class Draws:
+    """Where the random numbers of one example come from, whose count is not known beforehand."""
+
+    seed: int
+    epoch: int
+    index: int
+
+    def generator(self, stream: Stream) -> np.random.Generator:
+        """Return a generator that begins anew."""
+        return np.random.default_rng(draw_seed(self.seed, self.epoch, self.index, stream))
 
 
 def draw_seed(seed: int, epoch: int, index: int, stream: Stream) -> int:

@@ -31,7 +31,7 @@ def stored_files(
     """
     return Stored(
         labels,
-        content=lambda index: _ends(path(index)),
+        content=lambda index: file_ends(path(index)),
         names=names,
         sizes=lambda places: [_size(path(place)) for place in places],
     )
@@ -59,7 +59,7 @@ def _size(path: str | bytes) -> int:
         return -1
 
 
-def _ends(path: str | bytes) -> bytes:
+def file_ends(path: str | bytes) -> bytes:
     """Return the beginning and the end of a file."""
     try:
         with open(path, "rb") as file:

@@ -1,0 +1,1 @@
+"""Networks for visual tracking and their parts."""
