@@ -28,7 +28,15 @@ pytest.importorskip("av")
 COUNT = 9
 SIZE = (96, 72)
 CROP = 64
-QUICK = ("data.online.start.rotations=[]", "data.online.start.blurs=[]")
+RECIPE = f"""
+task: tracking
+model: {{name: dimp_tiny, args: {{iou_head: false}}}}
+data:
+  kind: photos
+  image_size: {CROP}
+  proposals: 0
+  online: {{start: {{blurs: [], rotations: []}}}}
+"""
 
 
 @dataclass(frozen=True)
@@ -62,16 +70,15 @@ def given(tmp_path_factory: pytest.TempPathFactory) -> Given:
     folder = tmp_path_factory.mktemp("given")
     (made,) = photo_sequences(1, COUNT + 3, 5, SIZE)
     frames = [np.array(made.frame(number)) for number in range(len(made))]
-    recipe = load_recipe("tracking/tiny", [f"data.image_size={CROP}", *QUICK, "data.proposals=0"])
-    inputs = TRACKERS["dimp"](recipe.data).example_inputs()
     source = ModelSource(name="lwdna:dimp_tiny", args={"iou_head": False})
-    size = {name: tuple(value.shape[1:]) for name, value in inputs.items()}
+    crops = (2, 3, CROP, CROP)
+    size = {"train_images": crops, "train_boxes": (2, 4), "test_images": crops}
     architecture = Architecture.of_baseline(source, size)
     run = folder / "run"
     run.mkdir()
     save(architecture.build(seed=0), architecture, run / "model.safetensors")
     save(architecture.build(seed=0), architecture, folder / "alone" / "net.safetensors")
-    (run / "recipe.yaml").write_text(recipe.to_yaml())
+    (run / "recipe.yaml").write_text(RECIPE)
     sequence = write_sequence(folder / "Swing", frames, made.boxes)
     return Given(frames, made.boxes, sequence, folder / "alone" / "net.safetensors", run)
 
@@ -147,8 +154,8 @@ def test_images_are_tracked_in_natural_order_by_a_network_alone(given: Given) ->
     found = record("a")
     assert found["settings"]["image_size"] == CROP
     assert found["settings"]["online"] != record_settings(given)["online"]
-    done("track", given.sequence, "tracking/tiny", f"data.image_size={CROP}", *QUICK,
-         "--weights", given.weights, "--out", "b")  # fmt: skip
+    recipe = given.run / "recipe.yaml"
+    done("track", given.sequence, recipe, "--weights", given.weights, "--out", "b")
     done("track", given.sequence, "--weights", given.run, "--out", "c")
     assert record("b")["boxes"] == record("c")["boxes"]
     assert record("a")["frames"] == 12
@@ -328,7 +335,7 @@ def test_networks_that_are_no_trackers(given: Given, job: Path) -> None:
     weights = Path("alone.safetensors")
     weights.write_bytes((job / "lwdna" / "model.safetensors").read_bytes())
     assert "which is no tracker's" in fault("track", given.sequence, "--weights", weights)
-    message = fault("track", given.sequence, "tracking/tiny", "--weights", weights)
+    message = fault("track", given.sequence, given.run / "recipe.yaml", "--weights", weights)
     assert "is no tracker of the kind dimp" in message
     assert "no run or file nowhere" in fault("track", given.sequence, "--weights", "nowhere")
     message = fault("track", given.sequence, "data.area=4", "--weights", weights)

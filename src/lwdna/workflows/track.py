@@ -75,6 +75,9 @@ class _Following:
         """
         try:
             for image in self.footage.frames:
+                if stop.requested and self.found:
+                    self.stopped = True
+                    return
                 begun = time.perf_counter()
                 if self.found:
                     found = self.tracker.track(image)
@@ -85,9 +88,6 @@ class _Following:
                 self.found.append(found)
                 self.seconds.append(time.perf_counter() - begun)
                 yield image, found
-                if stop.requested:
-                    self.stopped = True
-                    return
         except LwdnaError as error:
             if not self.found:
                 raise
@@ -185,7 +185,7 @@ def _follow(following: _Following, out: Path, options: RunOptions) -> str:
 
 def _boxes(footage: Footage, number: int, found: Found) -> dict[str, Box | None]:
     """Return what to draw; the names stay, because colours follow their order."""
-    truth = footage.sequence and footage.sequence.boxes[number]
+    truth = None if footage.sequence is None else footage.sequence.boxes[number]
     return {TRUTH: truth, FOUND: None if found.state == "not_found" else found.box}
 
 

@@ -128,7 +128,7 @@ def _true_box(footage: Footage) -> Box:
             f"which target? {footage.source} has no groundtruth_rect.txt; give its box in pixels "
             "of the first frame: --box x,y,w,h"
         )
-    box = footage.sequence.boxes[0]
+    box: Box = footage.sequence.boxes[0]
     if np.isnan(box).any():
         raise DataError(
             f"the truth of {footage.source} has no box in the first frame; give one: --box x,y,w,h"
