@@ -55,6 +55,8 @@ OUTCOMES = "outcomes.safetensors"
 """The primary metric of every validation example, as one tensor under the metric's name."""
 EXAMPLES = "examples"
 """Folder of pictures of what the network makes of a few validation examples."""
+TRACKING_RECORD = "tracking.json"
+"""Among the examples of a tracker: how well it followed its targets, as curves."""
 
 SEARCH = "search"
 """Folder of the search of a job, of a cell or of all cells of an arm."""
