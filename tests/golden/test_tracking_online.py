@@ -1,4 +1,4 @@
-"""The pieces of the online tracker give what the published tracker gives: places, weights, boxes."""
+"""Pieces of the online tracker give what the published tracker gives: places, weights, boxes."""
 
 from __future__ import annotations
 
@@ -57,8 +57,9 @@ def test_samples_weigh_what_they_weigh_in_the_published_tracker(path):
     memory = Memory(torch.zeros(first, 1, 1, 1), torch.zeros(first, 4), settings)
     assert case["steps"]
     for number, step in enumerate(case["steps"]):
-        assert memory.add(torch.zeros(1, 1, 1), torch.zeros(4), step["learning_rate"]) == (
-            step["replaced"]
+        assert (
+            memory.add(torch.zeros(1, 1, 1), torch.zeros(4), step["learning_rate"])
+            == (step["replaced"])
         ), number
         if step["weights"] is not None:
             assert memory.weights == pytest.approx(step["weights"], abs=2e-7), number

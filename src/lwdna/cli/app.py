@@ -27,6 +27,7 @@ from lwdna.cli.restore import restore
 from lwdna.cli.sensitivity import sensitivity
 from lwdna.cli.shrink import shrink
 from lwdna.cli.slim import slim
+from lwdna.cli.track import track
 from lwdna.cli.train import train
 from lwdna.errors import LwdnaError
 
@@ -41,6 +42,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "report": report,
     "compare": compare,
     "restore": restore,
+    "track": track,
     "merge": merge,
     "export": export,
     "import": import_,

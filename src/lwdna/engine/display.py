@@ -72,11 +72,11 @@ def display(shown: bool, *, total: int, done: int, epochs: int) -> Iterator[Disp
 
 @contextmanager
 def counted(
-    shown: bool, what: str, *, total: int, done: int = 0
+    shown: bool, what: str, *, total: int | None, done: int = 0
 ) -> Iterator[Callable[[int, str], None]]:
     """Yield what is told how many things of ``total`` are done, and the name of the next one.
 
-    A progress bar on standard error shows it, or nothing does.
+    A ``total`` of None is not known. A progress bar on standard error shows it, or nothing does.
     """
     if not shown:
         yield lambda done, name: None

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from lwdna.workflows.search import run_search
     from lwdna.workflows.sensitivity import run_sensitivity
     from lwdna.workflows.slim import run_slim
+    from lwdna.workflows.track import track_target
     from lwdna.workflows.training import run_training
 
 __all__ = [
@@ -30,6 +31,7 @@ __all__ = [
     "run_slim",
     "run_training",
     "trace_network",
+    "track_target",
 ]
 
 export_lazily(
@@ -47,6 +49,7 @@ export_lazily(
         "lwdna.workflows.search": ("run_search",),
         "lwdna.workflows.sensitivity": ("run_sensitivity",),
         "lwdna.workflows.slim": ("run_slim",),
+        "lwdna.workflows.track": ("track_target",),
         "lwdna.workflows.training": ("run_training",),
     },
 )

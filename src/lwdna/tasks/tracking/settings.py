@@ -11,7 +11,10 @@ from lwdna.settings import Settings
 from lwdna.tasks.tracking.kinds.kind import TRACKERS
 from lwdna.tasks.tracking.online.settings import OnlineSettings
 
-Toolkit = Literal["otb", "lasot", "got10k", "trackingnet", "pytracking"]
+Toolkit = Literal[
+    "otb", "got10k", "lasot", "lasot_got10k", "pytracking", "pytracking_valid", "trackingnet"
+]
+"""See :func:`lwdna.tasks.tracking.metrics.evaluate`."""
 Border = Literal["replicate", "inside", "inside_major"]
 
 
