@@ -56,5 +56,5 @@ def on_disk(
         x, y = 10 + speed * number, 15
         image[y : y + 12, round(x) : round(x) + 12] = 230
         Image.fromarray(image).save(folder / "img" / f"{number + 1:04d}.png")
-        lines.append(f"{round(x) + 1},{y + 1},12,12")  # the layout counts pixels from 1
+        lines.append(f"{round(x)},{y},12,12")
     (folder / "groundtruth_rect.txt").write_text("\n".join(lines) + "\n")
