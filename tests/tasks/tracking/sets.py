@@ -1,60 +1,37 @@
-"""Sequences in memory and on disk, whose pixels and boxes are known."""
+"""Tiny sequences in every layout, whose frames can be told apart by their colour."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 
-import numpy as np
 from PIL import Image
 
-from lwdna.data.sequences import FrameMemory, Sequence
-
-NOISE = np.random.default_rng(7)
-
-
-class Frames:
-    """Frames of one array each."""
-
-    def __init__(self, images):
-        self.images = images
-
-    def __len__(self):
-        return len(self.images)
-
-    def path(self, number):
-        return Path(f"frame-{id(self)}-{number}")
-
-    def read(self, number):
-        return self.images[number].copy()
-
-    def size(self):
-        height, width = self.images[0].shape[:2]
-        return width, height
-
-    def content(self, number):
-        return self.images[number].tobytes()
+SIZE = (37, 29)
+"""Width and height."""
+BOXES = ("1,2,13,11", "2\t3\t13\t11", "3 4 17 7", "4, 5, 17.5, 7.25", "5 6 5 5")
+"""Separated in every way there is."""
 
 
-def in_memory(boxes, visible=None, name="one", size=(64, 48)):
-    """Return a sequence whose frame i is grey of level i."""
-    boxes = np.asarray(boxes, dtype=np.float64)
-    images = [
-        np.full((size[1], size[0], 3), number % 256, np.uint8) for number in range(len(boxes))
-    ]
-    shown = np.isfinite(boxes).all(axis=1) if visible is None else np.asarray(visible)
-    return Sequence(name, boxes, shown, Frames(images), FrameMemory())
+def colour(number: int) -> tuple[int, int, int]:
+    return (10 * number, 200, 30)
 
 
-def on_disk(
-    folder: Path, count: int, *, size: tuple[int, int] = (64, 48), speed: float = 1.0
-) -> None:
-    """Write a bright square of 12 pixels that moves over noise, in the layout of OTB."""
-    (folder / "img").mkdir(parents=True)
-    lines = []
-    for number in range(count):
-        image = NOISE.integers(0, 100, (size[1], size[0], 3), dtype=np.uint8)
-        x, y = 10 + speed * number, 15
-        image[y : y + 12, round(x) : round(x) + 12] = 230
-        Image.fromarray(image).save(folder / "img" / f"{number + 1:04d}.png")
-        lines.append(f"{round(x)},{y},12,12")
-    (folder / "groundtruth_rect.txt").write_text("\n".join(lines) + "\n")
+def frames(folder: Path, names: Sequence[str]) -> None:
+    """Write frames, the first of colour 0, as PNG, which keeps colours, whatever they are called."""
+    folder.mkdir(parents=True)
+    for number, name in enumerate(names):
+        Image.new("RGB", SIZE, colour(number)).save(folder / name, format="PNG")
+
+
+def write(path: Path, lines: Sequence[str]) -> None:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text("\n".join(lines) + "\n", encoding="utf-8")
+
+
+def otb(root: Path, *names: str, lines: Sequence[str] = BOXES) -> Path:
+    """Write sequences as any folder of one's own may have them."""
+    for name in names:
+        frames(root / name / "img", [f"{number + 1:04}.jpg" for number in range(len(BOXES))])
+        write(root / name / "groundtruth_rect.txt", lines)
+    return root

@@ -10,7 +10,7 @@ import pytest
 from lwdna.errors import DataError
 from lwdna.tasks.tracking.sampling import WeightedSet, choose_frames, choose_sequence, showing
 
-from .sets import in_memory
+from .targets import in_memory
 
 BOX = (10.0, 8.0, 12.0, 9.0)
 NONE = (np.nan,) * 4

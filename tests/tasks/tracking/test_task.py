@@ -17,7 +17,7 @@ from lwdna.models.tracking.dimp import dimp_tiny
 from lwdna.tasks.tracking import TrackingSettings, TrackingTask
 from lwdna.tasks.tracking.metrics import TOOLKITS
 
-from .sets import on_disk
+from .targets import on_disk
 
 CPU = torch.device("cpu")
 SMALL = {
