@@ -15,7 +15,7 @@ from lwdna.files import ABANDONED, remove_unfinished
 def import_(
     kind: Annotated[
         str,
-        typer.Argument(help="original (of the LW-DNA project), edsr or state-dict."),
+        typer.Argument(help="original (of the LW-DNA project), edsr, dimp or state-dict."),
     ],
     checkpoint: Annotated[Path, typer.Argument(help="A .pt, .pth or .safetensors file.")],
     out: Annotated[Path, typer.Option(help="File to write, with the architecture inside.")],
@@ -26,14 +26,16 @@ def import_(
     size: Annotated[
         int | None,
         typer.Option(
-            min=1, help="Side of the input in pixels.", show_default="224, CIFAR: 32, edsr: 48"
+            min=1,
+            help="Side of the input in pixels.",
+            show_default="224, CIFAR: 32, edsr: 48, dimp: 288",
         ),
     ] = None,
 ) -> None:
     """Turn weights of another project into an architecture and safetensors.
 
     The widths are found from the shapes of the tensors. Files are read without unpickling
-    anything but tensors.
+    anything but tensors; what pytracking adds to its own is read without running its code.
 
     Examples:
 
@@ -41,11 +43,19 @@ def import_(
 
       lwdna import edsr edsr_baseline_x2-1bc95232.pt --out edsr.safetensors
 
+      lwdna import dimp dimp50.pth --out dimp50.safetensors
+
       lwdna import state-dict pruned.pth --model torchvision:resnet18 --out pruned.safetensors
     """
     _check(kind, model)
     from lwdna.architecture import save
-    from lwdna.interop import import_edsr, import_original, import_state_dict, read_state_dict
+    from lwdna.interop import (
+        import_dimp,
+        import_edsr,
+        import_original,
+        import_state_dict,
+        read_state_dict,
+    )
 
     side = size or (48 if kind == "edsr" else 224)
     input_size = (3, side, side)
@@ -53,6 +63,8 @@ def import_(
         network, architecture = import_original(checkpoint, input_size if size else None)
     elif kind == "edsr":
         network, architecture = import_edsr(checkpoint, input_size)
+    elif kind == "dimp":
+        network, architecture = import_dimp(checkpoint, size or 288)
     else:
         assert model is not None, "checked above"
         network, architecture = import_state_dict(
@@ -70,8 +82,8 @@ def import_(
 
 
 def _check(kind: str, model: str | None) -> None:
-    if kind not in ("original", "edsr", "state-dict"):
-        raise RecipeError(f"cannot import {kind!r}; use original, edsr or state-dict")
+    if kind not in ("original", "edsr", "dimp", "state-dict"):
+        raise RecipeError(f"cannot import {kind!r}; use original, edsr, dimp or state-dict")
     if kind == "state-dict":
         from lwdna.models import resolve_name
 

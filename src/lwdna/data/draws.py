@@ -28,8 +28,9 @@ class Stream(IntEnum):
     COLOUR = 4
     MIX = 5
     NOISE = 6
-    FRAMES = 7
-    PROPOSALS = 8
+    SEQUENCE = 7
+    FRAMES = 8
+    PROPOSALS = 9
 
 
 @dataclass(frozen=True)

@@ -7,11 +7,13 @@ from typing import TYPE_CHECKING
 from lwdna.lazy import export_lazily
 
 if TYPE_CHECKING:
+    from lwdna.interop.dimp import import_dimp
     from lwdna.interop.edsr import import_edsr
     from lwdna.interop.original import import_original
     from lwdna.interop.state_dicts import import_state_dict, read_state_dict, widths_of
 
 __all__ = [
+    "import_dimp",
     "import_edsr",
     "import_original",
     "import_state_dict",
@@ -22,6 +24,7 @@ __all__ = [
 export_lazily(
     __name__,
     {
+        "lwdna.interop.dimp": ("import_dimp",),
         "lwdna.interop.edsr": ("import_edsr",),
         "lwdna.interop.original": ("import_original",),
         "lwdna.interop.state_dicts": (

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import ClassVar, NamedTuple, TypeVar
 
@@ -42,8 +42,8 @@ class SequenceLayout:
         """Whether the folder ``root``, which exists, looks like sequences in this layout."""
         return False
 
-    def find(self, root: Path) -> Mapping[str, Read]:
-        """Return the sequences in the folder ``root``, which exists, by name, in order.
+    def find(self, root: Path) -> Iterable[tuple[str, Read]]:
+        """Return the sequences in the folder ``root``, which exists: their names and the rest.
 
         Raises:
             DataError: saying which file is missing, damaged or not to be trusted.

@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 from collections.abc import Sequence as Ordered
 from fnmatch import fnmatchcase
+from itertools import islice
 from pathlib import Path
 
-from lwdna.data.sequences.layout import LAYOUTS
+from lwdna.data.sequences.layout import LAYOUTS, Read
 from lwdna.data.sequences.memory import FrameMemory
 from lwdna.data.sequences.sequence import Sequence
 from lwdna.errors import DataError, nearest
 
 AUTO = "auto"
+_COMPARED = 2000
+"""Names that are compared with one that does not exist; COCO has 860,000."""
 
 
 def open_sequences(
@@ -42,7 +45,11 @@ def open_sequences(
     if not root.is_dir():
         raise DataError(f"there is no folder {root}; name a folder with {_layouts()}")
     kind = _detect(root) if layout == AUTO else layout
-    found = LAYOUTS[kind].find(root)
+    found: dict[str, Read] = {}
+    for name, read in LAYOUTS[kind].find(root):
+        if name in found:
+            raise DataError(f"{root} holds two sequences called {name}; rename one of them")
+        found[name] = read
     if not found:
         raise DataError(
             f"{root} has no sequences in the layout {kind}; name a folder with "
@@ -50,7 +57,7 @@ def open_sequences(
         )
     for pattern in (*names, *exclude):
         if not any(fnmatchcase(name, pattern) for name in found):
-            hint = nearest(pattern, found) or f"; there are {_some(found)}"
+            hint = nearest(pattern, islice(found, _COMPARED)) or f"; there are {_some(found)}"
             raise DataError(f"no sequence in {root} is called {pattern}{hint}")
     chosen = [name for name in found if _matches(name, names) and not _matches(name, exclude)]
     if not chosen:

@@ -128,7 +128,9 @@ class Sequence:
         try:
             return self.memory.get(str(self.frames.path(number)), lambda: self.frames.read(number))
         except DataError as error:
-            raise DataError(f"frame {number} of the sequence {self.name}: {error}") from error
+            raise DataError(
+                f"frame {number + 1} of {len(self)} of the sequence {self.name}: {error}"
+            ) from error
 
     def path(self, number: int) -> Path:
         """Return the file of a frame, or what else to call it."""

@@ -56,8 +56,8 @@ def _weights(low: Tensor, high: Tensor, some: Tensor, bins: int, cells: int) -> 
     step = torch.arange(bins + 1, dtype=low.dtype, device=low.device)
     edges = low[..., None] + step * length
     cell = torch.arange(cells, dtype=low.dtype, device=low.device)
-    integral = _tent(edges[..., None] - cell)
-    weights = (integral[..., 1:, :] - integral[..., :-1, :]) / length[..., None]
+    below, above = _tent(edges[..., None] - cell).unfold(-2, 2, 1).unbind(-1)
+    weights = (above - below) / length[..., None]
     return torch.where(some[..., None, None], weights, 0.0)
 
 

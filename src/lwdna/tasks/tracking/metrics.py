@@ -172,17 +172,19 @@ def evaluate(
         image_size: width and height in pixels.
 
     Returns:
-        Percentages: ``success`` always; ``precision`` (at 20 pixels; the area up to 50 pixels in
-        ``trackingnet``), ``normalised_precision`` (the area up to 0.5; at 0.2 in ``pytracking``),
-        ``sr50`` and ``sr75`` (overlap above 0.5 and 0.75) and ``overlap`` (mean overlap) where the
-        toolkit has them. Beside them ``frames``, the number of frames that were judged. What no
-        frame tells of is NaN.
+        Percentages: ``success``; in all but ``got10k`` ``precision`` (at 20 pixels; in
+        ``trackingnet`` the area up to 50) and ``normalised_precision`` (mean of 51 shares up to
+        0.5; in ``pytracking`` at 0.2, in ``trackingnet`` the area up to 0.5); in all but
+        ``trackingnet`` ``sr50``, the share of overlaps above 0.5; in ``got10k`` and ``pytracking``
+        ``sr75``; in ``pytracking`` ``overlap``, the mean overlap. Beside them ``frames``, the
+        number of frames judged. What no frame tells of is NaN.
 
     Raises:
         DataError: numbers of boxes differ, or the first box or a size that is needed is missing.
     """
+    rules = _rules(toolkit)
     track = Track("the sequence", predictions, truth, visible, image_size)
-    return _figures(_rules(toolkit), track)
+    return rules.figures(rules.judge(track))
 
 
 def summary(toolkit: str, results: Sequence[Mapping[str, float]]) -> dict[str, float]:
@@ -191,7 +193,7 @@ def summary(toolkit: str, results: Sequence[Mapping[str, float]]) -> dict[str, f
     They are means over the sequences, of ``got10k`` over all frames. Sequences without a frame to
     judge are left out; ``frames`` is the sum.
     """
-    judged = [one for one in results if one["frames"]]
+    judged = [one for one in results if np.isfinite(one["success"])]
     weights = [one["frames"] if _rules(toolkit).by_frame else 1.0 for one in judged]
     names = [name for name in (results[0] if results else ()) if name != "frames"]
     means = {
@@ -220,7 +222,7 @@ def tracking_record(toolkit: str, tracks: Iterable[Track]) -> dict[str, Any]:
         curves[track.name] = _curves(judged, strict=rules.strict)
         figures[track.name] = rules.figures(judged)
     whole = summary(toolkit, list(figures.values()))
-    known = [name for name, one in figures.items() if one["frames"]]
+    known = [name for name, one in figures.items() if np.isfinite(one["success"])]
     weights = [figures[name]["frames"] if rules.by_frame else 1.0 for name in known]
     mean = {
         kind: np.average([curves[name][kind] for name in known], axis=0, weights=weights)
@@ -274,10 +276,6 @@ def _rules(toolkit: str) -> _Rules:
     if toolkit not in _RULES:
         raise DataError(f"there is no toolkit {toolkit!r}; choose one of {', '.join(TOOLKITS)}")
     return _RULES[toolkit]
-
-
-def _figures(rules: _Rules, track: Track) -> dict[str, float]:
-    return rules.figures(rules.judge(track))
 
 
 def _checked(track: Track) -> tuple[Boxes, Boxes, Mask]:
@@ -370,20 +368,15 @@ def _share(hits: Mask, judged: _Judged) -> float:
     return 100.0 * float(hits.sum()) / judged.frames if judged.frames else float("nan")
 
 
-def _otb(judged: _Judged) -> dict[str, float]:
+def _one_pass(judged: _Judged) -> dict[str, float]:
+    normalised = normalised_precision_curve(judged.normalised, judged.frames)
     return {
         "success": 100.0 * float(success_curve(judged.overlaps, judged.frames).mean()),
         "precision": _share(judged.distances <= _AT_PIXELS, judged),
+        "normalised_precision": 100.0 * float(normalised.mean()),
         "sr50": _share(judged.overlaps > 0.5, judged),
         "frames": judged.frames,
     }
-
-
-def _lasot(judged: _Judged) -> dict[str, float]:
-    curve = normalised_precision_curve(judged.normalised, judged.frames)
-    figures = _otb(judged)
-    del figures["sr50"]
-    return figures | {"normalised_precision": 100.0 * float(curve.mean())}
 
 
 def _got10k(judged: _Judged) -> dict[str, float]:
@@ -397,7 +390,7 @@ def _got10k(judged: _Judged) -> dict[str, float]:
 
 def _pytracking(judged: _Judged) -> dict[str, float]:
     valid = judged.overlaps >= 0
-    return _otb(judged) | {
+    return _one_pass(judged) | {
         "sr75": _share(judged.overlaps > SUCCESS_THRESHOLDS[15], judged),
         "normalised_precision": _share(judged.normalised <= _AT_PART, judged),
         "overlap": 100.0 * float(judged.overlaps[valid].mean()) if valid.any() else float("nan"),
@@ -419,10 +412,10 @@ def _trackingnet(judged: _Judged) -> dict[str, float]:
 
 
 _RULES = {
-    "otb": _Rules(_judge_otb, _otb),
+    "otb": _Rules(_judge_otb, _one_pass),
     "got10k": _Rules(_judge_got10k, _got10k, by_frame=True),
-    "lasot": _Rules(_judge_lasot, _lasot),
-    "lasot_got10k": _Rules(_judge_lasot_seen, _lasot),
+    "lasot": _Rules(_judge_lasot, _one_pass),
+    "lasot_got10k": _Rules(_judge_lasot_seen, _one_pass),
     "pytracking": _Rules(_judge_pytracking, _pytracking),
     "pytracking_valid": _Rules(_judge_pytracking_valid, _pytracking),
     "trackingnet": _Rules(_judge_trackingnet, _trackingnet, strict=False),

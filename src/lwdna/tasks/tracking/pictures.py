@@ -34,7 +34,8 @@ def draw_boxes(image: Frame, boxes: Mapping[str, NDArray[np.float64] | None]) ->
 
     Colours follow that order (:data:`COLOURS`), and so do the labels' places (above the left
     corner, below it, above the right one, below it), so that boxes that agree leave both legible.
-    Lines have a dark rim, which shows them on light ground, too. Lines and letters grow with the frame.
+    Lines have a dark rim, which shows them on light ground, too; they grow with the frame, and so
+    do letters.
 
     Args:
         image: shape (H, W, 3), uint8.

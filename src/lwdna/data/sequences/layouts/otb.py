@@ -3,14 +3,15 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from functools import partial
 from pathlib import Path
 
 import numpy as np
 
+from lwdna.data.sequences.folders import subfolders
 from lwdna.data.sequences.layout import Annotated, Read, SequenceLayout, register_layout
-from lwdna.data.sequences.sequence import FileFrames, frames_in, known, natural
+from lwdna.data.sequences.sequence import FileFrames, frames_in, known
 from lwdna.data.sequences.truth import read_boxes
 
 _TRUTH = re.compile(r"groundtruth_rect(?:\.(\d+))?\.txt")
@@ -37,8 +38,9 @@ class Otb(SequenceLayout):
     def detect(self, root: Path) -> bool:
         return any(True for _ in _truths(root))
 
-    def find(self, root: Path) -> Mapping[str, Read]:
-        return {name: partial(_read, truth.parent.name, truth) for name, truth in _truths(root)}
+    def find(self, root: Path) -> Iterator[tuple[str, Read]]:
+        for name, truth in _truths(root):
+            yield name, partial(_read, truth.parent.name, truth)
 
 
 def _truths(root: Path) -> Iterator[tuple[str, Path]]:
@@ -49,12 +51,6 @@ def _truths(root: Path) -> Iterator[tuple[str, Path]]:
         name = folder.resolve().name
         for match in sorted(filter(None, found), key=lambda match: int(match[1] or 0)):
             yield f"{name}-{match[1]}" if match[1] else name, folder / match[0]
-
-
-def subfolders(folder: Path) -> list[Path]:
-    """Return the folders in a folder, hidden ones left out, in natural order."""
-    names = [path.name for path in folder.iterdir() if path.is_dir()]
-    return [folder / name for name in natural(names) if not name.startswith(".")]
 
 
 def _read(name: str, truth: Path) -> Annotated:

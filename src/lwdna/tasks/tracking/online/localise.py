@@ -49,7 +49,9 @@ def localise(
     second = _peak(_outside(scores, x, y, size, settings.neighbourhood))
     if second[2] > settings.distractor * score:
         limit = settings.displacement * np.sqrt(scores.size) / 2
-        far = [np.hypot(px - previous[0], py - previous[1]) > limit for px, py, _ in (first, second)]
+        far = [
+            np.hypot(px - previous[0], py - previous[1]) > limit for px, py, _ in (first, second)
+        ]
         if far[0] == far[1]:
             return Place(*first, "uncertain")
         return Place(*(second if far[0] else first), "hard_negative")

@@ -20,6 +20,8 @@ Image = NDArray[np.uint8]
 """One frame, (H, W, 3), RGB."""
 Box = NDArray[np.float64]
 """x, y, w, h in pixels, (4,); pixel i covers [i, i + 1]."""
+LEAST_SIDE = 4.0
+"""Boxes that a tracker finds have no shorter side, in pixels."""
 
 
 @dataclass(frozen=True)
@@ -131,15 +133,19 @@ def checked_box(box: Any, image: Image) -> Box:
     return np.array([x, y, w, h])
 
 
-def bounded(box: Box, image: Image, least: float = 4.0) -> Box:
-    """Return the box that keeps its centre in the frame, and its sides between bounds.
+def bounded(box: Box, image: Image, first: Box) -> Box:
+    """Return a box whose centre is in the frame and whose sides are between bounds.
+
+    A side is at least 4 pixels, or as in the first frame if that is less; and at most that of the
+    frame, or as in the first frame if that is more.
 
     Args:
         box: x, y, w, h.
         image: the frame.
-        least: no side is shorter, in pixels; none is longer than the frame's.
+        first: the box in the first frame.
     """
     frame = np.array([image.shape[1], image.shape[0]], np.float64)
-    sides = np.maximum(np.minimum(box[2:], frame), np.minimum(least, frame))
+    least, most = np.minimum(LEAST_SIDE, first[2:]), np.maximum(frame, first[2:])
+    sides = np.clip(box[2:], least, most)
     centre = np.clip(box[:2] + box[2:] / 2, 0, frame)
     return np.concatenate([centre - sides / 2, sides])
