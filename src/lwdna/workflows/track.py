@@ -249,7 +249,7 @@ def _tell(
     track, sequence = following.track, following.footage.sequence
     count = len(track.boxes)
     options.say(f"{count} frames, {track.frames_per_second:.1f} per second")
-    if sequence is not None:
+    if sequence is not None and np.isfinite(sequence.boxes[1:]).all(axis=1).any():
         figures = evaluate(
             settings.toolkit,
             track.boxes,
