@@ -1,5 +1,6 @@
 # make demo   train a small network and the one found for it; prints a table and the report's path
 # make demo-restoration   the same for enlarging photographs
+# make demo-tracking   the same for following a target, and a video of one
 # make demo-slim   train a small network and halve what it computes; prints a table and paths
 # make test   style, types and tests
 # make test-oldest   the tests with the oldest torch, torchvision and timm
@@ -12,7 +13,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-restoration demo-slim test test-oldest test-gpu lint format clean
+.PHONY: help setup demo demo-restoration demo-tracking demo-slim test test-oldest test-gpu lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -36,6 +37,12 @@ demo: $(INSTALLED)
 
 demo-restoration: $(INSTALLED)
 	$(BIN)/lwdna quickstart restoration/photos
+
+demo-tracking: $(INSTALLED)
+	@number=1; while test -e runs/tracking-$$number; do number=$$((number + 1)); done; \
+	run=runs/tracking-$$number; set -x; \
+	$(BIN)/lwdna quickstart tracking/photos --out $$run && \
+	$(BIN)/lwdna track --weights $$run/lwdna --out $$run/track
 
 demo-slim: $(INSTALLED)
 	$(BIN)/lwdna slim digits --macs 0.5

@@ -131,9 +131,10 @@ class SiameseKind:
         data = self._settings
         scores, boxes = (output.float() for output in outputs)
         truth, size = batch["box"].float(), data.image_size
-        about_boxes, about_scores = box_loss(boxes, truth, size, data.siamese.core), None
-        about_scores = score_loss(scores, truth, size, data.siamese.core)
-        return about_scores + data.loss_weights.box * about_boxes
+        about_boxes = box_loss(boxes, truth, size, data.siamese.core)
+        return score_loss(scores, truth, size, data.siamese.core) + (
+            data.loss_weights.box * about_boxes
+        )
 
     def tracker(self, network: nn.Module, seed: int) -> Tracker:
         """Return the online tracker of Siamese networks.

@@ -19,7 +19,7 @@ from lwdna.models.tracking.iou_head import IoUHead, Pair
 from lwdna.tasks.tracking.normalise import normalised
 from lwdna.tasks.tracking.online.localise import localise
 from lwdna.tasks.tracking.online.memory import Memory
-from lwdna.tasks.tracking.online.refine import Predict, ascend, best_box, starting_boxes
+from lwdna.tasks.tracking.online.refine import Predict, ascend, best_box, part_about, starting_boxes
 from lwdna.tasks.tracking.online.start import starting_samples
 from lwdna.tasks.tracking.online.tracker import Box, Found, Image, State, bounded, checked_box
 from lwdna.tasks.tracking.settings import TrackingSettings
@@ -91,7 +91,7 @@ class DimpTracker:
         filter = network.classifier.initial_filter(features[None], boxes[None])
         self._target = _Target(first, first, 0, filter, memory, modulation)
         self._improve(self._target, start.steps)
-        _check_finite(self._target.filter.cpu().numpy(), "filter", 0)
+        _check_finite(self._target.filter.cpu().numpy(), "filter is", 0)
 
     @torch.no_grad()
     def track(self, image: Image) -> Found:
@@ -104,7 +104,7 @@ class DimpTracker:
         shallow, deep = network.backbone(self._inputs(cut(image, window)[None]))
         features = network.classifier.features(deep)
         scores = network.classifier.scores(features[None], target.filter)[0, 0].cpu().numpy()
-        _check_finite(scores, "scores", target.frame)
+        _check_finite(scores, "scores are", target.frame)
         stride, odd = network.strides[1], network.filter_size % 2
         last = window.into(target.box)
         (x, y), size = (last[:2] + last[2:] / 2) / stride - odd / 2, last[2:] / stride
@@ -130,7 +130,7 @@ class DimpTracker:
         starts = starting_boxes(box, settings, self._random(frame))
         steps, overlaps = ascend(predict, self._tensor(starts), settings)
         found = torch.cat([steps[-1], overlaps[:, None]], 1).cpu().double().numpy()
-        _check_finite(found, "boxes", frame)
+        _check_finite(found, "boxes are", frame)
         return best_box(found[:, :4], found[:, 4], settings)
 
     def _learn(self, target: _Target, features: Tensor, box: Box, state: State) -> None:
@@ -180,13 +180,14 @@ class DimpTracker:
 
 def _overlaps(head: IoUHead, modulation: Pair, maps: Pair, boxes: Tensor) -> Tensor:
     """Return the overlaps (P,) of boxes (P, 4) of one crop."""
-    return head.predict(modulation, maps, boxes[None])[0]
+    part, start = part_about(boxes, maps, head.strides)
+    return head.predict(modulation, part, (boxes - start)[None])[0]
 
 
 def _check_finite(values: NDArray[Any], what: str, frame: int) -> None:
     """Raises: TrainingError: some are not."""
     if not np.isfinite(values).all():
         raise TrainingError(
-            f"the network's {what} are not finite in frame {frame} (the first is 0); its weights "
+            f"the network's {what} not finite in frame {frame} (the first is 0); its weights "
             "are damaged, or its training diverged: train again with a smaller learning rate"
         )

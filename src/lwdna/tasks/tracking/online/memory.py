@@ -33,7 +33,7 @@ class Memory:
         self._boxes = boxes.new_zeros(settings.size, 4)
         self._boxes[: self.count] = boxes
         self.weights: NDArray[np.float64] = np.zeros(settings.size)
-        """(size,), their sum is 1; 0 where there is no sample yet."""
+        """(size,); 0 where there is no sample yet."""
         self.weights[: self.count] = 1 / self.count
 
     def add(self, features: Tensor, box: Tensor, rate: float) -> int:
@@ -61,6 +61,7 @@ class Memory:
         weights /= weights.sum()
         least = self.settings.first_frame
         if weights[:first].sum() < least:
+            # as published: the sum is a little more than 1 until the next sample comes
             weights /= least + weights[first:].sum()
             weights[:first] = least / first
         self._newest = place
