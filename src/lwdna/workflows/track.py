@@ -248,7 +248,8 @@ def _tell(
 ) -> None:
     track, sequence = following.track, following.footage.sequence
     count = len(track.boxes)
-    options.say(f"{count} frames, {track.frames_per_second:.1f} per second")
+    if count > 1:
+        options.say(f"{count} frames, {track.frames_per_second:.1f} per second")
     if sequence is not None and np.isfinite(sequence.boxes[1:]).all(axis=1).any():
         figures = evaluate(
             settings.toolkit,
