@@ -110,7 +110,7 @@ class DimpTracker:
         (x, y), size = (last[:2] + last[2:] / 2) / stride - odd / 2, last[2:] / stride
         place = localise(scores, (x, y), (size[0], size[1]), rules.localisation)
         if place.state == "not_found":
-            return Found(target.box, place.score, place.state)
+            return Found(target.box.copy(), place.score, place.state)
         centre = (np.array([place.x, place.y]) + odd / 2) * stride
         moved = window.out_of(np.concatenate([centre - last[2:] / 2, last[2:]]))
         box = bounded(moved, image, target.first)
