@@ -33,6 +33,7 @@ from lwdna.models.tracking.dimp import DiMP
 from lwdna.tasks.tracking.normalise import normalised
 from lwdna.tasks.tracking.online import OnlineSettings
 from lwdna.tasks.tracking.online.dimp import DimpTracker
+from lwdna.tasks.tracking.online.refine import part_about
 from lwdna.tasks.tracking.settings import TrackingSettings
 
 MODELS = ("dimp_tiny:128", "dimp18:288", "dimp50:288")
@@ -107,7 +108,8 @@ class BareNetwork:
         for _ in range(FOUND.boxes.steps):
             with torch.enable_grad():
                 variable = boxes.clone().requires_grad_()
-                overlaps = head.predict(self._modulation, maps, variable[None])
+                part, start = part_about(boxes, maps, head.strides)
+                overlaps = head.predict(self._modulation, part, (variable - start)[None])
                 (gradient,) = torch.autograd.grad(overlaps.sum(), variable)
             boxes = boxes + gradient.clamp(-1e-3, 1e-3)
 

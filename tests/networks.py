@@ -45,3 +45,11 @@ class Chain(nn.Module):
     def forward(self, x: Tensor) -> Tensor:
         x = self.two(self.one(x).relu()).relu()
         return self.head(self.three(x).relu().mean((2, 3)))
+
+
+def with_small_classifier(vgg: nn.Module) -> nn.Module:
+    """Let a VGG of torchvision classify by layers of 96 and 64 units, not of 4096."""
+    sizes = (512 * 7 * 7, 96, 64, 10)
+    for place, inputs, outputs in zip((0, 3, 6), sizes, sizes[1:], strict=False):
+        vgg.classifier[place] = nn.Linear(inputs, outputs)
+    return vgg

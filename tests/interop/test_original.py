@@ -98,12 +98,18 @@ def test_reference_logits(file, size):
 
 
 def test_concatenations_and_grouped_convolutions_find_their_widths():
-    for name in ("timm:densenet121", "timm:regnetx_002", "torchvision:squeezenet1_1"):
-        model = lwdna.create_model(name, num_classes=4)
+    short = {"block_config": (3, 3, 2, 2)}  # more layers of a block are all alike
+    for name, more in (
+        ("timm:densenet121", short),
+        ("timm:regnetx_002", {}),
+        ("torchvision:squeezenet1_1", {}),
+    ):
+        args = {"num_classes": 4, **more}
+        model = lwdna.create_model(name, **args)
         graph = lwdna.trace(model, torch.zeros(1, 3, 64, 64))
         widths = {g: max(1, w // 2 + i % 3) for i, (g, w) in enumerate(graph.widths.items())}
         state = lwdna.resize(model, graph, widths).state_dict()
-        _, arch = import_state_dict(name, state, (3, 64, 64), model_args={"num_classes": 4})
+        _, arch = import_state_dict(name, state, (3, 64, 64), model_args=args)
         assert arch.widths == widths
 
 

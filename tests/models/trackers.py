@@ -14,7 +14,7 @@ def inputs(
     frames: tuple[int, int] = (2, 3),
     seed: int = 0,
 ) -> dict[str, Tensor]:
-    """Return training and test frames of random pixels, and five proposals on each of the latter."""
+    """Return frames of random pixels, boxes in them, and five proposals on each test frame."""
     train, test = frames
     generator = torch.Generator().manual_seed(seed)
 

@@ -10,11 +10,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from PIL import Image
 
 from lwdna.engine.task import Metric
 from lwdna.errors import FileError
 from lwdna.reports import write_report
 
+from .browser import BROWSER, browse, driven, width_in_frame
 from .studies import Arm, make_study
 
 Maker = Callable[..., Path]
@@ -85,10 +87,10 @@ def test_targets_stand_in_a_table_with_their_mean(tracked: Path) -> None:
         "target",
         "success AUC<br>baseline",
         "success AUC<br>LW-DNA",
-        "precision at 20 pixels<br>baseline",
-        "precision at 20 pixels<br>LW-DNA",
-        "normalised precision at 0.2<br>baseline",
-        "normalised precision at 0.2<br>LW-DNA",
+        "precision, 20 px<br>baseline",
+        "precision, 20 px<br>LW-DNA",
+        "normalised, 0.2<br>baseline",
+        "normalised, 0.2<br>LW-DNA",
     ]
     assert rows == [
         ["Car", "60.0", "70.0", "50.0", "50.0", "25.0", "25.0"],
@@ -100,20 +102,23 @@ def test_targets_stand_in_a_table_with_their_mean(tracked: Path) -> None:
 
 def test_three_curves_are_drawn_for_each_network(tracked: Path) -> None:
     part = section(write_report(tracked).read_text(), "tracking")
-    assert re.findall(r"<figcaption>(.*?):", part) == [
+    assert re.findall(r"<figcaption>(.*?), % of frames", part) == [
         "Success", "Precision", "Normalised precision"
     ]  # fmt: skip
     lines = re.findall(r'class="line (\w+)" points="([^"]*)"', part)
     assert [key for key, _ in lines] == 3 * ["base", "found"]
     # charts begin at 46 and 10 and are 322 wide and 196 high: shares of 1, 3/4, 1/2 and 0
     assert lines[0][1].split() == ["46,10", "126.5,59", "207,108", "368,206"]
-    assert "<title>LW-DNA, overlap 0.25: 75.0 %</title>" in part
-    assert "<title>baseline, 20 pixels: 12.5 %</title>" in part
+    assert "<title>LW-DNA, overlap above 0.25: 75.0 %</title>" in part
+    assert "<title>baseline, at most 20 pixels: 12.5 %</title>" in part
     assert re.findall(r'<p class="note">([^:<]*): baseline ([\d.]+), LW-DNA ([\d.]+)', part) == [
         ("area, %", "33.3", "50.0"), ("at 20 pixels", "12.5", "12.5"), ("at 0.2", "25.0", "25.0"),
     ]  # fmt: skip
+    assert "judged by the rules of OTB:" in part
     assert re.findall(r'text-anchor="middle">([^\d<]+)</text>', part) == [
-        "overlap", "pixels", "parts of the target’s size"
+        "overlap above",
+        "distance of the centres in pixels, at most",
+        "distance in parts of the target’s size, at most",
     ]  # fmt: skip
 
 
@@ -134,8 +139,8 @@ def test_a_training_alone(tracked: Path) -> None:
     headings, rows = table(html)
     assert headings[1:] == [
         "success AUC<br>baseline",
-        "precision at 20 pixels<br>baseline",
-        "normalised precision at 0.2<br>baseline",
+        "precision, 20 px<br>baseline",
+        "normalised, 0.2<br>baseline",
     ]
     assert rows[0] == ["Car", "60.0", "50.0", "25.0"]
 
@@ -223,3 +228,22 @@ def test_a_comparison_of_restored_images_shows_them_beside_each_other(tmp_path: 
     html = write_report(folder).read_text()
     assert pictures(html) == [("lwdna", "restored")]
     assert '<div class="examples">' in html
+
+
+@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
+def test_strips_scroll_on_a_phone_and_targets_are_sorted(tracked: Path, tmp_path: Path) -> None:
+    """Strips are as wide as they are; the page is no wider than the phone."""
+    for path in tracked.glob("*/examples/*.png"):
+        Image.new("RGB", (1036, 160)).save(path)
+    page = write_report(tracked)
+    assert width_in_frame(page, 360) == 360
+    script = """
+      const order = () => [...document.querySelectorAll("#targets tbody tr")]
+        .map((row) => row.dataset.target).join();
+      document.querySelectorAll("#targets th[data-sort]")[1].click();
+      document.body.dataset.order = order();
+      document.body.dataset.width = document.querySelector(".frames img").clientWidth;
+    """
+    dom = browse(driven(page, script), tmp_path / "other", "--dump-dom").stdout
+    assert 'data-order="Car,Bag,Old"' in dom
+    assert 'data-width="1036"' in dom

@@ -10,19 +10,33 @@ from lwdna.reports.formats import MISSING, format_tick
 from lwdna.reports.run_files import TrackingCurves, TrackingRecord, TrainingRun
 
 _CURVES = (
-    ("success", "Success: frames with a larger overlap, %", "overlap", "overlap {:.2f}"),
-    ("precision", "Precision: frames with nearer centres, %", "pixels", "{:g} pixels"),
+    ("success", "Success, % of frames", "overlap above", "overlap above {:.2f}"),
+    (
+        "precision",
+        "Precision, % of frames",
+        "distance of the centres in pixels, at most",
+        "at most {:g} pixels",
+    ),
     (
         "normalised_precision",
-        "Normalised precision: frames with nearer centres, %",
-        "parts of the target’s size",
-        "{:.2f} of the size",
+        "Normalised precision, % of frames",
+        "distance in parts of the target’s size, at most",
+        "at most {:.2f} of the size",
     ),
 )
 """By name: title, what the horizontal axis is, and one of its values."""
 _AT = {"precision": (20.0, "at 20 pixels"), "normalised_precision": (0.2, "at 0.2")}
 """Of which threshold a curve's figure is."""
-_COLUMNS = ("success", "precision at 20 pixels", "normalised precision at 0.2")
+_COLUMNS = ("success", "precision, 20 px", "normalised, 0.2")
+_TOOLKITS = {
+    "otb": "OTB",
+    "got10k": "GOT-10k",
+    "lasot": "LaSOT",
+    "lasot_got10k": "LaSOT in the package got10k",
+    "pytracking_valid": "pytracking, frames without the target left out",
+    "trackingnet": "TrackingNet",
+}
+"""How toolkits are written; others by their own names."""
 
 
 @dataclass(frozen=True)
@@ -68,7 +82,7 @@ def tracking_view(baseline: TrainingRun | None, found: TrainingRun | None) -> Tr
     names = list(dict.fromkeys(name for record in records.values() for name in record.sequences))
     by_key = {key: record for (key, _), record in records.items()}
     return TrackingView(
-        toolkit=last.toolkit,
+        toolkit=_TOOLKITS.get(last.toolkit, last.toolkit),
         panels=[_panel(by_key, *curve) for curve in _CURVES],
         columns=[(_title(last, column), who) for column in _COLUMNS for _, who in records],
         rows=[

@@ -51,18 +51,20 @@ class Classifier(nn.Module):
 class Head(nn.Module):
     """The overlap of a box with all that is red in a crop."""
 
+    strides = (1, STRIDE)
+
     def modulation(self, shallow: Tensor, deep: Tensor, boxes: Tensor):
         return shallow.new_zeros(1, 1), deep.new_zeros(1, 1)
 
     def features(self, shallow: Tensor, deep: Tensor):
-        return shallow, deep
+        return shallow, shallow.sum().expand_as(deep)
 
     def predict(self, modulation, features, boxes: Tensor) -> Tensor:
-        red = features[0]
+        red, total = features[0], features[1].max()
         corners = torch.cat([boxes[..., :2], boxes[..., :2] + boxes[..., 2:]], -1) - 0.5
         area = boxes[..., 2] * boxes[..., 3]
         shared = precise_roi_pool(red, corners, 1, 1)[..., 0, 0, 0] * area
-        return shared / (area + red.sum() - shared)
+        return shared / (area + total - shared)
 
 
 class RedNetwork(DiMP):

@@ -7,9 +7,10 @@ import pytest
 import torch
 
 from lwdna.data.sequences import window_about
+from lwdna.models.tracking.prroi import precise_roi_pool
 from lwdna.tasks.tracking.online.localise import localise
 from lwdna.tasks.tracking.online.memory import Memory
-from lwdna.tasks.tracking.online.refine import ascend, best_box, starting_boxes
+from lwdna.tasks.tracking.online.refine import ascend, best_box, part_about, starting_boxes
 from lwdna.tasks.tracking.online.settings import (
     BoxSettings,
     LocalisationSettings,
@@ -235,3 +236,42 @@ def test_the_best_boxes_are_averaged_and_long_ones_left_out():
     assert best_box(boxes[3:4], overlaps[3:4], BoxSettings(starts=3)) is None
     shrunk = np.array([[3.0, 3.0, -2.0, 0.4]])
     assert best_box(shrunk, np.zeros(1), BoxSettings()).tolist() == [3, 3, 1, 1]
+
+
+@pytest.mark.parametrize(
+    ("boxes", "sizes"),
+    [
+        # pixels 40 to 85 across, 17 to 40 down: from cells 5 and 2 to 11 and 5 of 8 pixels, where
+        # the coarse map starts at whole cells of 16
+        ([[40, 17, 20, 3], [66, 23, 19, 17]], ((4, 8), (3, 5))),
+        ([[-30, -9, 7, 4]], ((1, 1), (1, 1))),
+        ([[300, 200, 7, 4]], ((2, 2), (1, 1))),
+        ([[-20, -20, 400, 400]], ((20, 24), (10, 12))),
+        ([[50, 50, -9, 10]], ((3, 4), (2, 3))),
+    ],
+)
+def test_pooling_needs_only_the_part_of_the_maps_about_the_boxes(boxes, sizes):
+    random = torch.Generator().manual_seed(1)
+    maps = tuple(
+        torch.rand((1, 3, *size), generator=random, dtype=torch.float64)
+        for size in ((20, 24), (10, 12))
+    )
+    boxes = torch.tensor(boxes, dtype=torch.float64)
+    parts, start = part_about(boxes, maps, (8, 16))
+    assert tuple(tuple(part.shape[2:]) for part in parts) == sizes
+    for part, whole, stride in zip(parts, maps, (8, 16), strict=True):
+        pooled, wanted = (
+            precise_roi_pool(
+                features, torch.cat([at[:, :2], at[:, :2] + at[:, 2:]], 1)[None], 3, 1 / stride
+            )
+            for features, at in ((part, boxes - start), (whole, boxes))
+        )
+        torch.testing.assert_close(pooled, wanted, rtol=1e-12, atol=1e-12)
+
+
+def test_boxes_that_are_not_finite_need_the_whole_maps():
+    maps = torch.zeros(1, 3, 4, 4), torch.zeros(1, 3, 2, 2)
+    boxes = torch.tensor([[1.0, 2.0, 3.0, 4.0], [torch.nan, 2.0, 3.0, 4.0]])
+    parts, start = part_about(boxes, maps, (8, 16))
+    assert parts[0] is maps[0]
+    assert start.tolist() == [0] * 4

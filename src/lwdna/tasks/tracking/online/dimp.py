@@ -19,7 +19,7 @@ from lwdna.models.tracking.iou_head import IoUHead, Pair
 from lwdna.tasks.tracking.normalise import normalised
 from lwdna.tasks.tracking.online.localise import localise
 from lwdna.tasks.tracking.online.memory import Memory
-from lwdna.tasks.tracking.online.refine import Predict, ascend, best_box, starting_boxes
+from lwdna.tasks.tracking.online.refine import Predict, ascend, best_box, part_about, starting_boxes
 from lwdna.tasks.tracking.online.start import starting_samples
 from lwdna.tasks.tracking.online.tracker import Box, Found, Image, State, bounded, checked_box
 from lwdna.tasks.tracking.settings import TrackingSettings
@@ -180,7 +180,8 @@ class DimpTracker:
 
 def _overlaps(head: IoUHead, modulation: Pair, maps: Pair, boxes: Tensor) -> Tensor:
     """Return the overlaps (P,) of boxes (P, 4) of one crop."""
-    return head.predict(modulation, maps, boxes[None])[0]
+    part, start = part_about(boxes, maps, head.strides)
+    return head.predict(modulation, part, (boxes - start)[None])[0]
 
 
 def _check_finite(values: NDArray[Any], what: str, frame: int) -> None:

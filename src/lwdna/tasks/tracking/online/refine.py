@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 
 import numpy as np
@@ -80,6 +81,44 @@ def best_box(boxes: Boxes, overlaps: NDArray[np.float64], settings: BoxSettings)
     order = np.argsort(-overlaps[counts], kind="stable")[: settings.best]
     mean: Box = boxes[counts][order].mean(0)
     return mean
+
+
+def part_about(
+    boxes: Tensor, maps: tuple[Tensor, Tensor], strides: tuple[int, int]
+) -> tuple[tuple[Tensor, Tensor], Tensor]:
+    """Return the part of the maps that precise RoI pooling of the boxes reads.
+
+    Targets take a small part of a crop; pooling costs as much as the maps are large.
+
+    Args:
+        boxes: x, y, w, h in pixels, (P, 4).
+        maps: (1, C, H, W) each.
+        strides: pixels per cell of each; cell i lies at pixel i times the stride.
+
+    Returns:
+        Views of the maps, and where they begin: x, y, 0, 0 in pixels, to be taken from the boxes.
+        The whole maps if a box is not finite.
+    """
+    corners = torch.cat([boxes[:, :2], boxes[:, :2] + boxes[:, 2:]]).detach()
+    if not corners.isfinite().all():
+        return maps, boxes.new_zeros(4)
+    step = math.lcm(*strides)
+    rows, columns = maps[1].shape[-2:]
+    last = [(cells - 1) * strides[1] // step for cells in (columns, rows)]
+    low, high = corners.amin(0).tolist(), corners.amax(0).tolist()
+    left, top = (
+        step * min(max(math.floor(start / step), 0), most)
+        for start, most in zip(low, last, strict=True)
+    )
+    fine, coarse = (
+        each[
+            ...,
+            top // stride : max(math.ceil(high[1] / stride), top // stride) + 1,
+            left // stride : max(math.ceil(high[0] / stride), left // stride) + 1,
+        ]
+        for each, stride in zip(maps, strides, strict=True)
+    )
+    return (fine, coarse), boxes.new_tensor([left, top, 0, 0])
 
 
 def _slope(function: Predict, start: Tensor) -> tuple[Tensor, Tensor]:
