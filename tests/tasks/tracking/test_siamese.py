@@ -22,6 +22,7 @@ from lwdna.tasks.tracking.metrics import overlaps
 from lwdna.tasks.tracking.online import follow
 from lwdna.tasks.tracking.online.siamese import SiameseTracker, best_cell
 from lwdna.tasks.tracking.settings import TrackingSettings
+from lwdna.tasks.tracking.siamese_crops import with_context
 from lwdna.tasks.tracking.siamese_losses import box_loss, score_loss
 from lwdna.tasks.tracking.siamese_settings import SiameseSettings
 from tests.tasks.tracking.red import scene
@@ -256,6 +257,51 @@ def test_an_example_shows_the_target_twice_and_knows_its_box(mirror: bool) -> No
             assert np.abs(lit(example["search"]) - box).max() < 1.5
     assert whole > 20
     assert (np.array(shifts).std(0) > 8).all()
+
+
+def test_the_template_may_show_less_of_what_is_around_the_target() -> None:
+    """Half of each pixel outside of the box and half of the mean of all."""
+    crop = np.full((8, 8, 3), 0, np.uint8)
+    crop[2:6, 2:6] = 200
+    crop[0, 0] = 40
+    mean = (16 * 200 + 40) / 64
+    mixed = with_context(crop, [2.2, 1.8, 4.1, 4.1], 0.5)
+    assert (mixed[2:6, 2:6] == 200).all()
+    assert (mixed[0, 0] == round((40 + mean) / 2)).all()
+    assert (mixed[7] == round(mean / 2)).all()
+    assert with_context(crop, [2, 2, 4, 4], 1) is crop
+    gone = with_context(crop, [-5.0, -5.0, 3.0, 3.0], 0)
+    assert (gone == round(mean)).all()
+
+
+def test_training_and_tracking_show_the_network_the_same_template() -> None:
+    """Also with the target's surroundings dimmed: pixels for pixels, where nothing is jittered."""
+    data = {
+        **SMALL,
+        "train_jitter": {"centre": 0, "size": 0},
+        "brightness": 0,
+        "greyscale": 0,
+        "siamese": {**PLAIN, "context": 0.25},
+    }
+    still = Sequence("one", *_still(), FrameMemory(), still=True)
+    chosen = TrackingSettings.model_validate(data)
+    kind = TRACKERS["siamese"](chosen)
+    example = kind.sample(still, Draws(0, 0, 0))
+    seen = []
+
+    class Watching(RedNetwork):
+        def template(self, image: Tensor) -> Tensor:
+            seen.append(image)
+            return super().template(image)
+
+    SiameseTracker(Watching().eval(), chosen).start(still.frame(0), still.boxes[0])
+    batch = {name: torch.from_numpy(value)[None] for name, value in example.items()}
+    assert torch.equal(seen[0], kind.inputs(batch)["template"])
+
+
+def _still() -> tuple[np.ndarray, np.ndarray, Frames]:
+    noise = np.random.default_rng(0).integers(0, 256, (120, 160, 3), dtype=np.uint8)
+    return np.array([[40.0, 50.0, 13.0, 31.0]]), np.ones(1, bool), Frames([noise])
 
 
 def test_an_example_follows_from_seed_epoch_and_index() -> None:
