@@ -1,5 +1,6 @@
 # make demo   train a small network and the one found for it; prints a table and the report's path
 # make demo-restoration   the same for enlarging photographs
+# make demo-tracking   the same for following a target, and a video of one
 # make demo-slim   train a small network and halve what it computes; prints a table and paths
 # make test   style, types and tests
 # make test-oldest   the tests with the oldest torch, torchvision and timm
@@ -12,7 +13,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-restoration demo-slim test test-oldest test-gpu lint format clean
+.PHONY: help setup demo demo-restoration demo-tracking demo-slim test test-oldest test-gpu lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -37,21 +38,31 @@ demo: $(INSTALLED)
 demo-restoration: $(INSTALLED)
 	$(BIN)/lwdna quickstart restoration/photos
 
+demo-tracking: $(INSTALLED)
+	@number=1; while test -e runs/tracking-$$number; do number=$$((number + 1)); done; \
+	run=runs/tracking-$$number; set -x; \
+	$(BIN)/lwdna quickstart tracking/photos --out $$run && \
+	$(BIN)/lwdna track --weights $$run/lwdna --out $$run/track
+
 demo-slim: $(INSTALLED)
 	$(BIN)/lwdna slim digits --macs 0.5
 
 # Two processes with one thread each, which also adds numbers up in the same order everywhere.
 # One process does all tests of a file, which may share something expensive.
+# In the order of the folders large files come first; by default xdist keeps those with few but
+# long tests for the end, where one process would wait for the other.
+TEST := pytest -n 2 --dist loadfile --no-loadscope-reorder
+
 test: export OMP_NUM_THREADS := 1
 test: lint
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/$(TEST)
 
 # An environment of its own, .venv-oldest
 test-oldest: export OMP_NUM_THREADS := 1
 test-oldest: $(INSTALLED)
 	test -x $(VENV)-oldest/bin/python || $(PYTHON) -m venv $(VENV)-oldest
 	$(BIN)/uv pip install --quiet --python $(VENV)-oldest/bin/python -c constraints-oldest.txt -e '.[dev]'
-	$(VENV)-oldest/bin/pytest -n 2 --dist loadfile
+	$(VENV)-oldest/bin/$(TEST)
 
 test-gpu: $(INSTALLED)
 	$(BIN)/pytest --gpu
@@ -59,7 +70,7 @@ test-gpu: $(INSTALLED)
 lint: $(INSTALLED)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers 2
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix

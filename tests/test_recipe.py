@@ -68,7 +68,8 @@ def test_shipped_recipes_load_and_survive_a_round_trip(tmp_path: Path, name: str
 def test_shipped_recipes_name_networks_that_can_be_built(name: str) -> None:
     recipe = load_recipe(name)
     args = {"num_classes": 7} if recipe.task == "classification" else {}
-    network = create_model(recipe.model.name, **args, **recipe.model.args)
+    with torch.device("meta"):  # what the weights are does not matter
+        network = create_model(recipe.model.name, **args, **recipe.model.args)
     assert sum(1 for _ in network.parameters()) > 10
 
 

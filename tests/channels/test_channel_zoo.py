@@ -9,6 +9,7 @@ import torchvision
 from torch import nn
 
 from lwdna.channels import trace
+from networks import with_small_classifier
 
 from .proof import assert_resizes, assert_slices
 
@@ -16,8 +17,8 @@ from .proof import assert_resizes, assert_slices
 TIMM = [
     ("resnet18", 64, {}),
     ("resnet26", 64, {}),
-    ("resnetv2_50", 64, {}),
-    ("resnext50_32x4d", 64, {}),
+    ("resnetv2_50", 64, {"layers": (2, 2, 2, 2)}),  # later blocks of a stage are all alike
+    ("resnext50_32x4d", 64, {"layers": (2, 2, 2, 2)}),
     ("regnetx_002", 64, {}),
     ("regnety_002", 64, {}),
     ("mobilenetv1_100", 64, {}),
@@ -112,14 +113,14 @@ def test_attention_with_a_given_number_of_heads(name, side, arguments, pins):
 
 @pytest.mark.slow
 def test_vgg_with_its_flatten_to_linear():
-    """7 x 7 positions of each of 512 channels feed a linear layer; 130 M parameters."""
-    model = build("torchvision", "vgg11", {})
+    """7 x 7 positions of each of 512 channels feed a linear layer, here of 96 units, not 4096."""
+    model = with_small_classifier(build("torchvision", "vgg11", {"init_weights": False}))
     image = torch.randn(1, 3, 64, 64)
     graph = trace(model, image)
     assert graph.widths["features.18"] == 512
     assert ("classifier.0.weight", 1) in graph.groups[graph.index["features.18"]].members
     assert_resizes(model, image, graph, rounds=1)
-    assert_slices(model, image, graph, double=False)
+    assert_slices(model, image, graph)
 
 
 def test_shuffled_channels_are_free_and_exact():

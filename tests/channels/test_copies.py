@@ -14,6 +14,7 @@ from safetensors.torch import load_file, save_file
 from torch import Tensor, nn
 
 from lwdna.channels import ChannelGraph, resize, trace
+from networks import short_mixnet
 
 from .proof import random_widths
 
@@ -23,14 +24,14 @@ TIMM = {
     "efficientnet_lite0": {},
     "convnext_atto": {},
     "regnetx_002": {},
-    "densenet121": {},
+    "densenet121": {"block_config": (3, 3, 2, 2)},  # more layers of a block are all alike
     "ghostnet_100": {},
     "vgg11_bn": {"mlp_ratio": 0.0625},
     "mixnet_s": {},
 }
 TORCHVISION = ("resnet18", "mobilenet_v2", "shufflenet_v2_x0_5")
 QUICK = ("timm:resnet18", "timm:mobilenetv3_small_050")
-EXPORTED = ("timm:resnet18", "timm:mixnet_s", "torchvision:shufflenet_v2_x0_5")
+EXPORTED = ("timm:resnet18", "short mixnet", "short shufflenet")
 """Few, as compilers take seconds: plain, with splits of unequal parts, with shuffled channels."""
 
 IMAGE = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))
@@ -45,11 +46,18 @@ FAMILIES = [
 TIMM_FAMILIES = [family for family in FAMILIES if str(family.values[0]).startswith("timm:")]
 
 
+def short_shufflenet() -> nn.Module:
+    """Two units of each stage, which are all that differ."""
+    return torchvision.models.ShuffleNetV2([2, 2, 2], [24, 48, 96, 192, 256], num_classes=7)
+
+
 @cache
 def traced(name: str) -> tuple[nn.Module, ChannelGraph]:
     library, _, name = name.partition(":")
     torch.manual_seed(0)
-    if library == "timm":
+    if library.startswith("short"):
+        model = short_mixnet(7) if library == "short mixnet" else short_shufflenet()
+    elif library == "timm":
         model = timm.create_model(name, num_classes=7, **TIMM[name])
     else:
         model = torchvision.models.get_model(name, weights=None, num_classes=7)

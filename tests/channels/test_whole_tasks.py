@@ -34,6 +34,13 @@ def video(name: str) -> nn.Module:
     return torchvision.models.get_model(name, weights=None, num_classes=5)
 
 
+def small_s3d() -> nn.Module:
+    """S3D for frames of 64 pixels, of which 2 x 2 positions come to its last pooling, not 7 x 7."""
+    model = video("s3d")
+    model.avgpool.kernel_size = (2, 2, 2)
+    return model
+
+
 class Pyramid(nn.Module):
     """10 and 14 channels, brought to a common width and added from coarse to fine."""
 
@@ -88,7 +95,7 @@ SLOW = {
     ),
     "r3d_18": (lambda: video("r3d_18"), (1, 3, 4, 32, 32), 12),
     "mc3_18": (lambda: video("mc3_18"), (1, 3, 4, 32, 32), 12),
-    "s3d": (lambda: video("s3d"), (1, 3, 16, 224, 224), 77),
+    "s3d": (small_s3d, (1, 3, 16, 64, 64), 77),
 }
 
 

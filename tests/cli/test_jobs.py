@@ -6,6 +6,7 @@ import os
 import signal
 import subprocess
 import sys
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -94,12 +95,19 @@ def test_a_search_on_several_processes_stops_as_one_and_finds_the_same(alone: Pa
 
 @pytest.mark.slow
 def test_the_same_command_elsewhere_helps(alone: Path) -> None:
-    first = begun(*TRIALS, "--out", "shared")
-    until(Path("shared/run.lock").is_file)
-    second = begun(*TRIALS, "--out", "shared")
-    for process in (first, second):
-        said = process.communicate(timeout=240)
-        assert process.returncode == 0, said
+    helping: list[subprocess.Popen[str]] = []
+
+    def help_once_begun() -> None:
+        until(Path("shared/run.lock").is_file)
+        helping.append(begun(*TRIALS, "--out", "shared"))
+
+    elsewhere = threading.Thread(target=help_once_begun, daemon=True)
+    elsewhere.start()
+    done(*TRIALS, "--out", "shared")
+    elsewhere.join()
+    (process,) = helping
+    said = process.communicate(timeout=240)
+    assert process.returncode == 0, said
     assert "this one helps with its trials" in said[0]
     assert "architecture: shared/architecture.lwdna.json" in said[0]
     assert "training" in said[1]  # the bar of a trial

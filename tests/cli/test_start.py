@@ -44,49 +44,63 @@ def test_help_and_version() -> None:
         assert imported == [], command
 
 
-@pytest.mark.parametrize(
-    ("what", "entry"),
-    [
-        ("models", "timm:resnet18"),
-        ("recipes", "imagenet/resnet50"),
-        ("criteria", "latent-gradient"),
-        ("keep-rules", "knapsack-full"),
-        ("tasks", "restoration"),
-        ("formats", "tiny-imagenet"),
-        ("transforms", "factorize"),
-        ("ops", "convolution  lwdna.channels.rules.conv.convolution"),
-    ],
-)
-def test_lists(what: str, entry: str) -> None:
-    [(code, output, imported)] = in_a_new_process(["list", what])
+LISTS = {
+    "models": "timm:resnet18",
+    "recipes": "imagenet/resnet50",
+    "criteria": "latent-gradient",
+    "keep-rules": "knapsack-full",
+    "tasks": "restoration",
+    "formats": "tiny-imagenet",
+    "transforms": "factorize",
+    "ops": "convolution  lwdna.channels.rules.conv.convolution",
+}
+
+
+@pytest.fixture(scope="module")
+def listed() -> dict[str, Any]:
+    """What one process says when it is asked for all lists, one after the other."""
+    commands = [["list", what] for what in LISTS]
+    return dict(zip(LISTS, in_a_new_process(*commands), strict=True))
+
+
+@pytest.mark.parametrize("what", LISTS)
+def test_lists(listed: dict[str, Any], what: str) -> None:
+    code, output, imported = listed[what]
     assert code == 0
-    assert any(line.startswith(entry) for line in output.splitlines())
+    assert any(line.startswith(LISTS[what]) for line in output.splitlines())
     assert imported == []
 
 
-@pytest.mark.parametrize(
-    ("command", "message"),
-    [
-        ("train digits train.epoch=2", "did you mean train.epochs"),
-        ("train digits train.optimizer=sgdd", "did you mean sgd"),
-        ("train digits shrink.criterion=taylr", "taylor"),
-        ("train digitz", "did you mean digits"),
-        ("train digits --model timm:resnt18", "timm:resnet18"),
-        ("quickstart digits data.in_chan=1", "did you mean data.in_chans"),
-        ("shrink restoration/photos data.scal=3", "did you mean data.scale"),
-        ("compare digits --arms lwdn", "did you mean lwdna"),
-        ("compare digits --shard 3/2", "cannot read --shard"),
-        ("inspect timm:resnt18", "timm:resnet18"),
-        ("evaluate nowhere", "there is no run or file nowhere"),
-        ("import orginal x.pt --out y.safetensors", "use original, edsr or state-dict"),
-        ("import state-dict x.pt --out y.safetensors", "name the network"),
-        ("import state-dict x.pt --out y.safetensors --model rsnet18", "did you mean resnet18"),
-    ],
-)
-def test_faults_of_recipes_and_of_the_command_line(command: str, message: str) -> None:
-    [(code, output, imported)] = in_a_new_process(command.split())
+FAULTS = {
+    "train digits train.epoch=2": "did you mean train.epochs",
+    "train digits train.optimizer=sgdd": "did you mean sgd",
+    "train digits shrink.criterion=taylr": "taylor",
+    "train digitz": "did you mean digits",
+    "train digits --model timm:resnt18": "timm:resnet18",
+    "quickstart digits data.in_chan=1": "did you mean data.in_chans",
+    "shrink restoration/photos data.scal=3": "did you mean data.scale",
+    "compare digits --arms lwdn": "did you mean lwdna",
+    "compare digits --shard 3/2": "cannot read --shard",
+    "inspect timm:resnt18": "timm:resnet18",
+    "evaluate nowhere": "there is no run or file nowhere",
+    "import orginal x.pt --out y.safetensors": "use original, edsr or state-dict",
+    "import state-dict x.pt --out y.safetensors": "name the network",
+    "import state-dict x.pt --out y.safetensors --model rsnet18": "did you mean resnet18",
+}
+
+
+@pytest.fixture(scope="module")
+def faults() -> dict[str, Any]:
+    """What one process says to all faulty commands, one after the other."""
+    outcomes = in_a_new_process(*(command.split() for command in FAULTS))
+    return dict(zip(FAULTS, outcomes, strict=True))
+
+
+@pytest.mark.parametrize("command", FAULTS)
+def test_faults_of_recipes_and_of_the_command_line(faults: dict[str, Any], command: str) -> None:
+    code, output, imported = faults[command]
     assert code == 1
-    assert message in output
+    assert FAULTS[command] in output
     assert imported == []
 
 

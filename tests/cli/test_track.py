@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -33,6 +34,8 @@ task: tracking
 model: {{name: dimp_tiny, args: {{iou_head: false}}}}
 data:
   kind: photos
+  photo_sequences: 2
+  photo_frames: 6
   image_size: {CROP}
   proposals: 0
   online: {{start: {{blurs: [], rotations: []}}}}
@@ -165,6 +168,19 @@ def record_settings(given: Given) -> dict:
     return load_recipe(given.run / "recipe.yaml").data.model_dump(mode="json")
 
 
+def test_without_a_video_the_first_validation_sequence_is_tracked(given: Given) -> None:
+    said = done("track", "--weights", given.run, "data.photo_frames=5", "--out", "out")
+    (expected, *_) = photo_sequences(1, 5, 1)
+    found = record("out")
+    assert found["source"] == expected.name
+    assert found["boxes"][0] == list(expected.boxes[0])
+    assert (
+        f"success AUC: {evaluate('otb', np.array(found['boxes']), expected.boxes)['success']:.2f}"
+        in said
+    )
+    assert "what to track in?" in fault("track", "--weights", given.weights)
+
+
 def test_values_of_the_recipe_can_be_replaced(given: Given) -> None:
     values = ("data.online.localisation.not_found=1000000",)
     said = done("track", given.sequence, *values, "--weights", given.run, "--out", "out")
@@ -259,7 +275,10 @@ def test_truth_in_the_files_of_other_benchmarks(given: Given) -> None:
         image.rename(got10k / image.name)
     (got10k / "img").rmdir()
     (got10k / "groundtruth_rect.txt").rename(got10k / "groundtruth.txt")
-    for number, folder in enumerate((given.sequence, lasot, got10k)):
+    beside = Path("beside")
+    shutil.copytree(got10k, beside)
+    (beside / "groundtruth.txt").rename(beside / "groundtruth_rect.txt")
+    for number, folder in enumerate((given.sequence, lasot, got10k, beside)):
         said = done("track", folder, "--weights", given.run, "--out", f"{number}")
         assert "success AUC" in said
         assert record(f"{number}")["boxes"] == record("0")["boxes"]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,9 @@ needs_reference = pytest.mark.skipif(
 )
 
 
+@cache
 def _narrow(name, seed=0):
-    """A torchvision ResNet at random widths with non-trivial running statistics."""
+    """A torchvision ResNet at random widths with non-trivial running statistics; not to change."""
     model = torchvision.models.get_model(name, num_classes=7)
     graph = lwdna.trace(model, torch.zeros(1, 3, 64, 64))
     generator = torch.Generator().manual_seed(seed)
@@ -98,12 +100,18 @@ def test_reference_logits(file, size):
 
 
 def test_concatenations_and_grouped_convolutions_find_their_widths():
-    for name in ("timm:densenet121", "timm:regnetx_002", "torchvision:squeezenet1_1"):
-        model = lwdna.create_model(name, num_classes=4)
+    short = {"block_config": (3, 3, 2, 2)}  # more layers of a block are all alike
+    for name, more in (
+        ("timm:densenet121", short),
+        ("timm:regnetx_002", {}),
+        ("torchvision:squeezenet1_1", {}),
+    ):
+        args = {"num_classes": 4, **more}
+        model = lwdna.create_model(name, **args)
         graph = lwdna.trace(model, torch.zeros(1, 3, 64, 64))
         widths = {g: max(1, w // 2 + i % 3) for i, (g, w) in enumerate(graph.widths.items())}
         state = lwdna.resize(model, graph, widths).state_dict()
-        _, arch = import_state_dict(name, state, (3, 64, 64), model_args={"num_classes": 4})
+        _, arch = import_state_dict(name, state, (3, 64, 64), model_args=args)
         assert arch.widths == widths
 
 

@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+from functools import cache
 from itertools import product
 
 import pytest
@@ -26,8 +27,11 @@ TIMM_NAMES = {
 RESNETS = ["resnet18", "resnet50"]
 
 
+@cache
 def on_meta(name: str, **args: object) -> nn.Module:
-    return create_model(name, **args).to("meta").eval()
+    """A network without data; tests must not change it."""
+    with torch.device("meta"):
+        return create_model(name, **args).eval()
 
 
 def shapes(model: nn.Module) -> dict[str, torch.Size]:

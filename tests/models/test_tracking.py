@@ -16,6 +16,7 @@ from lwdna.errors import ModelError
 from lwdna.models import create_model
 
 from ..channels.proof import assert_resizes, assert_slices
+from .trackers import inputs
 
 NETWORKS = [
     pytest.param("dimp_tiny", {}, 40, id="tiny"),
@@ -23,24 +24,6 @@ NETWORKS = [
     pytest.param("dimp18", {}, 80, id="dimp18", marks=pytest.mark.slow),
     pytest.param("dimp50", {}, 80, id="dimp50", marks=pytest.mark.slow),
 ]
-
-
-def inputs(size: int, *, head: bool = True, sequences: int = 1, seed: int = 0) -> dict[str, Tensor]:
-    """Two training frames, three test frames, five proposals on each."""
-    generator = torch.Generator().manual_seed(seed)
-
-    def draw(*shape: int) -> Tensor:
-        return torch.rand(shape, generator=generator)
-
-    def boxes(*shape: int) -> Tensor:
-        return torch.cat([draw(*shape, 2) * 0.4, 0.2 + draw(*shape, 2) * 0.3], -1) * size
-
-    found = {
-        "train_images": draw(sequences, 2, 3, size, size),
-        "train_boxes": boxes(sequences, 2),
-        "test_images": draw(sequences, 3, 3, size, size),
-    }
-    return {**found, "proposals": boxes(sequences, 3, 5)} if head else found
 
 
 def params(name: str, **args: object) -> int:
@@ -273,7 +256,8 @@ def test_what_no_tracker_can_be_made_of() -> None:
 
 
 def shrunk(name: str, size: int) -> tuple[lwdna.Architecture, dict[str, Tensor]]:
-    x, batch = inputs(size), inputs(size, sequences=2)
+    frames = (1, 1)
+    x, batch = inputs(size, frames=frames), inputs(size, frames=frames, sequences=2)
 
     def loss(outputs: tuple[Tensor, Tensor], target: Tensor) -> Tensor:
         return (outputs[0].flatten(1).mean(1) - target).square().mean() + (outputs[1] ** 2).mean()
@@ -302,6 +286,6 @@ def test_a_search_finds_a_tracker_at_nine_tenths_of_the_cost(name: str, size: in
         scores, overlaps = network.eval()(**x)
     assert architecture.cost.macs == counter.get_total_flops() / 2
     side = network.score_size(size)
-    assert scores.shape == (1, 6, 3, side, side)
+    assert scores.shape == (1, 6, 1, side, side)
     assert scores.isfinite().all()
     assert overlaps.isfinite().all()

@@ -17,6 +17,14 @@ from lwdna.run_folder import find_weights
 def export(
     run: Annotated[Path, typer.Argument(help="Folder of a training run, or a weights file.")],
     onnx: Annotated[Path, typer.Option("--onnx", metavar="FILE", help="ONNX file to write.")],
+    parts: Annotated[
+        bool,
+        typer.Option(
+            "--parts",
+            help="Also write the parts that are used in turn, each to FILE-NAME.onnx: of a Siamese "
+            "tracker the one for the first frame and the one for all others.",
+        ),
+    ] = False,
     trust_code: Trust = False,
 ) -> None:
     """Write a trained network for other runtimes.
@@ -28,19 +36,24 @@ def export(
 
       lwdna export runs/lwdna --onnx network.onnx
     """
-    write_onnx(find_weights(run), onnx, trust_code)
+    write_onnx(find_weights(run), onnx, trust_code, parts)
 
 
-def write_onnx(weights: Path, onnx: Path, trust_code: bool) -> None:
-    """Write the network of a file of weights as ONNX, and say where it is."""
+def write_onnx(weights: Path, onnx: Path, trust_code: bool, parts: bool = False) -> None:
+    """Write the network of a file of weights as ONNX, and its parts if asked for; say where."""
     from lwdna.architecture import load
-    from lwdna.interop.onnx import export_onnx
+    from lwdna.interop.onnx import export_onnx, export_parts
 
     remove_unfinished(onnx.parent, older_than=ABANDONED)
     with working("exporting"):
         network, architecture = load(weights, trust_code=trust_code)
-        size = architecture.input_size
-        fixed = export_onnx(network, size, onnx, architecture.input_types)
+        size, types = architecture.input_size, architecture.input_types
+        fixed = export_onnx(network, size, onnx, types)
+        others = export_parts(network, size, onnx, types) if parts else {}
     say(f"ONNX: {onnx}")
     if fixed:
         say(f"note: it takes inputs of {describe(size)} only: {fixed}")
+    for file, why in others.items():
+        say(f"ONNX: {file}")
+        if why:
+            say(f"note: it takes images of one size only: {why}")

@@ -3,13 +3,18 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lwdna.cli.output import say
 from lwdna.errors import RecipeError
 from lwdna.files import ABANDONED, remove_unfinished
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from lwdna.architecture import Architecture
 
 
 def import_(
@@ -49,6 +54,18 @@ def import_(
     """
     _check(kind, model)
     from lwdna.architecture import save
+
+    network, architecture = _imported(kind, checkpoint, model, classes, size)
+    remove_unfinished(out.parent, older_than=ABANDONED)
+    save(network, architecture, out)
+    cost = architecture.cost
+    say(f"{cost.macs:,} MACs, {cost.params:,} parameters")
+    say(f"weights: {out}")
+
+
+def _imported(
+    kind: str, checkpoint: Path, model: str | None, classes: int, size: int | None
+) -> tuple[nn.Module, Architecture]:
     from lwdna.interop import (
         import_dimp,
         import_edsr,
@@ -57,28 +74,20 @@ def import_(
         read_state_dict,
     )
 
-    side = size or (48 if kind == "edsr" else 224)
-    input_size = (3, side, side)
     if kind == "original":
-        network, architecture = import_original(checkpoint, input_size if size else None)
-    elif kind == "edsr":
-        network, architecture = import_edsr(checkpoint, input_size)
-    elif kind == "dimp":
-        network, architecture = import_dimp(checkpoint, size or 288)
-    else:
-        assert model is not None, "checked above"
-        network, architecture = import_state_dict(
-            model,
-            read_state_dict(checkpoint),
-            input_size,
-            model_args={"num_classes": classes},
-            origin=str(checkpoint),
-        )
-    remove_unfinished(out.parent, older_than=ABANDONED)
-    save(network, architecture, out)
-    cost = architecture.cost
-    say(f"{cost.macs:,} MACs, {cost.params:,} parameters")
-    say(f"weights: {out}")
+        return import_original(checkpoint, (3, size, size) if size else None)
+    if kind == "edsr":
+        return import_edsr(checkpoint, (3, size or 48, size or 48))
+    if kind == "dimp":
+        return import_dimp(checkpoint, size or 288)
+    assert model is not None, "checked above"
+    return import_state_dict(
+        model,
+        read_state_dict(checkpoint),
+        (3, size or 224, size or 224),
+        model_args={"num_classes": classes},
+        origin=str(checkpoint),
+    )
 
 
 def _check(kind: str, model: str | None) -> None:

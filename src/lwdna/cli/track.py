@@ -14,17 +14,19 @@ from lwdna.run_folder import RECIPE, find_weights
 from lwdna.run_options import RunOptions
 
 if TYPE_CHECKING:
-    from lwdna.data.sequences.footage import Box
+    from lwdna.data.sequences.footage import Box, Footage
     from lwdna.tasks.tracking.settings import TrackingSettings
 
 
 def track(
     source: Annotated[
-        Path,
+        Path | None,
         typer.Argument(
-            metavar="VIDEO_OR_FOLDER", help="A video, a folder of images, or a sequence."
+            metavar="VIDEO_OR_FOLDER",
+            help="A video, a folder of images, or a sequence [the first one the run validates on].",
+            show_default=False,
         ),
-    ],
+    ] = None,
     arguments: Annotated[
         list[str] | None,
         typer.Argument(
@@ -63,18 +65,33 @@ def track(
     from lwdna.cli import options
     from lwdna.data.sequences.footage import first_box, open_footage
 
+    if source is not None and "=" in source.name and not source.exists():
+        source, arguments = None, [str(source), *(arguments or ())]
     file = find_weights(weights)
     settings = _settings(file, arguments, weights)
     given = None if box is None else read_box(box)
-    footage = open_footage(source)
+    footage = _validation(settings, weights) if source is None else open_footage(source)
     target, warning = first_box(footage, given)
     if warning is not None:
         note(f"note: {warning}")
-    folder = options.run_folder(out, f"{source.resolve().stem}-track")
+    folder = options.run_folder(out, f"{Path(footage.source).resolve().stem}-track")
     from lwdna.workflows import track_target
 
     chosen = RunOptions(progress=True, trust_code=trust_code, say=say)
     track_target(file, footage, target, folder, settings=settings, seed=seed, options=chosen)
+
+
+def _validation(settings: TrackingSettings | None, weights: Path) -> Footage:
+    """Return the first sequence that a run validates on."""
+    from lwdna.data.sequences.footage import Footage
+    from lwdna.tasks.tracking.sets import open_sets
+
+    if settings is None:
+        raise RecipeError(
+            f"what to track in? name a video or a folder: lwdna track VIDEO --weights {weights}"
+        )
+    sequence = open_sets(settings).val[0]
+    return Footage.of(sequence, sequence.name)
 
 
 def read_box(text: str) -> Box:

@@ -63,7 +63,7 @@ STEM = 64
 
 
 def import_dimp(
-    path: str | Path, image_size: int = 288, frames: tuple[int, int] = (1, 1), proposals: int = 1
+    path: str | Path, image_size: int = 288, frames: tuple[int, int] = (1, 1), proposals: int = 8
 ) -> tuple[nn.Module, Architecture]:
     """Turn a checkpoint of DiMP into a network and its architecture.
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import contextlib
 import io
 import warnings
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import torch
 from torch import Tensor, nn
@@ -52,8 +52,9 @@ def export_onnx(
     Its inputs take batches of any size and, where the network does, images of any height and
     width: what onnxruntime makes of the file and of larger images is compared with the network's
     own answer, because torch writes some operators (adaptive pooling) for the one size that it
-    saw. A single input is named ``input``; several have the names of the parameters of
-    ``forward``.
+    saw. A single input is named ``input``; several, and one that is given by name, have the names
+    of the parameters of ``forward``. A single output is named ``output``; several have the names of
+    the fields of a named tuple, or are numbered from ``output_0`` on.
 
     Args:
         model: an ordinary module, as every lwdna network is.
@@ -71,8 +72,63 @@ def export_onnx(
     """
     check_packages()
     model.cpu().eval()
-    # a batch of one would be taken for a constant
-    inputs = tree_map(torch.Tensor.contiguous, zeros(input_size, input_types, batch=2))
+    return _export(model, _zeros(input_size, input_types), path)
+
+
+@runtime_checkable
+class HasParts(Protocol):
+    """A network whose parts are used in turn, as a Siamese tracker's."""
+
+    def parts(
+        self, inputs: Mapping[str, Tensor]
+    ) -> Mapping[str, tuple[nn.Module, dict[str, Tensor]]]:
+        """Return the parts by name, each with its inputs where the network is given ``inputs``."""
+        ...
+
+
+def export_parts(
+    model: nn.Module,
+    input_size: InputSize,
+    path: str | Path,
+    input_types: InputTypes | None = None,
+) -> dict[Path, str | None]:
+    """Write each part of a network as an ONNX file; else as :func:`export_onnx`.
+
+    Args:
+        model: a :class:`HasParts`.
+        input_size: of the whole network.
+        path: of ``x.onnx``, parts are written to ``x-NAME.onnx``.
+        input_types: types of the inputs of the whole network; default: float32.
+
+    Returns:
+        The files, and why height and width of their images are fixed, None where they are not.
+
+    Raises:
+        LwdnaError: the packages that torch exports with are not installed.
+        ModelError: the network has no parts, or torch cannot export one.
+        FileError: a file cannot be written.
+    """
+    check_packages()
+    if not isinstance(model, HasParts):
+        raise ModelError(
+            f"{type(model).__name__} has no parts to export; Siamese trackers have, of others "
+            "export the whole"
+        )
+    model.cpu().eval()
+    written, path = {}, Path(path)
+    for name, (part, inputs) in model.parts(_zeros(input_size, input_types)).items():
+        file = path.with_name(f"{path.stem}-{name}{path.suffix}")
+        written[file] = _export(part.eval(), inputs, file)
+    return written
+
+
+def _zeros(input_size: InputSize, input_types: InputTypes | None) -> Any:
+    """Return inputs for two examples: a batch of one would be taken for a constant."""
+    return tree_map(torch.Tensor.contiguous, zeros(input_size, input_types, batch=2))
+
+
+def _export(model: nn.Module, inputs: Any, path: str | Path) -> str | None:
+    """Write a network that takes such inputs; return why they are of one size, if they are."""
     has_images = any(tensor.ndim == 4 for tensor in tree_leaves(inputs))
     why = None
     with _quiet():
@@ -139,7 +195,7 @@ def _write(
             args,
             kwargs=kwargs,
             input_names=["input"] if isinstance(inputs, Tensor) else None,
-            output_names=["output"],
+            output_names=_output_names(exported, inputs),
             dynamic_shapes=axes,
             dynamo=True,
             verbose=False,
@@ -153,6 +209,20 @@ def _write(
         program.save(temporary, external_data=False)
         if model is not None:
             _check_file(temporary, model, _larger(inputs))
+
+
+def _output_names(network: nn.Module | torch.export.ExportedProgram, inputs: Any) -> list[str]:
+    """Return what the outputs are called: as the fields of a named tuple, or by number."""
+    module = network.module() if isinstance(network, torch.export.ExportedProgram) else network
+    with torch.no_grad():
+        outputs = call(module, inputs)
+    if isinstance(outputs, Tensor):
+        return ["output"]
+    fields = getattr(outputs, "_fields", None)
+    if fields and all(isinstance(one, Tensor) for one in outputs):
+        return list(fields)
+    count = len(tree_leaves(outputs))
+    return ["output"] if count == 1 else [f"output_{place}" for place in range(count)]
 
 
 def _check_file(path: Path, model: nn.Module, inputs: Any) -> None:

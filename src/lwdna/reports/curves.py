@@ -1,4 +1,4 @@
-"""Geometry of the training curves: one panel per figure, one line per network."""
+"""Geometry of curves: one panel per figure, one line per network."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from lwdna.reports.run_files import EpochRecord, TrainingRun
 
 @dataclass(frozen=True)
 class Point:
-    """One epoch's figure: place between 0 and 1 from left and from below, and its tooltip."""
+    """One figure, as of an epoch: place between 0 and 1 from left and from below, its tooltip."""
 
     x: float
     y: float
@@ -23,11 +23,12 @@ class Point:
 
 @dataclass(frozen=True)
 class Line:
-    """One network's figure over the epochs; ``pieces`` part where a figure is missing."""
+    """One network's figures; ``pieces`` part where one is missing."""
 
     key: str
     pieces: list[list[Point]]
-    last: str
+    figure: str
+    """The one that is written below the chart; may be empty."""
 
 
 @dataclass(frozen=True)
@@ -38,6 +39,9 @@ class Panel:
     lines: list[Line]
     x_ticks: list[Tick]
     y_ticks: list[Tick]
+    x_title: str = "epoch"
+    figure: str = "last"
+    """What the figures below the chart are."""
 
 
 _Histories = Sequence[tuple[str, Sequence[EpochRecord]]]

@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import base64
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
-
-from lwdna.reports.run_files import TrainingRun
 
 _NAME = re.compile(r"(.+)-(input|output|target)\.png")
 
@@ -28,27 +27,36 @@ class PictureRow:
     pictures: list[Picture]
 
 
-def picture_rows(baseline: TrainingRun | None, found: TrainingRun | None) -> list[PictureRow]:
-    """Return the examples that at least one of the trainings shows, in the order of their names."""
-    before, after = (_by_example(run) for run in (baseline, found))
+def picture_rows(
+    networks: Mapping[str, Mapping[str, bytes]], *, truth_first: bool = False
+) -> list[PictureRow]:
+    """Return the examples that at least one network shows, in the order of their names.
+
+    Args:
+        networks: files by name, ``NAME-input.png``, ``NAME-output.png`` and ``NAME-target.png``, by
+            what the network is called.
+        truth_first: whether the truth stands before the networks' outputs.
+    """
+    shown = {title: _by_example(files) for title, files in networks.items()}
     rows = []
-    for name in sorted({*before, *after}):
-        one, two = before.get(name, {}), after.get(name, {})
-        either = one | two  # both show the same input and the same truth
-        shown = {
-            "input": either.get("input"),
-            "baseline": one.get("output"),
-            "LW-DNA": two.get("output"),
-            "ground truth": either.get("target"),
-        }
-        pictures = [Picture(title, _address(data)) for title, data in shown.items() if data]
+    for name in sorted({name for examples in shown.values() for name in examples}):
+        either: dict[str, bytes] = {}  # all show the same input and the same truth
+        for examples in shown.values():
+            either |= examples.get(name, {})
+        truth = [("ground truth", either.get("target"))]
+        outputs = [
+            (title, examples.get(name, {}).get("output")) for title, examples in shown.items()
+        ]
+        row = [("input", either.get("input")), *(truth if truth_first else ()), *outputs]
+        row += [] if truth_first else truth
+        pictures = [Picture(title, _address(data)) for title, data in row if data]
         rows.append(PictureRow(name, pictures))
     return rows
 
 
-def _by_example(run: TrainingRun | None) -> dict[str, dict[str, bytes]]:
+def _by_example(files: Mapping[str, bytes]) -> dict[str, dict[str, bytes]]:
     examples: dict[str, dict[str, bytes]] = {}
-    for file, content in (run.pictures if run is not None else {}).items():
+    for file, content in files.items():
         if match := _NAME.fullmatch(file):
             examples.setdefault(match[1], {})[match[2]] = content
     return examples

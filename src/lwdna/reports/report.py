@@ -13,13 +13,14 @@ from lwdna.reports.criterion import criterion
 from lwdna.reports.curves import curves
 from lwdna.reports.law import law_view
 from lwdna.reports.pages import render
-from lwdna.reports.pictures import picture_rows
+from lwdna.reports.pictures import PictureRow, picture_rows
 from lwdna.reports.run_files import RecordedCost, RunFiles, read_run
 from lwdna.reports.sensitivity import write_sensitivity
 from lwdna.reports.slim_page import write_slim
 from lwdna.reports.statistics import HALVES
 from lwdna.reports.study_page import write_comparison
 from lwdna.reports.tables import ComparisonRow, Figures, comparison
+from lwdna.reports.tracking import tracking_view
 from lwdna.reports.trials import trial_chart
 from lwdna.reports.verdict import (
     cost_in_words,
@@ -106,6 +107,12 @@ def _notes(run: RunFiles) -> list[str]:
     return [f"{name}: {sentence}" for name, sentence in said.items() if sentence]
 
 
+def _examples(run: RunFiles, *, tracked: bool) -> list[PictureRow]:
+    trainings = {"baseline": run.baseline, "LW-DNA": run.found}
+    pictures = {name: one.pictures for name, one in trainings.items() if one is not None}
+    return picture_rows(pictures, truth_first=tracked)
+
+
 def _render(run: RunFiles) -> str:
     baseline, found = _figures(run)
     groups = run.search.groups if run.search is not None else ()
@@ -113,6 +120,7 @@ def _render(run: RunFiles) -> str:
         groups = groups_between(run.baseline.architecture, run.found.architecture)
     layers = run.search.layers if run.search is not None else ()
     law = run.search.law if run.search is not None else None
+    tracking = tracking_view(run.baseline, run.found)
     return render(
         "report.html.j2",
         styles=("report.css",),
@@ -136,7 +144,8 @@ def _render(run: RunFiles) -> str:
         proxied=law is not None and bool(law.proxy),
         trials=trial_chart(run.search.trials) if run.search is not None else None,
         panels=curves(run.baseline, run.found),
-        examples=picture_rows(run.baseline, run.found),
+        tracking=tracking,
+        examples=_examples(run, tracked=tracking is not None),
         facts=provenance.facts(run),
         commands=provenance.commands(run),
         recipes=provenance.recipes(run),

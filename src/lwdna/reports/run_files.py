@@ -26,6 +26,7 @@ from lwdna.run_folder import (
     RESULTS,
     SEARCH,
     SEARCH_RECORD,
+    TRACKING_RECORD,
 )
 
 
@@ -207,6 +208,37 @@ class EpochRecord(Record, extra="allow"):
         return value if isinstance(value, int | float) else None
 
 
+class TrackingCurves(Record):
+    """How well a tracker followed one target, or all: shares of frames from 0 to 1 by threshold,
+    ``None`` where no frame was judged, and the success in percent."""
+
+    success: tuple[FiniteFloat | None, ...]
+    precision: tuple[FiniteFloat | None, ...]
+    normalised_precision: tuple[FiniteFloat | None, ...]
+    auc: FiniteFloat | None = None
+
+
+class TrackingRecord(Record):
+    """``tracking.json``."""
+
+    toolkit: str = ""
+    thresholds: dict[str, tuple[FiniteFloat, ...]]
+    """Of the curves by name, in increasing order."""
+    sequences: dict[str, TrackingCurves] = {}
+    mean: TrackingCurves
+
+    @model_validator(mode="after")
+    def _thresholds_fit(self) -> TrackingRecord:
+        for name in ("success", "precision", "normalised_precision"):
+            thresholds = self.thresholds.get(name, ())
+            if len(thresholds) < 2 or list(thresholds) != sorted({*thresholds}):
+                raise ValueError(f"the thresholds of {name} are no increasing numbers")
+            for curves in (self.mean, *self.sequences.values()):
+                if len(getattr(curves, name)) != len(thresholds):
+                    raise ValueError(f"a curve of {name} has not as many values as thresholds")
+        return self
+
+
 @dataclass(frozen=True)
 class TrainingRun:
     """What one training run left; ``folder`` is relative to the folder reported on."""
@@ -218,6 +250,8 @@ class TrainingRun:
     recipe: str | None
     pictures: Mapping[str, bytes] = field(default_factory=dict)
     """Image files of a few validation examples by name."""
+    tracking: TrackingRecord | None = None
+    """Of a tracker: how well it followed its targets."""
 
 
 @dataclass(frozen=True)
@@ -335,11 +369,18 @@ def read_training(folder: Path, name: str) -> TrainingRun | None:
         epochs=epochs,
         architecture=_read_architecture(folder),
         recipe=read_text(folder / RECIPE),
-        pictures=_read_pictures(folder / EXAMPLES),
+        pictures=read_pictures(folder),
+        tracking=_read_if_there(TrackingRecord, folder / EXAMPLES / TRACKING_RECORD),
     )
 
 
-def _read_pictures(folder: Path) -> dict[str, bytes]:
+def read_pictures(training: Path) -> dict[str, bytes]:
+    """Return the image files of a few validation examples that a training left, by name.
+
+    Raises:
+        FileError: one cannot be read.
+    """
+    folder = training / EXAMPLES
     try:
         return {path.name: path.read_bytes() for path in sorted(folder.glob("*.png"))}
     except OSError as error:

@@ -29,9 +29,20 @@ from lwdna.reports.formats import (
     format_tick,
 )
 from lwdna.reports.pages import render
+from lwdna.reports.pictures import PictureRow, picture_rows
+from lwdna.reports.run_files import read_pictures
 from lwdna.reports.statistics import Half, Spread, detectable, spread
 from lwdna.reports.verdict import little_to_gain
-from lwdna.run_folder import RECIPE_LOCK, REPORT, RESULTS, TIMINGS
+from lwdna.run_folder import (
+    EXAMPLES,
+    RECIPE_LOCK,
+    REPORT,
+    RESULTS,
+    TIMINGS,
+    TRACKING_RECORD,
+    TRAINING,
+    cell_folder,
+)
 
 _SEEDS = (3, 5, 8, 12, 20)
 """Numbers of seeds for which the smallest detectable difference is shown."""
@@ -91,11 +102,11 @@ def write_comparison(folder: Path, out: Path | None = None, half: Half = "whole"
         parts = study.judge(cells)
         write_json(folder / RESULTS, study.results(cells, parts))
         write_json(folder / TIMINGS, study.timings(cells))
-        write_text(path, _render(cells, parts, half))
+        write_text(path, _render(folder, cells, parts, half))
     return path
 
 
-def _render(cells: Cells, parts: Mapping[Half, study.Part], half: Half) -> str:
+def _render(folder: Path, cells: Cells, parts: Mapping[Half, study.Part], half: Half) -> str:
     if half not in parts:
         raise FileError(
             f"{cells.metric.title} is known of the whole validation set only, so there are no "
@@ -130,6 +141,7 @@ def _render(cells: Cells, parts: Mapping[Half, study.Part], half: Half) -> str:
         seeds_planned=_SEEDS,
         widths=_widths(cells),
         arms=[name for name in cells.arms if name != BASELINE],
+        pictures=_pictures(folder, cells),
         missing=_missing(cells),
         trainings=len(seconds),
         total=format_seconds(sum(seconds) + sum(searching)),
@@ -137,6 +149,28 @@ def _render(cells: Cells, parts: Mapping[Half, study.Part], half: Half) -> str:
         recipe=cells.recipe_text.strip(),
         versions=cells.any.results.get("versions", {}),
     )
+
+
+@dataclass(frozen=True)
+class Pictures:
+    """What the trainings with one seed leave to look at."""
+
+    seed: int
+    rows: list[PictureRow]
+    tracked: bool
+    """Whether they are frames of sequences."""
+
+
+def _pictures(folder: Path, cells: Cells) -> Pictures | None:
+    """Return the pictures of the first seed with which all arms are finished, if there are any."""
+    seed = next(iter(cells.seeds(*cells.arms)), None)
+    if seed is None:
+        return None
+    places = {arm: cell_folder(folder, arm, seed) / TRAINING for arm in cells.arms}
+    tracked = all((place / EXAMPLES / TRACKING_RECORD).is_file() for place in places.values())
+    files = {arm: read_pictures(place) for arm, place in places.items()}
+    rows = picture_rows(files, truth_first=True)
+    return Pictures(seed, rows, tracked) if rows else None
 
 
 def _rows(cells: Cells, part: study.Part) -> tuple[list[Row], list[Tick], list[Tick], float]:

@@ -248,8 +248,9 @@ def _tell(
 ) -> None:
     track, sequence = following.track, following.footage.sequence
     count = len(track.boxes)
-    options.say(f"{count} frames, {track.frames_per_second:.1f} per second")
-    if sequence is not None:
+    if count > 1:
+        options.say(f"{count} frames, {track.frames_per_second:.1f} per second")
+    if sequence is not None and np.isfinite(sequence.boxes[1:]).all(axis=1).any():
         figures = evaluate(
             settings.toolkit,
             track.boxes,
@@ -281,7 +282,8 @@ def _settings_of(architecture: Architecture, weights: Path) -> TrackingSettings:
     """Return settings for a network of which there is nothing but its file."""
     size = architecture.input_size
     if isinstance(size, dict) and "test_images" in size:
-        return TrackingSettings(tracker="dimp", image_size=size["test_images"][-1])
+        side, proposals = size["test_images"][-1], size.get("proposals", (0, 0, 0))[1]
+        return TrackingSettings(tracker="dimp", image_size=side, proposals=proposals)
     if isinstance(size, dict) and {"template", "search"} <= set(size):
         template, search = size["template"][-1], size["search"][-1]
         return TrackingSettings(tracker="siamese", template_size=template, image_size=search)

@@ -18,7 +18,7 @@ def colour(number: int) -> tuple[int, int, int]:
 
 
 def frames(folder: Path, names: Sequence[str]) -> None:
-    """Write frames, the first of colour 0, as PNG, which keeps colours, whatever they are called."""
+    """Write frames as PNG, which keeps colours, whatever they are called."""
     folder.mkdir(parents=True)
     for number, name in enumerate(names):
         Image.new("RGB", SIZE, colour(number)).save(folder / name, format="PNG")

@@ -172,8 +172,8 @@ def test_coco_objects_are_still_sequences(tmp_path: Path) -> None:
     [
         ({"images": [{"id": 7, "file_name": "../7.jpg"}]}, "may lie outside"),
         ({"images": [{"id": 7}]}, "'file_name' is missing"),
-        ({"images": None}, "list of categories or of images"),
-        ({"categories": [{"id": [3], "name": "dog"}]}, "list of categories or of images"),
+        ({"images": None}, "its categories, images or annotations"),
+        ({"categories": [{"id": [3], "name": "dog"}]}, "its categories, images or annotations"),
         ({"annotations": [{"id": 1, "image_id": 7, "category_id": 3}]}, "annotation 0 .*'bbox'"),
         (
             {"annotations": [{"id": 1, "image_id": 8, "category_id": 3, "bbox": [1, 2, 30, 40]}]},
@@ -187,7 +187,7 @@ def test_coco_objects_are_still_sequences(tmp_path: Path) -> None:
             {"annotations": [{"id": 1, "bbox": [1, 2, float("nan"), 40]}]},
             "annotation 0 cannot be read",
         ),
-        ({"annotations": 3}, "annotations"),
+        ({"annotations": 3}, "its categories, images or annotations"),
         ({"annotations": [7]}, "annotation 0 cannot be read"),
     ],
 )

@@ -91,7 +91,7 @@ def test_a_malformed_line_is_named(tmp_path: Path, line: str, said: str) -> None
 def test_what_does_not_fit_together(tmp_path: Path) -> None:
     with pytest.raises(DataError, match=r"there is no folder .*nope"):
         open_sequences(tmp_path / "nope")
-    with pytest.raises(DataError, match=r"holds no sequences .* groundtruth_rect\.txt"):
+    with pytest.raises(DataError, match=r"holds no sequences .*/groundtruth_rect\.txt"):
         open_sequences(tmp_path)
     with pytest.raises(ValueError, match="did you mean otb"):
         open_sequences(tmp_path, layout="otbb")

@@ -15,6 +15,7 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Mapping, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any
 
 import torch
@@ -55,6 +56,12 @@ class Padding:
         own = self.graph.widths
         return tuple(name for name, width in self.widths.items() if width > own[name])
 
+    @cached_property
+    def _units(self) -> dict[int, Tensor]:
+        """Which units of the padded groups are the network's own, by position of the group."""
+        own = self.graph.widths
+        return {self.graph.index[name]: torch.arange(own[name]) for name in self.padded}
+
     def pad(self, network: nn.Module) -> nn.Module:
         """Return a copy of the network whose additional units are zero."""
         return resize(network, self.graph, self.widths, init="pad")
@@ -70,11 +77,9 @@ class Padding:
 
     def cut(self, name: str, tensor: Tensor) -> Tensor:
         """Return what the network itself has of a padded parameter or buffer."""
-        graph = self.graph
-        widths = graph.in_order(self.widths)
-        units = {graph.index[g]: torch.arange(graph.widths[g]) for g in self.padded}
-        for axis, layout in enumerate(graph.tensors[name]):
-            chosen = kept_entries(layout, widths, units)
+        widths = self.graph.in_order(self.widths)
+        for axis, layout in enumerate(self.graph.tensors[name]):
+            chosen = kept_entries(layout, widths, self._units)
             if chosen is not None:
                 tensor = tensor.index_select(axis, chosen.to(tensor.device))
         return tensor

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from glob import escape
 from pathlib import Path
 
 import numpy as np
@@ -18,9 +19,6 @@ from lwdna.errors import DataError
 
 Box = Boxes
 """x, y, w, h in pixels, shape (4,)."""
-_OTB = "groundtruth_rect*.txt"
-_OTHERS = "groundtruth.txt"
-"""What LaSOT and GOT-10k call the file of boxes."""
 _IMAGES = "img"
 """Where OTB and LaSOT have the frames; GOT-10k has them beside the boxes."""
 
@@ -139,16 +137,19 @@ def _true_box(footage: Footage) -> Box:
 def _sequence_in(folder: Path) -> Sequence | None:
     """Return the sequence that a folder is, or None if it has no truth."""
     kept = FrameMemory(max_bytes=0)
-    if any(folder.glob(_OTB)) and (folder / _IMAGES).is_dir():
-        found = {one.name: one for one in open_sequences(folder, "otb", memory=kept)}
-        return found.get(folder.resolve().name) or next(iter(found.values()))
-    truths = [*sorted(folder.glob(_OTB)), folder / _OTHERS]
-    truth = next((file for file in truths if file.is_file()), None)
-    if truth is None:
+    folder = folder.resolve()
+    beside = not (folder / _IMAGES).is_dir()
+    boxes = folder / "groundtruth_rect.txt"
+    if beside and boxes.is_file():  # OTB's boxes where GOT-10k has its images
+        truth = known(read_boxes(boxes))
+        return Sequence(folder.name, truth, ~np.isnan(truth[:, 0]), frames_in(folder), kept)
+    if not beside and any(folder.glob("groundtruth_rect*.txt")):
+        return open_sequences(folder, "otb", memory=kept)[0]
+    if not (folder / "groundtruth.txt").is_file():
         return None
-    boxes = known(read_boxes(truth))
-    visible = ~np.isnan(boxes[:, 0])
-    return Sequence(folder.resolve().name, boxes, visible, frames_in(_images_of(folder)), kept)
+    if beside:
+        return open_sequences(folder.parent, "got10k", (escape(folder.name),), memory=kept)[0]
+    return open_sequences(folder, "lasot", memory=kept)[0]
 
 
 def _images_of(folder: Path) -> Path:

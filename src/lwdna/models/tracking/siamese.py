@@ -3,14 +3,15 @@
 After SiamFC++ (Xu et al., AAAI 2020, arXiv 1911.06188), whose heads need no anchors, and FEAR
 (Borsuk et al., ECCV 2022, arXiv 2112.07957), for devices with little power, which compares every
 cell of the target with every cell of the frame by a matrix product (pixel-wise correlation, Yan et
-al., CVPR 2021, arXiv 2012.06815). Here the products are cosines, and each cell's map is moved so
-that all of them say at one place how well the target's parts fit if its centre is there.
+al., CVPR 2021, arXiv 2012.06815). Here each cell's map is moved, too, so that all of them say at
+one place how well the target's parts fit if its centre is there; and the heads see nothing but
+these maps, so that they cannot learn by heart how the targets of few sequences look.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
+from typing import Any, NamedTuple
 
 import torch
 import torch.nn.functional as F
@@ -21,21 +22,21 @@ from lwdna.models.common import conv3x3
 from lwdna.models.registry import register_model
 from lwdna.models.tracking.backbones import Backbone, TinyBody, channels_of, make_backbone
 
-_USUAL_REACH = 0.7
-"""Logarithm of how many cells the target reaches to each side, before training: with crops four
-times the target and 16 cells it is two."""
-_MOST_REACH = 4.0
-"""No target reaches further than exp(4) = 55 cells."""
+_USUAL_REACH = 2.0
+"""How many cells the target reaches to each side, before training: it does where a crop of 16 cells
+is four times as long as the target."""
+_MOST = 3.0
+"""No target reaches further than 2 exp(3) = 40 cells."""
 
 
-class UnitNorm(nn.Module):
-    """Divide the features of each cell by their length over the channels, (N, C, h, w)."""
+class Located(NamedTuple):
+    """Where the target may be, for each cell of a map of h x w."""
 
-    def forward(self, x: Tensor) -> Tensor:
-        cells = x.flatten(2).transpose(1, 2).reshape(-1, 1, x.shape[1])
-        squares = torch.bmm(cells, cells.transpose(1, 2))  # a channel of zeros adds nothing
-        lengths = (squares + 1e-6).sqrt()
-        return x / lengths.view(x.shape[0], 1, *x.shape[2:])
+    scores: Tensor
+    """Logits, (B, h, w): whether the cell is at the target's centre."""
+    boxes: Tensor
+    """(B, 4, h, w): how far the target's left, upper, right and lower ends are from the cell
+    (:func:`places`), in pixels of the image."""
 
 
 class Correlation(nn.Module):
@@ -44,6 +45,8 @@ class Correlation(nn.Module):
     Args:
         cells: k, side of the square of the target's cells; odd.
     """
+
+    moves: Tensor
 
     def __init__(self, cells: int) -> None:
         super().__init__()
@@ -106,28 +109,17 @@ class Siamese(nn.Module):
         self.stride = stride
         self.cells = cells
         self.backbone = backbone
-        self.neck = nn.Sequential(
-            nn.Conv2d(channels, width, 1, bias=False), nn.BatchNorm2d(width), UnitNorm()
-        )
+        self.neck = nn.Sequential(nn.Conv2d(channels, width, 1, bias=False), nn.BatchNorm2d(width))
         self.correlation = Correlation(cells)
         self.classify = _head(cells**2, head_width, depth, 1)
         self.measure = _head(cells**2, head_width, depth, 4)
-        last = self.measure[-1]
-        assert isinstance(last, nn.Conv2d) and last.bias is not None
-        nn.init.normal_(last.weight, std=1e-3)
-        nn.init.constant_(last.bias, _USUAL_REACH)
 
-    def forward(self, template: Tensor, search: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, template: Tensor, search: Tensor) -> Located:
         """Find the target of each template in the image beside it.
 
         Args:
             template: (B, 3, t, t), normalised, the target in the middle.
             search: (B, 3, s, s), normalised.
-
-        Returns:
-            Scores (B, h, w), the logit that a cell is at the target's centre, and how far from the
-            cell (:func:`places`) the target's left, upper, right and lower ends are, in pixels:
-            boxes (B, 4, h, w), above 0.
         """
         return self.search(self.template(template), search)
 
@@ -138,15 +130,25 @@ class Siamese(nn.Module):
         middle = x[:, :, top : top + self.cells, left : left + self.cells]
         return middle.flatten(2).transpose(1, 2)
 
-    def search(self, features: Tensor, image: Tensor) -> tuple[Tensor, Tensor]:
-        """Find the target of which :meth:`template` gave ``features`` in an image (B, 3, s, s).
-
-        Returns:
-            Scores and boxes, as :meth:`forward`.
-        """
+    def search(self, features: Tensor, image: Tensor) -> Located:
+        """Find the target of which :meth:`template` gave ``features`` in an image (B, 3, s, s)."""
         maps = self.correlation(features, self._features(image))
-        reach = self.measure(maps).clamp(max=_MOST_REACH).exp() * self.stride
-        return self.classify(maps).squeeze(1), reach
+        reach = self.measure(maps).clamp(max=_MOST).exp() * (_USUAL_REACH * self.stride)
+        return Located(self.classify(maps).squeeze(1), reach)
+
+    def parts(self, inputs: Mapping[str, Tensor]) -> dict[str, tuple[nn.Module, dict[str, Tensor]]]:
+        """Return what a tracker runs, each a network of its own, with inputs: ``template`` for the
+        first frame, ``search`` for every other.
+
+        Args:
+            inputs: of :meth:`forward`.
+        """
+        with torch.no_grad():
+            features = self.template(inputs["template"])
+        return {
+            "template": (TemplatePart(self), {"template": inputs["template"]}),
+            "search": (SearchPart(self), {"features": features, "search": inputs["search"]}),
+        }
 
     def _features(self, image: Tensor) -> Tensor:
         x: Tensor = self.neck(self.backbone(image)[1])
@@ -167,25 +169,27 @@ def places(size: int, stride: int, cells: int) -> Tensor:
     return stride * torch.arange(cells) + (size - stride * (cells - 1)) / 2
 
 
-class TemplateBranch(nn.Module):
-    """What is used of a :class:`Siamese` once, for the first frame, as a network of its own."""
+class TemplatePart(nn.Module):
+    """What is used of a :class:`Siamese` once, for the first frame."""
 
     def __init__(self, network: Siamese) -> None:
         super().__init__()
         self.network = network
 
     def forward(self, template: Tensor) -> Tensor:
+        """(B, 3, t, t) to features (B, k k, C)."""
         return self.network.template(template)
 
 
-class SearchBranch(nn.Module):
-    """What is used of a :class:`Siamese` for every other frame, as a network of its own."""
+class SearchPart(nn.Module):
+    """What is used of a :class:`Siamese` for every frame but the first."""
 
     def __init__(self, network: Siamese) -> None:
         super().__init__()
         self.network = network
 
-    def forward(self, features: Tensor, search: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, features: Tensor, search: Tensor) -> Located:
+        """Features (B, k k, C) and images (B, 3, s, s) to scores and boxes."""
         return self.network.search(features, search)
 
 
@@ -233,7 +237,7 @@ def siamese_tiny(
     width: int = 32,
     head_width: int = 32,
     depth: int = 2,
-    cells: int = 5,
+    cells: int = 7,
 ) -> Siamese:
     """A small Siamese tracker for crops of 129 pixels, maps at stride 8.
 

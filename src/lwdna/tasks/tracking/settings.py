@@ -10,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from lwdna.settings import Settings
 from lwdna.tasks.tracking.kinds.kind import TRACKERS
 from lwdna.tasks.tracking.online.settings import OnlineSettings
+from lwdna.tasks.tracking.siamese_settings import SiameseSettings
 
 Toolkit = Literal[
     "otb", "got10k", "lasot", "lasot_got10k", "pytracking", "pytracking_valid", "trackingnet"
@@ -124,6 +125,8 @@ class TrackingSettings(Settings):
     """By whose rules results are evaluated."""
     online: OnlineSettings = OnlineSettings()
     """How the target is followed frame by frame."""
+    siamese: SiameseSettings = SiameseSettings()
+    """What Siamese trackers need beside; others do not look at it."""
 
     @field_validator("tracker")
     @classmethod

@@ -33,7 +33,7 @@ def score_loss(scores: Tensor, truth: Tensor, size: int, core: float) -> Tensor:
 
 
 def box_loss(boxes: Tensor, truth: Tensor, size: int, core: float) -> Tensor:
-    """Return 1 minus the generalised overlap (Rezatofighi et al., CVPR 2019) of cells at the target.
+    """Return 1 minus the generalised IoU (Rezatofighi et al., CVPR 2019) of cells at the target.
 
     Args:
         boxes: how far the target's left, upper, right and lower ends are from each cell, in pixels,

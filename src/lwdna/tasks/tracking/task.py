@@ -29,7 +29,7 @@ from lwdna.tasks.tracking.metrics import Track, evaluate
 from lwdna.tasks.tracking.pictures import write_strips, write_tracking
 from lwdna.tasks.tracking.sampling import choose_sequence
 from lwdna.tasks.tracking.sets import open_sets
-from lwdna.tasks.tracking.settings import TrackingSettings
+from lwdna.tasks.tracking.settings import Toolkit, TrackingSettings
 
 _SHOWN = 3
 """How many validation sequences the report shows."""
@@ -40,16 +40,31 @@ _MOST_THREADS = 8
 Batch = dict[str, Tensor]
 """Training examples by the names that the kind of tracker gives them, stacked."""
 
-_BY_SEQUENCE = (
-    Metric("success", "success AUC", "%", worst=0.0),
-    Metric("precision", "precision", "%"),
-    Metric("normalised_precision", "normalised precision", "%"),
-)
-_BY_FRAME = (
-    Metric("ao", "AO", "%", mean_of_examples=False),
-    Metric("sr50", "SR0.5", "%"),
-    Metric("sr75", "SR0.75", "%"),
-)
+_SUCCESS = Metric("success", "success AUC", "%", worst=0.0)
+_PRECISION = Metric("precision", "precision at 20 px", "%")
+_HALF = Metric("sr50", "success rate at 0.5", "%")
+_METRICS: dict[Toolkit, tuple[Metric, ...]] = {
+    "otb": (_SUCCESS, _PRECISION, _HALF),
+    "got10k": (
+        Metric("ao", "average overlap", "%", mean_of_examples=False),
+        _HALF,
+        Metric("sr75", "success rate at 0.75", "%"),
+    ),
+    "trackingnet": (
+        _SUCCESS,
+        Metric("precision", "precision AUC", "%"),
+        Metric("normalised_precision", "normalised precision AUC", "%"),
+    ),
+    **dict.fromkeys(
+        ("lasot", "lasot_got10k"),
+        (_SUCCESS, _PRECISION, Metric("normalised_precision", "normalised precision AUC", "%")),
+    ),
+    **dict.fromkeys(
+        ("pytracking", "pytracking_valid"),
+        (_SUCCESS, _PRECISION, Metric("normalised_precision", "normalised precision at 0.2", "%")),
+    ),
+}
+"""What a toolkit reports, the primary metric first."""
 _FIGURES = {"ao": "success"}
 """What :func:`lwdna.tasks.tracking.metrics.evaluate` calls a metric, where it is another name."""
 
@@ -76,9 +91,8 @@ class TrackingTask:
         self.eval_size = len(self._eval)
         self._kind = TRACKERS[settings.tracker](settings)
         self._follow = Follower(self._kind)
-        metrics = _BY_FRAME if settings.toolkit == "got10k" else _BY_SEQUENCE
-        self.metric: Metric = metrics[0]
-        self.other_metrics: tuple[Metric, ...] = metrics[1:]
+        self.metric, *others = _METRICS[settings.toolkit]
+        self.other_metrics = tuple(others)
 
     def classes(self) -> None:
         """Return None: there are no classes."""
@@ -174,7 +188,7 @@ class TrackingTask:
                 image_size=track.image_size,
             )
             if figures["frames"]:
-                weight = figures["frames"] if self.data.toolkit == "got10k" else 1.0
+                weight = 1.0 if self.metric.mean_of_examples else figures["frames"]
                 for metric in (self.metric, *self.other_metrics):
                     value = figures[_FIGURES.get(metric.name, metric.name)]
                     metrics[metric.name].update(value, weight)

@@ -58,12 +58,10 @@ def _objects(listing: Path, half: str, folder: Path) -> Iterator[tuple[str, Read
     try:
         names = {one["id"]: str(one["name"]) for one in content["categories"]}
         files = {one["id"]: safe_name(one["file_name"], listing) for one in content["images"]}
-        objects = content["annotations"]
+        objects = list(content["annotations"])
         frames = {key: FileFrames(folder, np.array([os.fsencode(f)])) for key, f in files.items()}
     except (KeyError, TypeError, AttributeError) as error:
-        raise _malformed(
-            listing, "its lists of categories, images and annotations", error
-        ) from None
+        raise _malformed(listing, "its categories, images or annotations", error) from None
     for place, one in enumerate(objects):
         try:
             box = _box(one)
