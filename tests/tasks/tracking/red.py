@@ -23,12 +23,11 @@ def scene(*patches, size=(160, 120)):
 
 
 class Classifier(nn.Module):
-    """Scores are the mean red of the two by two cells about a corner of cells."""
+    """Scores are the mean red of 3 x 3 cells or, for even filters, of those about a corner."""
 
-    filter_size = 4
-
-    def __init__(self) -> None:
+    def __init__(self, filter_size: int) -> None:
         super().__init__()
+        self.filter_size = filter_size
         self.calls: list[tuple[int, int]] = []
         """Samples and steps of each improvement of the filter."""
         self.seen: list[tuple[Tensor, Tensor]] = []
@@ -38,7 +37,7 @@ class Classifier(nn.Module):
         return deep
 
     def initial_filter(self, features: Tensor, boxes: Tensor) -> Tensor:
-        return features.new_ones(1, 1, 4, 4)
+        return features.new_ones(1, 1, self.filter_size, self.filter_size)
 
     def optimize(self, filter, features, boxes, weights=None, steps=None):
         assert features.shape[:2] == boxes.shape[:2] == weights.shape
@@ -48,13 +47,19 @@ class Classifier(nn.Module):
         return [filter] * (steps + 1)
 
     def scores(self, features: Tensor, filter: Tensor) -> Tensor:
-        return F.avg_pool2d(features[:, :, 0], 2, 1, padding=1) * filter.mean()
+        red = features[:, :, 0] * filter.mean()
+        return F.avg_pool2d(red, 3 if self.filter_size % 2 else 2, 1, padding=1)
 
 
 class Head(nn.Module):
     """The overlap of a box with all that is red in a crop."""
 
     strides = (1, STRIDE)
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.asked: list[Tensor] = []
+        """Boxes (P, 4) of each question, as parts of the maps have them."""
 
     def modulation(self, shallow: Tensor, deep: Tensor, boxes: Tensor):
         return shallow.new_zeros(1, 1), deep.new_zeros(1, 1)
@@ -63,6 +68,7 @@ class Head(nn.Module):
         return shallow, shallow.sum().expand_as(deep)
 
     def predict(self, modulation, features, boxes: Tensor) -> Tensor:
+        self.asked.append(boxes[0].detach())
         red, total = features[0], features[1].max()
         corners = torch.cat([boxes[..., :2], boxes[..., :2] + boxes[..., 2:]], -1) - 0.5
         area = boxes[..., 2] * boxes[..., 3]
@@ -73,9 +79,9 @@ class Head(nn.Module):
 class RedNetwork(DiMP):
     """Sees red: the shallow map is how red each pixel is, the deep one the mean of 8 x 8 pixels."""
 
-    def __init__(self, iou_head: bool = False) -> None:
+    def __init__(self, iou_head: bool = False, filter_size: int = 4) -> None:
         nn.Module.__init__(self)
-        self.classifier = Classifier()
+        self.classifier = Classifier(filter_size)
         self.iou = Head() if iou_head else None
         self.strides = (1, STRIDE)
         self.gain = nn.Parameter(torch.ones(()))

@@ -18,8 +18,8 @@ SMALL = TrackingSettings(image_size=128)
 RED = 255
 
 
-def tracker(settings=SMALL, *, iou_head=False, seed=0):
-    return DimpTracker(RedNetwork(iou_head).eval(), settings, seed=seed)
+def tracker(settings=SMALL, *, iou_head=False, seed=0, filter_size=4):
+    return DimpTracker(RedNetwork(iou_head, filter_size).eval(), settings, seed=seed)
 
 
 def moving(frames, growth=0.0):
@@ -30,14 +30,16 @@ def moving(frames, growth=0.0):
     return [scene((*box, RED)) for box in boxes], np.array(boxes, np.float64)
 
 
-def test_without_a_head_the_box_moves_and_keeps_its_size():
+@pytest.mark.parametrize("filter_size", [3, 4])
+def test_without_a_head_the_box_moves_and_keeps_its_size(filter_size):
     frames, boxes = moving(30)
-    track = follow(tracker(), frames, boxes[0])
+    track = follow(tracker(filter_size=filter_size), frames, boxes[0])
     assert set(track.states) == {"normal"}
     assert track.boxes[0].tolist() == boxes[0].tolist()
     assert np.array_equal(track.boxes[:, 2:], boxes[:, 2:])
     cell = 5 * np.sqrt(23 * 19) / 128 * 8
-    assert np.abs(track.boxes - boxes).max() < cell
+    # the nearest cell is half a cell away at most; blur at the edges of cells adds a little
+    assert np.abs(track.boxes - boxes).max() < 0.7 * cell
     assert track.scores[0] == 1
     assert track.seconds.shape == (30,)
     assert track.frames_per_second > 0
@@ -86,6 +88,18 @@ def test_the_draws_of_a_frame_do_not_depend_on_earlier_ones():
         for settings in (SMALL, SMALL.model_copy(update={"online": fewer}))
     ]
     assert np.array_equal(*found)
+
+
+def test_every_frame_draws_its_own_boxes():
+    frames, boxes = moving(3)
+    one = tracker(iou_head=True)
+    follow(one, frames, boxes[0])
+    draws = []
+    for asked in one._network.iou.asked[::5]:  # the first of five steps
+        centres = asked[:, :2] + asked[:, 2:] / 2
+        draws.append((centres - centres[0]) / asked[0, 2:].prod().sqrt())
+    assert len(draws) == 2
+    assert (draws[0][1:] - draws[1][1:]).abs().amax(1).min() > 1e-3
 
 
 def test_a_lost_target_keeps_its_box_until_it_is_seen_again():
