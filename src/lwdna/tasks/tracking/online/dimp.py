@@ -111,16 +111,11 @@ class DimpTracker:
         (x, y), size = (last[:2] + last[2:] / 2) / stride - odd / 2, last[2:] / stride
         place = localise(scores, (x, y), (size[0], size[1]), rules.localisation)
         if place.state == "not_found":
-<<<<<<< HEAD
             return Found(target.box.copy(), place.score, place.state)
-        centre = (np.array([place.x, place.y]) + odd / 2) * stride
-=======
-            return Found(target.box, place.score, place.state)
         peak: tuple[float, float] = place.x, place.y
         if network.iou is None:  # which would make up for a cell's width
             peak = between_cells(scores, place.x, place.y)
         centre = (np.array(peak) + odd / 2) * stride
->>>>>>> wt-task
         moved = window.out_of(np.concatenate([centre - last[2:] / 2, last[2:]]))
         box = bounded(moved, image, target.first)
         if network.iou is not None and target.modulation is not None:
