@@ -18,23 +18,27 @@ if TYPE_CHECKING:
     from lwdna.tasks.tracking.settings import TrackingSettings
 
 
+Source = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="VIDEO_OR_FOLDER",
+        help="A video, a folder of images, or a sequence [the first one the run validates on].",
+        show_default=False,
+    ),
+]
+Recipe = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[RECIPE] [KEY=VALUE]...",
+        help="A recipe [that of the run] and values that replace its own.",
+        show_default=False,
+    ),
+]
+
+
 def track(
-    source: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="VIDEO_OR_FOLDER",
-            help="A video, a folder of images, or a sequence [the first one the run validates on].",
-            show_default=False,
-        ),
-    ] = None,
-    arguments: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[RECIPE] [KEY=VALUE]...",
-            help="A recipe [that of the run] and values that replace its own.",
-            show_default=False,
-        ),
-    ] = None,
+    source: Source = None,
+    arguments: Recipe = None,
     *,
     weights: Annotated[
         Path, typer.Option(help="A run's folder, or a .safetensors file of a network.")
