@@ -3,17 +3,23 @@
 from __future__ import annotations
 
 import math
+from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.utils.flop_counter import FlopCounterMode
+from typer.testing import CliRunner
 
+import lwdna
+from lwdna.cli.app import app
 from lwdna.data.data_format import Defaults
 from lwdna.data.draws import Draws
 from lwdna.data.sequences import FrameMemory, Sequence
 from lwdna.errors import DataError, ModelError, TrainingError
+from lwdna.inputs import zeros
 from lwdna.models import create_model
 from lwdna.models.tracking.siamese import Located, Siamese, places
 from lwdna.tasks.tracking.kinds import TRACKERS
@@ -363,3 +369,23 @@ def test_the_network_learns_where_the_target_is() -> None:
         losses.append(loss.item())
     assert losses[-1] < 0.6 * losses[0]
     assert set(kind.example_inputs()) == set(kind.inputs(batch)) == {"template", "search"}
+
+
+@pytest.mark.slow
+def test_the_recipe_finds_widths_of_backbone_neck_and_heads(tmp_path: Path) -> None:
+    photos = ["data.kind=photos", "data.samples=16", "shrink.batch_size=4"]
+    command = ["shrink", "tracking/siamese_tiny", *photos, "--out", str(tmp_path)]
+    result = CliRunner().invoke(app, command)
+    assert result.exit_code == 0, result.output
+    found = lwdna.Architecture.load(tmp_path / "architecture.lwdna.json")
+    assert 0.85 < found.cost.macs / found.baseline.macs <= 0.9
+    baseline = lwdna.Architecture.of_baseline(found.model, found.input_size)
+    changed = {name for name, width in found.widths.items() if width != baseline.widths[name]}
+    searched, moved = ({name.partition(".")[0] for name in one} for one in (found.widths, changed))
+    assert searched == {"backbone", "neck", "classify", "measure"}
+    assert moved > {"backbone", "neck"}, "and a head"
+    network = found.build(seed=0).eval()
+    with FlopCounterMode(display=False) as counter, torch.no_grad():
+        network(**zeros(found.input_size))
+    assert counter.get_total_flops() == 2 * found.cost.macs
+    assert sum(p.numel() for p in network.parameters()) == found.cost.params

@@ -20,6 +20,6 @@ def with_context(crop: NDArray[np.uint8], box: ArrayLike, share: float) -> NDArr
     left, top = np.rint([x, y]).astype(int).clip(0)
     right, bottom = np.rint([x + w, y + h]).astype(int).clip(0)
     mean = crop.mean((0, 1))
-    mixed = np.rint(mean + share * (crop - mean)).astype(np.uint8)
+    mixed: NDArray[np.uint8] = np.rint(mean + share * (crop - mean)).astype(np.uint8)
     mixed[top:bottom, left:right] = crop[top:bottom, left:right]
     return mixed
