@@ -49,16 +49,20 @@ demo-slim: $(INSTALLED)
 
 # Two processes with one thread each, which also adds numbers up in the same order everywhere.
 # One process does all tests of a file, which may share something expensive.
+# In the order of the folders large files come first; by default xdist keeps those with few but
+# long tests for the end, where one process would wait for the other.
+TEST := pytest -n 2 --dist loadfile --no-loadscope-reorder
+
 test: export OMP_NUM_THREADS := 1
 test: lint
-	$(BIN)/pytest -n 2 --dist loadfile
+	$(BIN)/$(TEST)
 
 # An environment of its own, .venv-oldest
 test-oldest: export OMP_NUM_THREADS := 1
 test-oldest: $(INSTALLED)
 	test -x $(VENV)-oldest/bin/python || $(PYTHON) -m venv $(VENV)-oldest
 	$(BIN)/uv pip install --quiet --python $(VENV)-oldest/bin/python -c constraints-oldest.txt -e '.[dev]'
-	$(VENV)-oldest/bin/pytest -n 2 --dist loadfile
+	$(VENV)-oldest/bin/$(TEST)
 
 test-gpu: $(INSTALLED)
 	$(BIN)/pytest --gpu
@@ -66,7 +70,7 @@ test-gpu: $(INSTALLED)
 lint: $(INSTALLED)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
-	$(BIN)/mypy
+	$(BIN)/mypy --num-workers 2
 
 format: $(INSTALLED)
 	$(BIN)/ruff check --fix

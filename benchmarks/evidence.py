@@ -51,6 +51,8 @@ TRIALS = {
     "evidence/unet": "restoration",
 }
 """Those of the search by trials, which name their arms themselves."""
+TRACKERS = {"evidence/tracker": "tracking", "evidence/tracker-swapped": "tracking"}
+"""A tracker, either half of the sequences to train on."""
 GPU_RECIPES = {
     f"cifar100/{name}-gpu": "cifar100"
     for name in ("resnet20", "resnet56", "regnety-002", "mobilenetv2", "densenet40")
@@ -68,7 +70,10 @@ def main() -> None:
     parser.add_argument("--first-seed", type=int, default=0)
     parser.add_argument("--jobs", type=int, default=2)
     parser.add_argument(
-        "--recipes", nargs="+", choices=[*RECIPES, *TRIALS, *GPU_RECIPES], default=list(RECIPES)
+        "--recipes",
+        nargs="+",
+        choices=[*RECIPES, *TRIALS, *TRACKERS, *GPU_RECIPES],
+        default=list(RECIPES),
     )
     parser.add_argument("--trials", action="store_true", help="the recipes of the search by trials")
     parser.add_argument("--arms", default=ARMS, help="with commas, or all that the recipe names")
@@ -112,8 +117,8 @@ def script(arguments: argparse.Namespace) -> str:
         shlex.join(
             [
                 *(sys.executable, "-m", "lwdna", "compare", recipe, "--seeds", str(seeds)),
-                f"data.root={arguments.data / (RECIPES | TRIALS | GPU_RECIPES)[recipe]}",
-                *([] if recipe == "evidence/unet" else ["data.workers=0"]),
+                f"data.root={arguments.data / (RECIPES | TRIALS | TRACKERS | GPU_RECIPES)[recipe]}",
+                *([] if recipe in ("evidence/unet", *TRACKERS) else ["data.workers=0"]),
                 *options,
                 *("--out", str(arguments.out / recipe)),
             ]

@@ -4,13 +4,20 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-import torch
 
 sys.path.insert(0, str(Path(__file__).parent))
-torch.set_num_threads(1)
+
+
+@pytest.fixture(autouse=True, scope="session")
+def without_waiting_for_the_disk() -> Iterator[None]:
+    """No test cuts the power, after which alone it matters what the disk had."""
+    with pytest.MonkeyPatch.context() as patched:
+        patched.setattr(os, "fsync", os.fstat)  # fails, too, on what is no open file
+        yield
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -20,7 +27,12 @@ def pytest_addoption(parser: pytest.Parser) -> None:
 def pytest_configure(config: pytest.Config) -> None:
     if not config.getoption("--gpu"):
         os.environ["CUDA_VISIBLE_DEVICES"] = ""  # of the processes that tests start, too
-    elif not torch.cuda.is_available():
+    if getattr(config.option, "numprocesses", None):
+        return  # this process only hands out tests; those that run them start meanwhile
+    import torch
+
+    torch.set_num_threads(1)
+    if config.getoption("--gpu") and not torch.cuda.is_available():
         raise pytest.UsageError("--gpu: torch sees no CUDA GPU here")
 
 

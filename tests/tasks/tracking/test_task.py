@@ -114,6 +114,15 @@ def test_an_example_follows_from_seed_epoch_and_index(root):
             assert not same.any(), name
 
 
+def test_training_and_test_frames_have_jitters_of_their_own(root):
+    """Without any, the target of 12 pixels is in the middle of a crop of 60."""
+    task = task_of(root, proposals=0, train_jitter={"centre": 0, "size": 0})
+    (batch,) = batches(task, list(range(11)))
+    middle = torch.tensor([25.6, 25.6, 12.8, 12.8])
+    assert torch.allclose(batch["train_boxes"], middle.expand(11, 2, 4), atol=1e-4)
+    assert batch["test_boxes"].flatten(0, 1).std(dim=0).min() > 2
+
+
 def test_examples_come_from_all_sequences(root):
     task = task_of(root, proposals=0, samples=100, train_jitter={"centre": 0, "size": 0})
     (batch,) = batches(task, list(range(100)))
@@ -246,7 +255,7 @@ def test_sequences_that_cannot_be_followed_are_told_of(tmp_path):
 
 
 def test_faults_are_named(root, tmp_path):
-    with pytest.raises(DataError, match="set data.root"):
+    with pytest.raises(DataError, match=r"set data\.root"):
         TrackingTask(TrackingSettings())
     with pytest.raises(
         DataError, match=r"has no folder train; say which sequences with data\.train"

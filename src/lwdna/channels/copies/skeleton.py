@@ -107,7 +107,10 @@ def held_tensors(modules: Iterable[nn.Module], only: str | None = None) -> Itera
         (value, DEPTH)
         for module in modules
         for name, value in vars(module).items()
-        if name not in ("_parameters", "_buffers", "_modules") and only in (None, name)
+        if name not in ("_parameters", "_buffers", "_modules")
+        and only in (None, name)
+        # most of what a module has are numbers, and hooks that nobody has registered
+        and not (type(value) in _ATOMS or (isinstance(value, dict) and not value))
     ]
     while stack:
         value, depth = stack.pop()

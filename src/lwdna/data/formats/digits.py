@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import cache
 from pathlib import Path
 
 import numpy as np
@@ -20,11 +21,7 @@ class Digits(DataFormat):
     defaults = Defaults(8, 1.0, "pad", 0.0, (0.3053,) * 3, (0.3761,) * 3)
 
     def open(self, root: Path) -> tuple[Half, Half]:
-        from sklearn.datasets import load_digits
-
-        digits = load_digits()
-        pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)
-        labels = digits.target.astype(np.int64)
+        pixels, labels = _digits()
         classes = tuple(str(digit) for digit in range(10))
         held_out = rank_in_class(labels) % 5 == 4
 
@@ -33,3 +30,13 @@ class Digits(DataFormat):
             return ListedHalf(title, classes, ArrayImages(title, pixels[part], labels[part]))
 
         return half("train", ~held_out), half("val", held_out)
+
+
+@cache  # a table of text, which a comparison would read again for each of its trainings
+def _digits() -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
+    """Return all images, (1797, 8, 8), and their classes, (1797,); nobody may change them."""
+    from sklearn.datasets import load_digits
+
+    digits = load_digits()
+    pixels = np.round(digits.images * (255 / 16)).astype(np.uint8)
+    return pixels, digits.target.astype(np.int64)

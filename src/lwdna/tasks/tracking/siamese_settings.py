@@ -29,6 +29,10 @@ class SiameseSettings(Settings):
     """Cells in this middle part of the target's box should find it, cells outside of the box should
     not; those between do not count."""
 
+    context: Fraction = 1.0
+    """How much of what is around the target's box the template shows; the rest is the mean colour
+    of the crop. Less than all of it tells the network the box, too."""
+
     not_found: Annotated[float, Field(ge=0, lt=1)] = 0.1
     """A target whose best cell has a probability below this is not found."""
     window: Fraction = 0.3

@@ -19,6 +19,7 @@ from lwdna.tasks.tracking.normalise import normalised
 from lwdna.tasks.tracking.online.tracker import Tracker
 from lwdna.tasks.tracking.sampling import choose_frames, showing
 from lwdna.tasks.tracking.settings import Jitter, TrackingSettings
+from lwdna.tasks.tracking.siamese_crops import with_context
 from lwdna.tasks.tracking.siamese_losses import box_loss, score_loss
 
 _SPREAD = 0.4
@@ -74,9 +75,10 @@ class SiameseKind:
             about = jittered(box, jitter, places)
             return crop_about(sequence.frame(number), about, area, size, data.border)
 
-        template, _ = crop(
+        template, about = crop(
             shown, boxes[0], data.train_jitter, data.template_area, data.template_size
         )
+        template = with_context(template, about.into(boxes[0]), data.siamese.context)
         search, window = crop(searched, boxes[1], data.test_jitter, data.area, data.image_size)
         box = window.into(boxes[1])
         mirrored = draws.generator(Stream.FLIP).random() < 0.5

@@ -19,6 +19,7 @@ from lwdna.models.tracking.siamese import Siamese, places
 from lwdna.tasks.tracking.normalise import normalised
 from lwdna.tasks.tracking.online.tracker import Box, Found, Image, bounded, checked_box
 from lwdna.tasks.tracking.settings import TrackingSettings
+from lwdna.tasks.tracking.siamese_crops import with_context
 from lwdna.tasks.tracking.siamese_settings import SiameseSettings
 
 Map = NDArray[np.float64]
@@ -71,7 +72,8 @@ class SiameseTracker:
         self._frame = 0
         data = self._settings
         window = self._window(image, data.template_area, data.template_size)
-        self._features = self._network.template(self._input(image, window))
+        crop = with_context(cut(image, window), window.into(self._box), data.siamese.context)
+        self._features = self._network.template(self._input(crop))
         self._check(self._features.cpu().numpy())
 
     @torch.no_grad()
@@ -82,7 +84,7 @@ class SiameseTracker:
         self._frame += 1
         data, rules = self._settings, self._settings.siamese
         window = self._window(image, data.area, data.image_size)
-        scores, boxes = self._network.search(self._features, self._input(image, window))
+        scores, boxes = self._network.search(self._features, self._input(cut(image, window)))
         probabilities, reach = (
             one[0].double().cpu().numpy() for one in (scores.float().sigmoid(), boxes)
         )
@@ -103,9 +105,8 @@ class SiameseTracker:
         border = self._settings.border
         return window_about(self._box, area, size, border=border, image_size=(width, height))
 
-    def _input(self, image: Image, window: Window) -> Tensor:
-        crop = torch.from_numpy(cut(image, window)).to(self._device)
-        return normalised(crop.permute(2, 0, 1)[None])
+    def _input(self, crop: Image) -> Tensor:
+        return normalised(torch.from_numpy(crop).to(self._device).permute(2, 0, 1)[None])
 
     def _check(self, values: NDArray[Any]) -> None:
         if not np.isfinite(values).all():
