@@ -198,6 +198,7 @@ def test_values_of_the_recipe_can_be_replaced(given: Given) -> None:
 
 def test_a_target_found_again_is_not_lost(given: Given, monkeypatch: pytest.MonkeyPatch) -> None:
     gone = Found(given.boxes[0], 0.0, "not_found")
+    missed = [3, 4]
 
     class Tracker:
         def start(self, image: np.ndarray, box: np.ndarray) -> None:
@@ -205,12 +206,18 @@ def test_a_target_found_again_is_not_lost(given: Given, monkeypatch: pytest.Monk
 
         def track(self, image: np.ndarray) -> Found:
             self.number += 1
-            return gone if self.number in (3, 4) else Found(given.boxes[0], 1.0, "normal")
+            return gone if self.number in missed else Found(given.boxes[0], 1.0, "normal")
 
     monkeypatch.setattr(track, "_tracker_of", lambda *_: Tracker())
     said = done("track", given.sequence, "--weights", given.run, "--out", "out")
     assert "the target was not found in 2 frames of 12" in said
     assert record("out")["lost_from"] is None
+    missed += range(5, 13)
+    said = done("track", given.sequence, "--weights", given.run, "--out", "out")
+    assert "the target is lost from frame 3 on, of 12" in said
+    missed.remove(3)
+    said = done("track", given.sequence, "--weights", given.run, "--out", "out")
+    assert "the target was not found in 9 frames of 12" in said, "9 frames are a short while"
 
 
 def test_a_box_that_reaches_beyond_the_frame_is_cut_off(given: Given) -> None:

@@ -45,6 +45,8 @@ _RATE = 25.0
 """Frames per second of what is written of images."""
 _SHOWN, _COLUMNS = 12, 4
 """Frames of the picture."""
+_LOST = 10
+"""Frames at the end in which a target is not found before it is called lost."""
 _SIDE = 320
 """Longest side of a frame in the picture, in pixels."""
 
@@ -272,10 +274,9 @@ def _tell(
 
 
 def _lost_from(track: Track) -> int | None:
-    """Return the first of the frames, counted from 1, up to whose end nothing is found."""
-    found = [number for number, state in enumerate(track.states, 1) if state != "not_found"]
-    last = found[-1] if found else 0
-    return last + 1 if last < len(track.states) else None
+    """Return the frame, counted from 1, from which on nothing is found; None for a short while."""
+    last = max(n for n, state in enumerate(track.states, 1) if state != "not_found")  # the first is
+    return last + 1 if len(track.states) - last >= _LOST else None
 
 
 def _settings_of(architecture: Architecture, weights: Path) -> TrackingSettings:
