@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import torch
+from timm.models.efficientnet import EfficientNet, decode_arch_def
 from torch import Tensor, nn
 
 
@@ -53,3 +54,16 @@ def with_small_classifier(vgg: nn.Module) -> nn.Module:
     for place, inputs, outputs in zip((0, 3, 6), sizes, sizes[1:], strict=False):
         vgg.classifier[place] = nn.Linear(inputs, outputs)
     return vgg
+
+
+def short_mixnet(num_classes: int) -> nn.Module:
+    """One block of each kind that MixNet-S is made of."""
+    blocks = [
+        ["ds_r1_k3_s1_e1_c16"],
+        ["ir_r1_k3_a1.1_p1.1_s2_e6_c24", "ir_r1_k3_a1.1_p1.1_s1_e3_c24"],
+        ["ir_r1_k3.5.7_s2_e6_c40_se0.5_nsw", "ir_r1_k3.5_a1.1_p1.1_s1_e6_c40_se0.5_nsw"],
+        ["ir_r1_k3.5.7.9.11_s2_e6_c80_se0.5_nsw"],
+    ]
+    return EfficientNet(
+        decode_arch_def(blocks), num_classes=num_classes, num_features=160, stem_size=16
+    )

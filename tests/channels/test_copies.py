@@ -11,10 +11,10 @@ import timm
 import torch
 import torchvision
 from safetensors.torch import load_file, save_file
-from timm.models.efficientnet import EfficientNet, decode_arch_def
 from torch import Tensor, nn
 
 from lwdna.channels import ChannelGraph, resize, trace
+from networks import short_mixnet
 
 from .proof import random_widths
 
@@ -46,17 +46,6 @@ FAMILIES = [
 TIMM_FAMILIES = [family for family in FAMILIES if str(family.values[0]).startswith("timm:")]
 
 
-def short_mixnet() -> nn.Module:
-    """One block of each kind that MixNet-S is made of."""
-    blocks = [
-        ["ds_r1_k3_s1_e1_c16"],
-        ["ir_r1_k3_a1.1_p1.1_s2_e6_c24", "ir_r1_k3_a1.1_p1.1_s1_e3_c24"],
-        ["ir_r1_k3.5.7_s2_e6_c40_se0.5_nsw", "ir_r1_k3.5_a1.1_p1.1_s1_e6_c40_se0.5_nsw"],
-        ["ir_r1_k3.5.7.9.11_s2_e6_c80_se0.5_nsw"],
-    ]
-    return EfficientNet(decode_arch_def(blocks), num_classes=7, num_features=160, stem_size=16)
-
-
 def short_shufflenet() -> nn.Module:
     """Two units of each stage, which are all that differ."""
     return torchvision.models.ShuffleNetV2([2, 2, 2], [24, 48, 96, 192, 256], num_classes=7)
@@ -67,7 +56,7 @@ def traced(name: str) -> tuple[nn.Module, ChannelGraph]:
     library, _, name = name.partition(":")
     torch.manual_seed(0)
     if library.startswith("short"):
-        model = short_mixnet() if library == "short mixnet" else short_shufflenet()
+        model = short_mixnet(7) if library == "short mixnet" else short_shufflenet()
     elif library == "timm":
         model = timm.create_model(name, num_classes=7, **TIMM[name])
     else:

@@ -15,6 +15,7 @@ from lwdna.channels import ChannelGraph, resize, trace
 from lwdna.channels.proof.padding import DIFFERS, NOT_ZERO, Padding, find_padding
 from lwdna.errors import GraphError
 from lwdna.models import create_model
+from networks import short_mixnet
 
 from .proof import make_nontrivial, outputs_of, relative_error, silenced
 
@@ -44,12 +45,14 @@ SLOW = {
     "rexnet_100": 64,  # sums over a part of the channels
     "skresnet18": 64,  # softmax over paths
     "res2net50_14w_8s": 64,
-    "mixnet_s": 64,
+    "short mixnet": 64,
     "resnest14d": 64,
 }
 SHORTER: dict[str, dict[str, Any]] = {
     "densenet121": {"block_config": (3, 3, 2, 2)},
-    "res2net50_14w_8s": {"layers": (2, 2, 2, 2)},
+    "res2net50_14w_8s": {"layers": (2, 2, 1, 1)},
+    "rexnet_100": {"depth_mult": 0.5},
+    "skresnet18": {"layers": (2, 2, 1, 1)},
 }
 """The first block of a stage and those after it are all there is to see of a family."""
 
@@ -137,6 +140,8 @@ def make(name: str) -> nn.Module:
     if ":" in name:
         options = {"blocks": 2} if "edsr" in name or "srresnet" in name else {}
         return create_model(name, **options)
+    if name == "short mixnet":
+        return short_mixnet(5)
     return timm.create_model(name, num_classes=5, drop_rate=0.0, **SHORTER.get(name, {}))
 
 

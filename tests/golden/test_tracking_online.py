@@ -7,13 +7,13 @@ import json
 import numpy as np
 import pytest
 import torch
-from lwdna.interop.dimp import import_dimp
 from safetensors import safe_open
 from safetensors.torch import load_file
 
 from golden.reference import files
 from lwdna.data.data_format import Defaults
 from lwdna.data.sequences import Window
+from lwdna.interop.dimp import import_dimp
 from lwdna.tasks.tracking.online.localise import localise
 from lwdna.tasks.tracking.online.memory import Memory
 from lwdna.tasks.tracking.online.refine import ascend

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -25,8 +26,9 @@ needs_reference = pytest.mark.skipif(
 )
 
 
+@cache
 def _narrow(name, seed=0):
-    """A torchvision ResNet at random widths with non-trivial running statistics."""
+    """A torchvision ResNet at random widths with non-trivial running statistics; not to change."""
     model = torchvision.models.get_model(name, num_classes=7)
     graph = lwdna.trace(model, torch.zeros(1, 3, 64, 64))
     generator = torch.Generator().manual_seed(seed)

@@ -18,23 +18,27 @@ if TYPE_CHECKING:
     from lwdna.tasks.tracking.settings import TrackingSettings
 
 
+Source = Annotated[
+    Path | None,
+    typer.Argument(
+        metavar="VIDEO_OR_FOLDER",
+        help="A video, a folder of images, or a sequence.",
+        show_default="the first sequence that the run validates on",
+    ),
+]
+Recipe = Annotated[
+    list[str] | None,
+    typer.Argument(
+        metavar="[RECIPE] [KEY=VALUE]...",
+        help="A recipe and values that replace its own.",
+        show_default="that of the run",
+    ),
+]
+
+
 def track(
-    source: Annotated[
-        Path | None,
-        typer.Argument(
-            metavar="VIDEO_OR_FOLDER",
-            help="A video, a folder of images, or a sequence [the first one the run validates on].",
-            show_default=False,
-        ),
-    ] = None,
-    arguments: Annotated[
-        list[str] | None,
-        typer.Argument(
-            metavar="[RECIPE] [KEY=VALUE]...",
-            help="A recipe [that of the run] and values that replace its own.",
-            show_default=False,
-        ),
-    ] = None,
+    source: Source = None,
+    arguments: Recipe = None,
     *,
     weights: Annotated[
         Path, typer.Option(help="A run's folder, or a .safetensors file of a network.")
@@ -43,11 +47,13 @@ def track(
         str | None,
         typer.Option(
             metavar="X,Y,W,H",
-            help="The target in the first frame, in pixels [the truth of a sequence].",
+            help="The target in the first frame, in pixels.",
+            show_default="the truth of a sequence",
         ),
     ] = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for boxes and video [runs/NAME-track].")
+        Path | None,
+        typer.Option(help="Folder for boxes and video.", show_default="runs/NAME-track"),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of what is random in tracking.")] = 0,
     trust_code: Trust = False,

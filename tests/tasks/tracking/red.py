@@ -31,6 +31,8 @@ class Classifier(nn.Module):
         super().__init__()
         self.calls: list[tuple[int, int]] = []
         """Samples and steps of each improvement of the filter."""
+        self.seen: list[tuple[Tensor, Tensor]] = []
+        """Features (n, 1, h, w) and weights (n,) of each."""
 
     def features(self, deep: Tensor) -> Tensor:
         return deep
@@ -42,6 +44,7 @@ class Classifier(nn.Module):
         assert features.shape[:2] == boxes.shape[:2] == weights.shape
         assert float(weights.sum()) == np.float32(1) or abs(float(weights.sum()) - 1) < 1e-6
         self.calls.append((features.shape[1], steps))
+        self.seen.append((features[0].clone(), weights[0]))
         return [filter] * (steps + 1)
 
     def scores(self, features: Tensor, filter: Tensor) -> Tensor:

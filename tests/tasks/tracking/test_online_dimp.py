@@ -112,16 +112,35 @@ def test_the_filter_is_improved_at_the_start_on_every_20th_frame_and_beside_dist
         (50, 2),  # frame 40: no more fit in
     ]
     assert np.abs(track.boxes - track.boxes[0]).max() < 8
+    weights = one._network.classifier.seen[3][1]
+    assert (weights[34] / weights[33]).item() == pytest.approx(1 / 0.99)
+    assert (weights[36] / weights[35]).item() == pytest.approx(1 / 0.98)
+
+
+def test_two_samples_of_the_first_frame_miss_channels():
+    frames, boxes = moving(1)
+    found = set()
+    for seed in range(9):
+        one = tracker(seed=seed)
+        follow(one, frames, boxes[0])
+        features, weights = one._network.classifier.seen[0]
+        assert weights.tolist() == pytest.approx([1 / 15] * 15)
+        for sample in features[13:]:
+            factor = (sample.sum() / features[0].sum()).item()
+            torch.testing.assert_close(sample, features[0] * factor)
+            found.add(round(factor, 4))
+    assert found == {0, 1.25}
 
 
 def test_of_two_like_targets_the_near_one_is_taken_and_twins_are_uncertain():
     here, near, far = (60, 50, 20, 20, 230), (60, 80, 20, 20, RED), (112, 96, 20, 20, RED)
+    scenes = [scene(here), scene(here, far), scene(here, near), scene(here, far)]
     one = tracker()
-    track = follow(one, [scene(here), scene(here, far), scene(here, near)], here[:4])
-    assert track.states == ("normal", "hard_negative", "uncertain")
+    track = follow(one, scenes, here[:4])
+    assert track.states[:3] == ("normal", "hard_negative", "uncertain")
     assert abs(track.boxes[1, :2] - here[:2]).max() < 4
-    samples = one._network.classifier.calls
-    assert samples == [(15, 10), (16, 1)]  # nothing is learnt from the last frame
+    # nothing is learnt from the third frame: the fourth one is the second that is added
+    assert one._network.classifier.calls == [(15, 10), (16, 1), (17, 1)]
 
 
 def test_the_box_stays_in_the_frame_and_does_not_shrink_away():

@@ -255,7 +255,7 @@ def test_sequences_that_cannot_be_followed_are_told_of(tmp_path):
 
 
 def test_faults_are_named(root, tmp_path):
-    with pytest.raises(DataError, match="set data.root"):
+    with pytest.raises(DataError, match=r"set data\.root"):
         TrackingTask(TrackingSettings())
     with pytest.raises(
         DataError, match=r"has no folder train; say which sequences with data\.train"

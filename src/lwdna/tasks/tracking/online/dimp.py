@@ -17,7 +17,7 @@ from lwdna.errors import ModelError, TrainingError
 from lwdna.models.tracking.dimp import DiMP
 from lwdna.models.tracking.iou_head import IoUHead, Pair
 from lwdna.tasks.tracking.normalise import normalised
-from lwdna.tasks.tracking.online.localise import localise
+from lwdna.tasks.tracking.online.localise import between_cells, localise
 from lwdna.tasks.tracking.online.memory import Memory
 from lwdna.tasks.tracking.online.refine import Predict, ascend, best_box, part_about, starting_boxes
 from lwdna.tasks.tracking.online.start import starting_samples
@@ -45,8 +45,9 @@ class _Target:
 class DimpTracker:
     """The tracker of DiMP and SuperDiMP (Bhat et al., ICCV 2019, arXiv 1904.07220).
 
-    Without an IoU head the box keeps the size that it has in the first frame. The box's centre
-    stays inside the frame, and a target that is lost keeps its box until it is found again.
+    Without an IoU head the box keeps the size that it has in the first frame, and its centre lies
+    where the scores peak between the cells, which the published tracker leaves to the head. The
+    centre stays inside the frame, and a target that is lost keeps its box until it is found again.
 
     Args:
         network: in eval mode, on the device to use.
@@ -110,8 +111,11 @@ class DimpTracker:
         (x, y), size = (last[:2] + last[2:] / 2) / stride - odd / 2, last[2:] / stride
         place = localise(scores, (x, y), (size[0], size[1]), rules.localisation)
         if place.state == "not_found":
-            return Found(target.box, place.score, place.state)
-        centre = (np.array([place.x, place.y]) + odd / 2) * stride
+            return Found(target.box.copy(), place.score, place.state)
+        peak: tuple[float, float] = place.x, place.y
+        if network.iou is None:  # which would make up for a cell's width
+            peak = between_cells(scores, place.x, place.y)
+        centre = (np.array(peak) + odd / 2) * stride
         moved = window.out_of(np.concatenate([centre - last[2:] / 2, last[2:]]))
         box = bounded(moved, image, target.first)
         if network.iou is not None and target.modulation is not None:

@@ -60,6 +60,25 @@ def localise(
     return Place(*first, "normal")
 
 
+def between_cells(scores: Scores, x: int, y: int) -> tuple[float, float]:
+    """Return column and row of a peak, with fractions: the tops of two parabolas.
+
+    They go through the peak and its neighbours, along each axis. At the border of the map, or
+    where a neighbour is higher, the peak is taken as it is.
+    """
+    height, width = scores.shape
+    across = _top(*scores[y, x - 1 : x + 2]) if 0 < x < width - 1 else 0.0
+    down = _top(*scores[y - 1 : y + 2, x]) if 0 < y < height - 1 else 0.0
+    return x + across, y + down
+
+
+def _top(before: float, peak: float, behind: float) -> float:
+    """Return where a parabola through the values at -1, 0 and 1 is highest."""
+    if peak < max(before, behind) or peak == before == behind:
+        return 0.0
+    return 0.5 * float(before - behind) / float(before - 2 * peak + behind)
+
+
 def _peak(scores: Scores) -> tuple[int, int, float]:
     """Return column, row and height of the highest cell."""
     row, column = divmod(int(scores.argmax()), scores.shape[1])
