@@ -12,7 +12,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Literal, Self
 
-from pydantic import Field, ValidationError, model_validator
+from pydantic import Field, TypeAdapter, ValidationError, model_validator
 from safetensors import SafetensorError, safe_open
 
 from lwdna.errors import CheckpointError
@@ -25,6 +25,7 @@ CLASSES = "lwdna_classes"
 PREPROCESSING = "lwdna_preprocessing"
 """Key of the metadata: a :class:`Preprocessing` as a JSON object."""
 
+_NAMES = TypeAdapter(tuple[str, ...])
 Side = Annotated[int, Field(ge=1, le=2**16)]
 
 
@@ -91,8 +92,10 @@ class Interface(Settings):
         classes, preprocessing = notes.get(CLASSES), notes.get(PREPROCESSING)
         return cls(
             task=notes.get(TASK),
-            classes=None if classes is None else json.loads(classes),
-            preprocessing=preprocessing and Preprocessing.model_validate_json(preprocessing),
+            classes=None if classes is None else _NAMES.validate_json(classes),
+            preprocessing=(
+                None if preprocessing is None else Preprocessing.model_validate_json(preprocessing)
+            ),
         )
 
 

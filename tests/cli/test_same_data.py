@@ -13,7 +13,7 @@ from PIL import Image
 
 from lwdna.architecture import load, save
 from lwdna.files import read_json
-from lwdna.interface import read_interface
+from lwdna.interface import Interface, read_interface
 from lwdna.tasks.classification import ClassificationTask
 from lwdna.tasks.restoration import RestorationTask
 from lwdna.workflows import cells, steps
@@ -209,4 +209,4 @@ def test_restoration(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     path.write_bytes(content)
     done("train", "--resume", "--out", "run")
-    assert read_interface("run/model.safetensors").classes is None
+    assert read_interface("run/model.safetensors") == Interface(task="restoration")
