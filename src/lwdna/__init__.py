@@ -13,8 +13,9 @@ from lwdna.lazy import export_lazily
 if TYPE_CHECKING:
     from lwdna.architecture import Architecture, ModelSource, load, save
     from lwdna.channels import ChannelGraph, Edits, register_rule, resize, trace, widen
-    from lwdna.data import register_format
+    from lwdna.data import prepare, register_format
     from lwdna.errors import LwdnaError
+    from lwdna.interface import Interface, Preprocessing, read_interface
     from lwdna.methods import (
         Budget,
         ShrinkSettings,
@@ -36,8 +37,10 @@ __all__ = [
     "Budget",
     "ChannelGraph",
     "Edits",
+    "Interface",
     "LwdnaError",
     "ModelSource",
+    "Preprocessing",
     "ShrinkSettings",
     "SlimSettings",
     "Slimmed",
@@ -47,6 +50,8 @@ __all__ = [
     "list_models",
     "load",
     "merge",
+    "prepare",
+    "read_interface",
     "register_criterion",
     "register_format",
     "register_keep_rule",
@@ -68,8 +73,9 @@ export_lazily(
     {
         "lwdna.architecture": ("Architecture", "ModelSource", "load", "save"),
         "lwdna.channels": ("ChannelGraph", "Edits", "register_rule", "resize", "trace", "widen"),
-        "lwdna.data": ("register_format",),
+        "lwdna.data": ("prepare", "register_format"),
         "lwdna.errors": ("LwdnaError",),
+        "lwdna.interface": ("Interface", "Preprocessing", "read_interface"),
         "lwdna.rewriting": ("merge", "rewritten"),
         "lwdna.methods": (
             "Budget",

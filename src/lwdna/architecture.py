@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import reprlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
 from typing import Annotated, Any, Literal
@@ -39,11 +39,12 @@ from lwdna.errors import (
 from lwdna.files import json_text, write_text
 from lwdna.input_size import InputSize, InputTypes, check_size, check_types
 from lwdna.inputs import zeros
+from lwdna.interface import Interface
 from lwdna.models import create_model
 from lwdna.models.memory import limited_memory
 from lwdna.settings import Settings
 from lwdna.transforms import Transform, rewrite
-from lwdna.weights import load_weights, name_classes, read_tensors, save_weights
+from lwdna.weights import load_weights, read_tensors, save_weights
 
 FORMAT_VERSION = 1
 METADATA_KEY = "lwdna_architecture"
@@ -316,7 +317,7 @@ def save(
     model: nn.Module,
     architecture: Architecture,
     path: str | Path,
-    classes: Sequence[str] | None = None,
+    interface: Interface | None = None,
 ) -> None:
     """Write weights as safetensors with the architecture in the metadata, atomically.
 
@@ -324,14 +325,14 @@ def save(
         model: the network.
         architecture: what it is.
         path: the file.
-        classes: names of the classes that its outputs stand for, which are written down, too; see
-            :func:`lwdna.weights.read_classes`.
+        interface: how images become its input and which classes its outputs stand for, which is
+            written down, too; see :func:`lwdna.interface.read_interface`.
 
     Raises:
         FileError: the file cannot be written.
     """
-    metadata = {METADATA_KEY: architecture.to_json(), **name_classes(classes)}
-    save_weights(path, model.state_dict(), metadata)
+    notes = {} if interface is None else interface.notes()
+    save_weights(path, model.state_dict(), {METADATA_KEY: architecture.to_json(), **notes})
 
 
 def load(

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 import torch
@@ -13,9 +13,6 @@ from torch import Tensor, nn
 
 from lwdna.errors import CheckpointError
 from lwdna.files import CHECKSUM, atomic, checksum
-
-_CLASSES = "lwdna_classes"
-"""Key of the metadata of a file of weights: names of the classes as a JSON list."""
 
 
 def save_weights(
@@ -87,27 +84,6 @@ def _order_metadata(path: Path) -> None:
         if len(text) <= size:  # it is as long as before, without the spaces at its end
             file.seek(8)
             file.write(text.ljust(size))
-
-
-def name_classes(classes: Sequence[str] | None) -> dict[str, str]:
-    """Return the metadata by which a file of weights says what its network's outputs stand for."""
-    return {} if classes is None else {_CLASSES: json.dumps(list(classes), ensure_ascii=False)}
-
-
-def read_classes(path: str | Path) -> tuple[str, ...] | None:
-    """Return the names of the classes that a network's outputs stand for, in their order.
-
-    None, if the file does not say: it is of a task without classes, or was written without them.
-
-    Raises:
-        CheckpointError: the file is missing or damaged.
-    """
-    try:
-        with safe_open(path, framework="pt") as file:
-            text = (file.metadata() or {}).get(_CLASSES)
-        return None if text is None else tuple(str(name) for name in json.loads(text))
-    except (OSError, SafetensorError, ValueError, TypeError) as error:
-        raise CheckpointError(f"cannot read weights {path}: {error}; restore the file") from error
 
 
 def read_tensors(

@@ -13,9 +13,9 @@ from PIL import Image
 
 from lwdna.architecture import load, save
 from lwdna.files import read_json
+from lwdna.interface import Interface, read_interface
 from lwdna.tasks.classification import ClassificationTask
 from lwdna.tasks.restoration import RestorationTask
-from lwdna.weights import read_classes
 from lwdna.workflows import cells, steps
 
 from .command import PHOTOS, at_call, done, fault, image_folder, lwdna
@@ -149,7 +149,7 @@ def run(photos: Path) -> Path:
 
 def test_a_network_is_evaluated_on_its_own_classes(run: Path, photos: Path) -> None:
     weights = run / "model.safetensors"
-    assert read_classes(weights) == ("ant", "bee")
+    assert read_interface(weights).classes == ("ant", "bee")
     (photos / "val" / "ant" / "0.png").unlink()  # other images may be judged
     before = json.loads(done("evaluate", run, "--json"))
     for half in ("train", "val"):
@@ -164,7 +164,7 @@ def test_a_network_is_evaluated_on_its_own_classes(run: Path, photos: Path) -> N
 def test_weights_that_do_not_name_their_classes(run: Path) -> None:
     network, architecture = load(run / "model.safetensors")
     save(network, architecture, "plain.safetensors")
-    assert read_classes("plain.safetensors") is None
+    assert read_interface("plain.safetensors").classes is None
     outcome = lwdna("evaluate", "plain.safetensors", run / "recipe.yaml", "--json")
     assert outcome.code == 0
     assert outcome.err.count("plain.safetensors does not name its classes") == 1
@@ -182,7 +182,7 @@ def test_teachers_and_networks_to_shrink_know_the_same_classes(run: Path) -> Non
     assert not Path("taught").exists()
     assert not Path("small").exists()
     done("train", *other, "--architecture", run / "model.safetensors", "--out", "tuned")
-    assert read_classes("tuned/model.safetensors") == ("auk", "bee"), "they are learnt"
+    assert read_interface("tuned/model.safetensors").classes == ("auk", "bee"), "they are learnt"
 
 
 def test_restoration(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -209,4 +209,4 @@ def test_restoration(monkeypatch: pytest.MonkeyPatch) -> None:
     )
     path.write_bytes(content)
     done("train", "--resume", "--out", "run")
-    assert read_classes("run/model.safetensors") is None
+    assert read_interface("run/model.safetensors") == Interface(task="restoration")

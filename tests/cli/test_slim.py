@@ -64,6 +64,12 @@ def test_the_record_says_what_each_stage_is_worth(job: Path, slimmed: Path) -> N
     assert sliced["metrics"] != recalibrated["metrics"]
     assert after["distill"]["temperature"] == 4
     network, architecture = lwdna.load(slimmed / "model.safetensors")
+    told = [
+        lwdna.read_interface(folder / "model.safetensors")
+        for folder in (slimmed, slimmed / "dense", slimmed / "rounds" / "1", job / "baseline")
+    ]
+    assert told[0].preprocessing is not None
+    assert told[1:] == told[:-1]
     assert architecture.found["method"] == "slim"
     assert architecture.found["tune"] == {"epochs": 2, "lr": 0.02}
     assert {one["name"]: one["found"] for one in record["groups"]} == architecture.widths

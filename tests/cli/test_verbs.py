@@ -12,6 +12,7 @@ import pytest
 
 from lwdna.architecture import Architecture, load
 from lwdna.cli.app import VERBS
+from lwdna.interface import read_interface
 from lwdna.recipe import load_recipe
 
 from .command import DIGITS, PHOTOS, done, fault, image_folder, lwdna
@@ -35,6 +36,10 @@ def test_quickstart_leaves_everything_worth_keeping(job: Path) -> None:
         model, architecture = load(job / name / "model.safetensors")
         assert sum(p.numel() for p in model.parameters()) == results[name]["params"]
         assert architecture.cost.macs == results[name]["macs"]
+        interface = read_interface(job / name / "model.safetensors")
+        assert (interface.task, interface.classes) == ("classification", ("0", "1", "2", "3"))
+        assert interface.preprocessing
+        assert interface.preprocessing.image_size == 8
         assert load_recipe(job / name / "recipe.yaml") == load_recipe(job / "recipe.yaml")
     assert results["lwdna"]["macs"] <= results["baseline"]["macs"]
     assert results["lwdna"]["params"] <= 1.5 * results["baseline"]["params"]

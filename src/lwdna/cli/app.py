@@ -21,6 +21,7 @@ from lwdna.cli.inspect import inspect
 from lwdna.cli.list_ import list_
 from lwdna.cli.merge import merge
 from lwdna.cli.output import error, say
+from lwdna.cli.predict import predict
 from lwdna.cli.quickstart import quickstart
 from lwdna.cli.report import report
 from lwdna.cli.restore import restore
@@ -37,6 +38,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "slim": slim,
     "train": train,
     "evaluate": evaluate,
+    "predict": predict,
     "inspect": inspect,
     "sensitivity": sensitivity,
     "report": report,

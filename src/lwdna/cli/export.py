@@ -30,7 +30,7 @@ def export(
     """Write a trained network for other runtimes.
 
     It takes batches of any size and images of any height and width, unless the network is for one
-    size only, which is said then.
+    size only, which is said then. Names of classes and how images are prepared are in its metadata.
 
     Example:
 
@@ -42,14 +42,16 @@ def export(
 def write_onnx(weights: Path, onnx: Path, trust_code: bool, parts: bool = False) -> None:
     """Write the network of a file of weights as ONNX, and its parts if asked for; say where."""
     from lwdna.architecture import load
+    from lwdna.interface import read_interface
     from lwdna.interop.onnx import export_onnx, export_parts
 
     remove_unfinished(onnx.parent, older_than=ABANDONED)
     with working("exporting"):
         network, architecture = load(weights, trust_code=trust_code)
         size, types = architecture.input_size, architecture.input_types
-        fixed = export_onnx(network, size, onnx, types)
-        others = export_parts(network, size, onnx, types) if parts else {}
+        notes = read_interface(weights).notes()
+        fixed = export_onnx(network, size, onnx, types, notes)
+        others = export_parts(network, size, onnx, types, notes) if parts else {}
     say(f"ONNX: {onnx}")
     if fixed:
         say(f"note: it takes inputs of {describe(size)} only: {fixed}")

@@ -37,13 +37,13 @@ def merge(
     if out.suffix != ".safetensors":
         raise FileError(f"cannot write weights to {out}; name a .safetensors file")
     from lwdna.architecture import load, save
+    from lwdna.interface import read_interface
     from lwdna.rewriting import merge as merged
-    from lwdna.weights import read_classes
 
     with working("merging"):
         before, architecture = load(weights, trust_code=trust_code)
         network, described = merged(before, architecture, layers, trust_code)
-        save(network, described, out, read_classes(weights))
+        save(network, described, out, read_interface(weights))
     names = described.found.get("merged", [])[len(architecture.found.get("merged", [])) :]
     cost, now = architecture.cost, described.cost
     say(

@@ -13,6 +13,7 @@ from lwdna.lazy import export_lazily
 if TYPE_CHECKING:
     from lwdna.data.data_format import FORMATS, DataFormat, Defaults, Half, register_format
     from lwdna.data.images import ArrayImages, FolderImages, ImageSet, ListedHalf
+    from lwdna.data.prepare import prepare
     from lwdna.data.settings import DataSettings
 
 __all__ = [
@@ -25,6 +26,7 @@ __all__ = [
     "Half",
     "ImageSet",
     "ListedHalf",
+    "prepare",
     "register_format",
 ]
 
@@ -39,6 +41,7 @@ export_lazily(
             "register_format",
         ),
         "lwdna.data.images": ("ArrayImages", "FolderImages", "ImageSet", "ListedHalf"),
+        "lwdna.data.prepare": ("prepare",),
         "lwdna.data.settings": ("DataSettings",),
     },
 )

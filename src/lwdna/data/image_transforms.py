@@ -14,6 +14,7 @@ from lwdna.data.draws import Stream, draw_seed
 from lwdna.data.image_files import Pixels, decode, size_of
 from lwdna.data.images import ImageSet
 from lwdna.data.settings import AugmentSettings, ResolvedData
+from lwdna.interface import Preprocessing
 
 _CHUNK = 32
 """Images opened, but not yet decoded, at a time."""
@@ -28,14 +29,22 @@ def to_array(image: Image.Image) -> Pixels:
 class EvalTransform:
     """Images as they are validated: shorter side resized, centre cropped."""
 
-    def __init__(self, settings: ResolvedData) -> None:
+    def __init__(self, settings: ResolvedData | Preprocessing) -> None:
         self.settings = settings
         self.mode = InterpolationMode(settings.interpolation)
 
     def __call__(self, images: ImageSet, index: int) -> Pixels:
-        """Return one image, uint8, shape (image_size, image_size, in_chans)."""
-        image = decode(images.open(index), self.settings.in_chans, images.name(index))
-        return to_array(fit(image, self.settings.resize, self.settings.image_size, self.mode))
+        """Return one image of a set, uint8, shape (image_size, image_size, in_chans)."""
+        return self.pixels(images.open(index), images.name(index))
+
+    def pixels(self, image: Image.Image, name: str) -> Pixels:
+        """Return an opened image, uint8, shape (image_size, image_size, in_chans).
+
+        Raises:
+            DataError: it is damaged; ``name`` says which it is.
+        """
+        decoded = decode(image, self.settings.in_chans, name)
+        return to_array(fit(decoded, self.settings.resize, self.settings.image_size, self.mode))
 
 
 class TrainTransform:

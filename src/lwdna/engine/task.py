@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, runtime_checkable
 
 from pydantic import TypeAdapter
 
@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from lwdna.inputs import Inputs
 
 from lwdna.input_size import InputSize
+from lwdna.interface import Preprocessing
 
 NOT_FINITE = "not_finite"
 """What results call the number of validation examples with outputs that are not finite."""
@@ -91,7 +92,7 @@ class Task(Protocol):
 
     A task may have ``notes``, a tuple of sentences that users should read of its data.
     Of a task that is a :class:`lwdna.engine.fingerprint.KnowsItsData`, too, runs are resumed on the
-    same data only.
+    same data only. What is trained for one that is a :class:`PreparesImages` says how to use it.
     """
 
     metric: Metric
@@ -187,4 +188,13 @@ class Task(Protocol):
         One example has the files ``NAME-input.png``, ``NAME-output.png`` and ``NAME-target.png``.
         A task with nothing to look at writes nothing.
         """
+        ...
+
+
+@runtime_checkable
+class PreparesImages(Protocol):
+    """What a :class:`Task` may say more, where networks take single images and tell classes."""
+
+    def preprocessing(self) -> Preprocessing:
+        """Return how validation images become the network's input."""
         ...

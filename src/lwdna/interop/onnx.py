@@ -46,6 +46,7 @@ def export_onnx(
     input_size: InputSize,
     path: str | Path,
     input_types: InputTypes | None = None,
+    notes: Mapping[str, str] = {},
 ) -> str | None:
     """Write a network in evaluation mode as one ONNX file, atomically.
 
@@ -61,6 +62,7 @@ def export_onnx(
         input_size: without the batch axis, (C, H, W) for images.
         path: the file to write.
         input_types: types of the inputs; default: float32.
+        notes: metadata of the file, texts by key, such as :meth:`lwdna.interface.Interface.notes`.
 
     Returns:
         Why height and width of images are fixed, None if they are not.
@@ -72,7 +74,7 @@ def export_onnx(
     """
     check_packages()
     model.cpu().eval()
-    return _export(model, _zeros(input_size, input_types), path)
+    return _export(model, _zeros(input_size, input_types), path, notes)
 
 
 @runtime_checkable
@@ -91,6 +93,7 @@ def export_parts(
     input_size: InputSize,
     path: str | Path,
     input_types: InputTypes | None = None,
+    notes: Mapping[str, str] = {},
 ) -> dict[Path, str | None]:
     """Write each part of a network as an ONNX file; else as :func:`export_onnx`.
 
@@ -99,6 +102,7 @@ def export_parts(
         input_size: of the whole network.
         path: of ``x.onnx``, parts are written to ``x-NAME.onnx``.
         input_types: types of the inputs of the whole network; default: float32.
+        notes: metadata of every file, texts by key.
 
     Returns:
         The files, and why height and width of their images are fixed, None where they are not.
@@ -118,7 +122,7 @@ def export_parts(
     written, path = {}, Path(path)
     for name, (part, inputs) in model.parts(_zeros(input_size, input_types)).items():
         file = path.with_name(f"{path.stem}-{name}{path.suffix}")
-        written[file] = _export(part.eval(), inputs, file)
+        written[file] = _export(part.eval(), inputs, file, notes)
     return written
 
 
@@ -127,19 +131,22 @@ def _zeros(input_size: InputSize, input_types: InputTypes | None) -> Any:
     return tree_map(torch.Tensor.contiguous, zeros(input_size, input_types, batch=2))
 
 
-def _export(model: nn.Module, inputs: Any, path: str | Path) -> str | None:
+def _export(
+    model: nn.Module, inputs: Any, path: str | Path, notes: Mapping[str, str]
+) -> str | None:
     """Write a network that takes such inputs; return why they are of one size, if they are."""
     has_images = any(tensor.ndim == 4 for tensor in tree_leaves(inputs))
     why = None
     with _quiet():
         if has_images:
             try:
-                _write(_of_any_size(model, inputs), inputs, _axes(inputs, images=True), path, model)
+                program = _of_any_size(model, inputs)
+                _write(program, inputs, _axes(inputs, images=True), path, notes, model)
                 return None
             except _Fixed as error:
                 why = str(error)
         try:
-            _write(model, inputs, _axes(inputs, images=False), path)
+            _write(model, inputs, _axes(inputs, images=False), path, notes)
         except torch.onnx.OnnxExporterError as error:
             raise ModelError(f"torch cannot export this network to ONNX: {_said(error)}") from error
     return why
@@ -180,6 +187,7 @@ def _write(
     inputs: Any,
     axes: Any,
     path: str | Path,
+    notes: Mapping[str, str],
     model: nn.Module | None = None,
 ) -> None:
     """Convert and write; what is written is compared with ``model`` on larger images, if given.
@@ -205,6 +213,7 @@ def _write(
             raise
         raise _Fixed(f"torch cannot convert it for others ({_said(error)})") from error
     assert program is not None
+    program.model.metadata_props.update(notes)
     with atomic(path) as temporary:
         program.save(temporary, external_data=False)
         if model is not None:

@@ -23,6 +23,8 @@ class TaskKind:
     """Open the data set that such settings describe."""
     makes_images: bool = False
     """Whether an evaluation leaves images that a user wants to see."""
+    verb: str | None = None
+    """The verb of the command line by which a trained network is used on a user's own files."""
 
 
 TASKS: Registry[TaskKind] = Registry("task", "lwdna.tasks", "register_task")
@@ -32,7 +34,11 @@ M = TypeVar("M", bound="Callable[[Any], Task]")
 
 
 def register_task(
-    name: str, *, settings: type[Settings], makes_images: bool = False
+    name: str,
+    *,
+    settings: type[Settings],
+    makes_images: bool = False,
+    verb: str | None = None,
 ) -> Callable[[M], M]:
     """Register what makes a task, a class or a function, under a name that is taken only once.
 
@@ -45,6 +51,7 @@ def register_task(
         name: what ``task`` is in a recipe.
         settings: what the ``data`` section of a recipe may say; the task is made from it.
         makes_images: whether an evaluation leaves images that a user wants to see.
+        verb: by which a trained network is used on a user's own files, as ``lwdna restore`` is.
 
     The task has the attributes and methods of :class:`lwdna.engine.task.Task`.
 
@@ -53,7 +60,7 @@ def register_task(
     """
 
     def register(make: M) -> M:
-        TASKS.add(name, TaskKind(settings, make, makes_images), make)
+        TASKS.add(name, TaskKind(settings, make, makes_images, verb), make)
         return make
 
     return register

@@ -11,6 +11,7 @@ if TYPE_CHECKING:
     from lwdna.workflows.evaluation import evaluate_run
     from lwdna.workflows.help import help_search
     from lwdna.workflows.inspection import added_latency, trace_network
+    from lwdna.workflows.predict import predict
     from lwdna.workflows.quickstart import run_job
     from lwdna.workflows.restoration import restore_images
     from lwdna.workflows.search import run_search
@@ -23,6 +24,7 @@ __all__ = [
     "added_latency",
     "evaluate_run",
     "help_search",
+    "predict",
     "restore_images",
     "run_comparison",
     "run_job",
@@ -44,6 +46,7 @@ export_lazily(
             "added_latency",
             "trace_network",
         ),
+        "lwdna.workflows.predict": ("predict",),
         "lwdna.workflows.quickstart": ("run_job",),
         "lwdna.workflows.restoration": ("restore_images",),
         "lwdna.workflows.search": ("run_search",),

@@ -17,9 +17,9 @@ from lwdna.engine.fingerprint import (
 from lwdna.engine.together import by_first
 from lwdna.errors import ArchitectureError, CheckpointError, DataError, FileError
 from lwdna.files import read_json, sealed, unsealed, write_text
+from lwdna.interface import read_interface
 from lwdna.run_folder import DATA
 from lwdna.run_options import RunOptions
-from lwdna.weights import read_classes
 
 
 def check_same_data(
@@ -133,7 +133,7 @@ def check_same_classes(
     now = classes_of(task)
     if now is None:
         return
-    before = read_classes(weights)
+    before = read_interface(weights).classes
     if before is None:
         options.say(f"{weights} does not name its classes: whether they are the same is unknown")
         return

@@ -31,13 +31,13 @@ from lwdna.run_folder import (
 )
 from lwdna.run_options import RunOptions
 from lwdna.workflows.help import help_search
+from lwdna.workflows.interface_of import interface_of
 from lwdna.workflows.jobs import helpers
 from lwdna.workflows.one_writer import one_writer
 from lwdna.workflows.resume import check_same_recipe
 from lwdna.workflows.same_data import (
     check_same_classes,
     check_same_data,
-    classes_of,
     write_data,
 )
 from lwdna.workflows.setup import (
@@ -128,7 +128,7 @@ def _search(
         )
     if accelerator.is_main_process:
         _write_start(recipe, data, out)
-        _write_end(task, found, time.perf_counter() - start, out)
+        _write_end(recipe, task, found, time.perf_counter() - start, out)
     return found
 
 
@@ -181,10 +181,10 @@ def _write_start(recipe: Recipe, data: Fingerprint | None, out: Path) -> None:
     write_text(out / RECIPE, recipe.to_yaml())  # last: with it the search can be resumed
 
 
-def _write_end(task: Task, found: Search, seconds: float, out: Path) -> None:
+def _write_end(recipe: Recipe, task: Task, found: Search, seconds: float, out: Path) -> None:
     tried = sum(trial.seconds for trial in found.trials)  # also before an interruption
     seconds = max(seconds, tried)
     write_json(out / SEARCH_RECORD, {**found.to_json(), "seconds": round(seconds, 3)})
     if found.network is not None:
-        save(found.network, found.architecture, out / WEIGHTS, classes_of(task))
+        save(found.network, found.architecture, out / WEIGHTS, interface_of(recipe, task))
     found.architecture.save(out / ARCHITECTURE)  # last: it says that the search is finished

@@ -36,9 +36,10 @@ from lwdna.run_folder import (
     check_no_comparison,
 )
 from lwdna.run_options import RunOptions
+from lwdna.workflows.interface_of import interface_of
 from lwdna.workflows.one_writer import one_writer
 from lwdna.workflows.resume import check_same_recipe
-from lwdna.workflows.same_data import check_same_classes, check_same_data, classes_of, write_data
+from lwdna.workflows.same_data import check_same_classes, check_same_data, write_data
 from lwdna.workflows.setup import (
     check_for_recipe,
     comes_trained,
@@ -332,5 +333,5 @@ def _write_start(
 ) -> None:
     write_data(out, data)
     if dense is not None:
-        save(dense.network, dense.architecture, out / DENSE / WEIGHTS, classes_of(task))
+        save(dense.network, dense.architecture, out / DENSE / WEIGHTS, interface_of(recipe, task))
     write_text(out / RECIPE, recipe.to_yaml())  # last: with it the run can be resumed

@@ -28,7 +28,7 @@ from lwdna.recipe import Recipe, change_recipe
 from lwdna.run_folder import DENSE, ROUND_RECORD, ROUNDS, WARMUP, WEIGHTS, last_checkpoint
 from lwdna.run_options import RunOptions
 from lwdna.weights import load_weights, read_tensors
-from lwdna.workflows.same_data import classes_of
+from lwdna.workflows.interface_of import interface_of
 from lwdna.workflows.setup import make_teacher
 from lwdna.workflows.slim_transforms import begun
 
@@ -178,7 +178,7 @@ class Slimming:
 
     def _write(self, folder: Path, found: Slimmed, stages: list[dict[str, Any]]) -> None:
         file = folder / WEIGHTS
-        save(found.network, found.architecture, file, classes_of(self._task))
+        save(found.network, found.architecture, file, interface_of(self._recipe, self._task))
         stages[-1]["file_bytes"] = file.stat().st_size
         record = {
             "stages": stages,

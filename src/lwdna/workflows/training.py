@@ -37,9 +37,10 @@ from lwdna.run_folder import (
 )
 from lwdna.run_options import RunOptions
 from lwdna.weights import load_weights, save_weights
+from lwdna.workflows.interface_of import interface_of
 from lwdna.workflows.one_writer import one_writer
 from lwdna.workflows.resume import check_same_recipe
-from lwdna.workflows.same_data import check_same_data, classes_of, write_data
+from lwdna.workflows.same_data import check_same_data, write_data
 from lwdna.workflows.setup import (
     baseline_architecture,
     check_for_recipe,
@@ -258,11 +259,13 @@ def write_trained(
 ) -> dict[str, Any]:
     """Write weights, outcomes and pictures; return what else is worth knowing of the run."""
     weights = run_dir / WEIGHTS
-    save(trained.model, architecture, weights, classes_of(task))
+    interface = interface_of(recipe, task)
+    save(trained.model, architecture, weights, interface)
     device = next(trained.model.parameters()).device
     task.show(trained.model, run_dir / EXAMPLES, device)
     save_weights(run_dir / OUTCOMES, {task.metric.name: trained.outcomes}, {})
     return {
+        "interface": interface.model_dump(mode="json"),
         "file_bytes": weights.stat().st_size,
         "latency_ms": measure_latency(trained.model, task.example_inputs()),
         "train_seconds": trained.seconds,

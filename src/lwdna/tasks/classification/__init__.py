@@ -16,7 +16,7 @@ __all__ = ["ClassificationSettings", "ClassificationTask"]
 export_lazily(__name__, {"lwdna.tasks.classification.task": ("ClassificationTask",)})
 
 
-@register_task("classification", settings=ClassificationSettings)
+@register_task("classification", settings=ClassificationSettings, verb="predict")
 def classification(data: ClassificationSettings) -> ClassificationTask:
     """Image classification."""
     from lwdna.tasks.classification.task import ClassificationTask

@@ -19,12 +19,14 @@ from lwdna.data.data_format import FORMATS
 from lwdna.data.draws import Stream, draw_seed
 from lwdna.data.erasing import draw_erasures, erase
 from lwdna.data.images import stored_of
+from lwdna.data.normalise import Normalise
 from lwdna.data.reader import ImageReader
 from lwdna.data.settings import DataSettings, ResolvedData, resolve
 from lwdna.data.sources import open_source
 from lwdna.engine.fingerprint import Fingerprint, half_print
 from lwdna.engine.task import Metric
 from lwdna.input_size import InputSize, describe, only
+from lwdna.interface import Preprocessing
 from lwdna.tasks.classification.settings import ClassificationSettings
 from lwdna.tasks.means import FiniteMean, Percentage
 
@@ -68,13 +70,17 @@ class ClassificationTask:
         self._train = ImageReader(source.train, self.data, training=True)
         self._eval = ImageReader(source.val, self.data, training=False)
         self._mixing = settings.mixup > 0 or settings.cutmix > 0
-        mean, std = torch.tensor(self.data.mean), torch.tensor(self.data.std)
-        self._constants = torch.stack([1 / (255 * std), mean / std])[:, :, None, None]
+        self._normalise = Normalise(self.data.mean, self.data.std)
         self._loss = _make_loss(self._mixing, settings.label_smoothing)
 
     def classes(self) -> tuple[str, ...] | None:
         """Return the names of the classes in order, or None where the format has only numbers."""
         return self.class_names if FORMATS[self.data.kind].names_classes else None
+
+    def preprocessing(self) -> Preprocessing:
+        """Return how validation images become the network's input."""
+        own = {name: getattr(self.data, name) for name in Preprocessing.model_fields}
+        return Preprocessing(**own)
 
     def fingerprint(self) -> Fingerprint:
         """Return what tells these images from others: names, sizes, classes, sampled contents."""
@@ -192,13 +198,6 @@ class ClassificationTask:
 
     def show(self, model: nn.Module, folder: Path, device: torch.device) -> None:
         """Write nothing."""
-
-    def _normalise(self, pixels: Tensor) -> Tensor:
-        """Make (pixels / 255 - mean) / std of shape (B, C, H, W)."""
-        self._constants = self._constants.to(pixels.device)  # copied once per change of device
-        scale, shift = self._constants
-        images = pixels.to(torch.float32, memory_format=torch.contiguous_format)
-        return images.mul_(scale).sub_(shift)
 
     def _mix(self, images: Tensor, targets: Tensor, order: Order) -> Batch:
         """Mix a batch by timm's ``Mixup``, which takes even batches only: an odd one keeps its

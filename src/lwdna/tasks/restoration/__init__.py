@@ -16,7 +16,7 @@ __all__ = ["RestorationSettings", "RestorationTask"]
 export_lazily(__name__, {"lwdna.tasks.restoration.task": ("RestorationTask",)})
 
 
-@register_task("restoration", settings=RestorationSettings, makes_images=True)
+@register_task("restoration", settings=RestorationSettings, makes_images=True, verb="restore")
 def restoration(data: RestorationSettings) -> RestorationTask:
     """Super-resolution and denoising of Gaussian noise."""
     from lwdna.tasks.restoration.task import RestorationTask

@@ -16,7 +16,7 @@ __all__ = ["TrackingSettings", "TrackingTask"]
 export_lazily(__name__, {"lwdna.tasks.tracking.task": ("TrackingTask",)})
 
 
-@register_task("tracking", settings=TrackingSettings, makes_images=True)
+@register_task("tracking", settings=TrackingSettings, makes_images=True, verb="track")
 def tracking(data: TrackingSettings) -> TrackingTask:
     """Visual tracking of one target, shown by its box in the first frame."""
     from lwdna.tasks.tracking.task import TrackingTask
