@@ -9,7 +9,7 @@ import pytest
 from PIL import Image
 
 from lwdna.reports import write_report
-from tests.reports.browser import BROWSER, browse, driven
+from tests.reports.browser import BROWSER, browse, driven, width_in_frame
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
 
@@ -22,13 +22,13 @@ def test_sections_tables_and_bars_are_there(job: Path, tmp_path: Path) -> None:
     dom = browse(write_report(job), tmp_path / "profile", "--dump-dom").stdout
     assert re.findall(r"<h2>(.*?)</h2>", dom) == [
         "Summary",
+        "Training",
         "Widths per group",
         "Cost per layer",
         "The criterion",
-        "Training",
         "How it was found",
     ]
-    assert "0.8 points better than the baseline" in dom
+    assert "+0.8 points at" in dom
     assert dom.count("<tr data-group=") == 2 * 37
     assert dom.count("<tr data-layer=") == 53 + 1 + 1
     assert '<td>top-1 accuracy</td><td class="number">76.15 %</td>' in dom
@@ -108,3 +108,7 @@ def test_bars_are_painted_in_light_and_dark(
     assert max(counts, key=counts.__getitem__) == colours["page"]
     assert counts[colours["found"]] > 20_000
     assert counts[colours["base"]] > 10_000
+
+
+def test_nothing_overflows_on_a_phone(job: Path) -> None:
+    assert width_in_frame(write_report(job), 390) <= 390

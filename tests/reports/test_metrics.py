@@ -86,7 +86,8 @@ def test_trainings_of_a_task_from_outside_are_reported(tmp_path: Path) -> None:
     assert last in html
     gap = round(figures["lwdna"] - figures["baseline"], 3)
     assert gap > 0
-    assert f"The LW-DNA network is {gap:g} better than the baseline." in html
+    reached = f"an AUC of {figures['lwdna']:.3f}, the baseline {figures['baseline']:.3f}"
+    assert f"The LW-DNA network reaches {reached}: +{gap:.3f}." in html
 
 
 def panels(html: str) -> list[str]:
@@ -96,37 +97,34 @@ def panels(html: str) -> list[str]:
 def test_a_report_in_an_unknown_metric(job_of: Callable[..., Path]) -> None:
     job = measured(job_of(), AUC, MISSED, baseline=0.9, found=0.912)
     html = write_report(job).read_text(encoding="utf-8")
-    assert "The LW-DNA network is 0.012 better than the baseline at" in html
+    assert "reaches an AUC of 0.912, the baseline 0.900: +0.012 at" in html
+    assert '<span class="badge">cannot tell</span>' in html
     assert "One run is no evidence" in html
     assert panels(html) == ["training loss", "validation loss", "AUC"]
     assert "last: baseline 0.900, LW-DNA 0.912" in html
     rows = compare_run(job)
     assert rows[0].cells == ("AUC", "0.900", "0.912", "+0.012")
     assert rows[1].cells == ("objects missed", "0.45 %", "0.46 %", "+0.01 points")
-    assert [row.better for row in rows[:2]] == [True, False]
-    assert '<td class="number better">+0.012</td>' in html
-    assert '<td class="number worse">+0.01 points</td>' in html
+    assert [row.better for row in rows[:2]] == [None, None]
+    assert '<td class="number ">+0.012</td>' in html
 
 
 def test_a_report_in_errors(job_of: Callable[..., Path]) -> None:
     job = measured(job_of(), MAE, baseline=7.25, found=5.0)
     html = write_report(job).read_text(encoding="utf-8")
-    assert "The LW-DNA network is 2.2 px better than the baseline at" in html
+    assert "a mean error of 5.0 px, the baseline 7.2 px: −2.2 px (lower is better) at" in html
     assert panels(html)[2] == "mean error (px)"
     (row,) = (row for row in compare_run(job) if row.metric == "mean error")
-    assert (row.cells[1:], row.better) == (("7.2 px", "5.0 px", "−2.2 px"), True)
+    assert (row.cells[1:], row.better) == (("7.2 px", "5.0 px", "−2.2 px"), None)
 
 
 @pytest.mark.parametrize(
     ("metric", "before", "after", "words"),
     [
-        (MAE, 5.0, 7.5, "is 2.5 px worse than the baseline."),
-        (MAE, 5.0, 4.0, "is 1 px better than the baseline."),
-        (MAE, 5.0, 5.04, "is as good as the baseline (within 0.05 px)."),
-        (MISSED, 30.0, 29.0, "is 1 point better than the baseline."),
-        (MISSED, 30.0, 31.5, "is 1.5 points worse than the baseline."),
-        (AUC, 0.9, 0.9001, "is as good as the baseline (within 0.0005)."),
-        (IOU, 50.0, 70.0, "is 20 better than the baseline."),
+        (MAE, 5.0, 7.5, "reaches a mean error of 7.5 px, the baseline 5.0 px: +2.5 px (lower is"),
+        (MISSED, 30.0, 29.0, "reaches 29.0 % objects missed, the baseline 30.0 %: −1.0 points ("),
+        (AUC, 0.9, 0.9001, "reaches an AUC of 0.900, the baseline 0.900: 0.000."),
+        (IOU, 50.0, 70.0, "reaches an IoU of 70, the baseline 50: +20."),
         (MAE, None, 4.0, "reaches a mean error of 4.0 px;"),
         (AUC, None, 0.9, "reaches an AUC of 0.900;"),
         (IOU, None, 70.4, "reaches an IoU of 70;"),

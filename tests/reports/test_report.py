@@ -39,8 +39,9 @@ def test_a_whole_job_has_every_section_and_lands_beside_the_files(job: Path) -> 
     path = write_report(job)
     html = path.read_text(encoding="utf-8")
     assert path == job / "report.html"
-    assert sections(html) == ["summary", "groups", "layers", "criterion", "training", "provenance"]
-    assert "0.8 points better than the baseline" in html
+    assert sections(html) == ["summary", "training", "groups", "layers", "criterion", "provenance"]
+    assert "the baseline 76.2 %: +0.8 points at" in html
+    assert "lwdna compare baseline/recipe.yaml --seeds 5 --arms baseline,lwdna" in html
     assert "One run is no evidence" in html
     for command in (
         "lwdna shrink search/recipe.yaml --out again/search",
@@ -234,7 +235,7 @@ def test_a_search_alone(job: Path) -> None:
 def test_trainings_without_a_search_still_compare_widths(job: Path) -> None:
     shutil.rmtree(job / "search")
     html = write_report(job).read_text(encoding="utf-8")
-    assert sections(html) == ["summary", "groups", "training", "provenance"]
+    assert sections(html) == ["summary", "training", "groups", "provenance"]
     assert "widened network" not in html
 
 

@@ -46,3 +46,4 @@ def quickstart(
         report = run_job(recipe, folder, resume=resume, options=chosen)
     show.comparison(folder)
     say(f"report: {report}")
+    show.answer(folder)

@@ -55,6 +55,20 @@ def comparison(job: Path) -> None:
     console().print(table)
 
 
+def answer(job: Path) -> None:
+    """Print what one run of both networks says, what it cannot, and what to run next."""
+    from lwdna.reports import answer_of
+
+    told = answer_of(job)
+    for note in told.notes:
+        say(f"warning: {note}")
+    say(f"{told.badge}: {told.headline}" if told.badge else told.headline)
+    if told.command:
+        say(f"to find out: {told.command}")
+    if told.limits:
+        say(told.limits)
+
+
 def stages(record: Mapping[str, Any]) -> None:
     """Print what the stages of making a network smaller are worth."""
     from lwdna.reports import stage_lines

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING
 from lwdna.lazy import export_lazily
 
 if TYPE_CHECKING:
+    from lwdna.reports.answer import Answer, answer_of
     from lwdna.reports.formats import (
         format_bytes,
         format_change,
@@ -41,7 +42,9 @@ if TYPE_CHECKING:
 __all__ = [
     "COMPARED",
     "COMPARISON_COLUMNS",
+    "Answer",
     "ComparisonRow",
+    "answer_of",
     "compare_run",
     "comparison",
     "comparison_lines",
@@ -74,6 +77,7 @@ __all__ = [
 export_lazily(
     __name__,
     {
+        "lwdna.reports.answer": ("Answer", "answer_of"),
         "lwdna.reports.formats": (
             "format_bytes",
             "format_change",

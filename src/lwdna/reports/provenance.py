@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import json
+import shlex
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import Any
 
 import yaml
@@ -100,6 +102,33 @@ def commands(run: RunFiles) -> list[str]:
         name = FOUND if training is run.found else BASELINE
         lines.append(f"{line} --out again/{name}")
     return lines
+
+
+def data_facts(run: RunFiles) -> list[tuple[str, str]]:
+    """Return the numbers of examples and classes, as far as they were written down."""
+    if run.data is None:
+        return []
+    train, val = sum(run.data.train.counts), sum(run.data.val.counts)
+    pairs = [("training examples", str(train)), ("validation examples", str(val))]
+    classes = len(run.data.val.counts)
+    return [*pairs, ("classes", str(classes))] if classes > 1 else pairs
+
+
+def next_command(run: RunFiles, place: Path = Path()) -> str:
+    """Return the command that compares over several seeds, ``""`` where no recipe is left.
+
+    Args:
+        run: the run.
+        place: its folder, as seen from where the command is typed; by default in it.
+    """
+    for training in (run.baseline, run.found):
+        if training is not None and training.recipe is not None:
+            recipe, out = (
+                shlex.quote((place / name).as_posix())
+                for name in (f"{training.folder}/{RECIPE}", "compare")
+            )
+            return f"lwdna compare {recipe} --seeds 5 --arms baseline,lwdna --out {out}"
+    return ""
 
 
 def machine(run: RunFiles) -> str:

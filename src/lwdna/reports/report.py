@@ -3,32 +3,26 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Any
 
 from lwdna.errors import RecipeError
 from lwdna.files import write_text
 from lwdna.reports import provenance
+from lwdna.reports.answer import answer, answer_of, figures_of
 from lwdna.reports.bars import group_table, groups_between, layer_table
 from lwdna.reports.criterion import criterion
 from lwdna.reports.curves import curves
 from lwdna.reports.law import law_view
 from lwdna.reports.pages import render
 from lwdna.reports.pictures import PictureRow, picture_rows
-from lwdna.reports.run_files import RecordedCost, RunFiles, read_run
+from lwdna.reports.run_files import RunFiles, read_run
 from lwdna.reports.sensitivity import write_sensitivity
 from lwdna.reports.slim_page import write_slim
 from lwdna.reports.statistics import HALVES
 from lwdna.reports.study_page import write_comparison
-from lwdna.reports.tables import ComparisonRow, Figures, comparison
+from lwdna.reports.tables import ComparisonRow
 from lwdna.reports.tracking import tracking_view
 from lwdna.reports.trials import trial_chart
-from lwdna.reports.verdict import (
-    cost_in_words,
-    evidence,
-    little_to_gain,
-    not_finite,
-    verdict,
-)
+from lwdna.reports.verdict import cost_in_words, little_to_gain
 from lwdna.run_folder import REPORT, SENSITIVITY_RECORD, SLIM_RECORD, is_comparison
 
 
@@ -74,37 +68,7 @@ def compare_run(run_dir: Path) -> list[ComparisonRow]:
     Raises:
         FileError: the folder holds no files of a run, or one of them is damaged.
     """
-    return comparison(*_figures(read_run(Path(run_dir))))
-
-
-def _figures(run: RunFiles) -> tuple[Figures | None, Figures | None]:
-    """Return each network's figures; costs come from search and architecture if need be."""
-    costs: dict[str, RecordedCost | None] = {}
-    if run.architecture is not None:
-        costs = {"baseline": run.architecture.baseline, "found": run.architecture.cost}
-    elif run.baseline is not None and run.baseline.architecture is not None:
-        costs = {"baseline": run.baseline.architecture.cost}
-    if run.search is not None:
-        costs |= run.search.cost
-    figures = []
-    for key, training in (("baseline", run.baseline), ("found", run.found)):
-        cost = costs.get(key)
-        known: dict[str, Any] = {} if cost is None else cost.model_dump()
-        if training is not None and training.results is not None:
-            known |= training.results.figures
-        figures.append(known or None)
-    return figures[0], figures[1]
-
-
-def _notes(run: RunFiles) -> list[str]:
-    """Return a sentence for either training with outputs that are not finite."""
-    trainings = (("Baseline", run.baseline), ("LW-DNA network", run.found))
-    said = {
-        name: not_finite(training.results.figures)
-        for name, training in trainings
-        if training is not None and training.results is not None and training.results.metric
-    }
-    return [f"{name}: {sentence}" for name, sentence in said.items() if sentence]
+    return answer_of(run_dir).rows
 
 
 def _examples(run: RunFiles, *, tracked: bool) -> list[PictureRow]:
@@ -114,7 +78,8 @@ def _examples(run: RunFiles, *, tracked: bool) -> list[PictureRow]:
 
 
 def _render(run: RunFiles) -> str:
-    baseline, found = _figures(run)
+    told = answer(run)
+    baseline, found = figures_of(run)
     groups = run.search.groups if run.search is not None else ()
     if not groups and run.baseline is not None and run.found is not None:
         groups = groups_between(run.baseline.architecture, run.found.architecture)
@@ -128,12 +93,10 @@ def _render(run: RunFiles) -> str:
         network=run.network.name if run.network is not None else None,
         subject="baseline and LW-DNA" if found is not None else "baseline",
         provenance="How it was found" if found is not None else "How it was trained",
-        verdict=verdict(baseline, found, kept=law is not None and law.kept_baseline),
-        evidence=evidence(baseline, found),
+        answer=told,
+        data=provenance.data_facts(run),
         budget_note=little_to_gain(run.search.budget) if run.search is not None else "",
-        notes=_notes(run),
         protocol_differences=provenance.differences(run),
-        comparison=comparison(baseline, found),
         found=found is not None,
         machine=provenance.machine(run),
         groups=group_table(groups) if groups else None,

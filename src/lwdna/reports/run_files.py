@@ -11,17 +11,22 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
+import numpy as np
+from numpy.typing import NDArray
 from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, model_validator
 
+from lwdna.arrays import read_arrays
 from lwdna.engine.task import Metric, described
 from lwdna.errors import FileError
 from lwdna.files import read_json
 from lwdna.run_folder import (
     ARCHITECTURE,
     BASELINE,
+    DATA,
     EXAMPLES,
     FOUND,
     METRICS,
+    OUTCOMES,
     RECIPE,
     RESULTS,
     SEARCH,
@@ -239,6 +244,21 @@ class TrackingRecord(Record):
         return self
 
 
+class HalfRecord(Record):
+    """The training or the validation set, as in ``data.json``."""
+
+    counts: tuple[int, ...] = ()
+    """Number of examples of every class."""
+
+
+class DataRecord(Record):
+    """The part of ``data.json`` that a report shows."""
+
+    classes: tuple[str, ...] | None = None
+    train: HalfRecord = HalfRecord()
+    val: HalfRecord = HalfRecord()
+
+
 @dataclass(frozen=True)
 class TrainingRun:
     """What one training run left; ``folder`` is relative to the folder reported on."""
@@ -252,6 +272,8 @@ class TrainingRun:
     """Image files of a few validation examples by name."""
     tracking: TrackingRecord | None = None
     """Of a tracker: how well it followed its targets."""
+    outcomes: NDArray[np.float64] | None = None
+    """The primary metric of every validation example, shape (N,)."""
 
 
 @dataclass(frozen=True)
@@ -264,6 +286,7 @@ class RunFiles:
     architecture: ArchitectureRecord | None
     baseline: TrainingRun | None
     found: TrainingRun | None
+    data: DataRecord | None = None
 
     @property
     def network(self) -> ModelRecord | None:
@@ -309,7 +332,9 @@ def read_run(folder: Path) -> RunFiles:
         architecture = found.architecture
     if all(part is None for part in (search, architecture, baseline, found)):
         raise FileError(f"{folder} holds no files of a run; give the folder of one, {_RUN_FOLDER}")
-    return RunFiles(search, search_folder, recipe, architecture, baseline, found)
+    places = (folder / part / DATA for part in (".", BASELINE, FOUND, search_folder))
+    data = next((read_record(DataRecord, place) for place in places if place.is_file()), None)
+    return RunFiles(search, search_folder, recipe, architecture, baseline, found, data)
 
 
 _RUN_FOLDER = (
@@ -371,7 +396,15 @@ def read_training(folder: Path, name: str) -> TrainingRun | None:
         recipe=read_text(folder / RECIPE),
         pictures=read_pictures(folder),
         tracking=_read_if_there(TrackingRecord, folder / EXAMPLES / TRACKING_RECORD),
+        outcomes=_read_outcomes(folder / OUTCOMES, results),
     )
+
+
+def _read_outcomes(path: Path, results: Results | None) -> NDArray[np.float64] | None:
+    if results is None or results.metric is None or not path.is_file():
+        return None
+    values = read_arrays(path).get(results.metric)
+    return None if values is None else values.astype(np.float64)
 
 
 def read_pictures(training: Path) -> dict[str, bytes]:

@@ -18,6 +18,7 @@ from lwdna.reports.formats import (
     format_milliseconds,
     format_seconds,
 )
+from lwdna.reports.paired import Kind
 
 Figures = Mapping[str, Any]
 """Figures of one network by the names of ``results.json``: ``top1``, ``macs``, ``params``, ... and
@@ -28,8 +29,9 @@ what its metrics are, as :func:`lwdna.engine.task.describe` gives it."""
 class ComparisonRow:
     """One line of the comparison.
 
-    ``difference`` is that from baseline to found; ``better`` says whether it favours the network
-    found, ``None`` where the figures are equal or one is missing.
+    ``difference`` is that from baseline to found; ``better`` says whether it surely favours the
+    network found: ``None`` where the figures are equal, one is missing, or chance may have made
+    the difference, as in any measurement of time.
     """
 
     metric: str
@@ -56,19 +58,23 @@ class _Figure:
     text: Callable[[float | None], str]
     difference: Callable[[float | None, float | None], str] = format_change
     higher_is_better: bool = False
+    sure: bool = False
+    """Whether any difference is one: a count, not a measurement."""
 
 
 _COSTS = (
-    _Figure("macs", "MACs", format_count),
-    _Figure("params", "parameters", format_count),
-    _Figure("memory", "peak activation memory", format_bytes),
-    _Figure("file_bytes", "weights file", format_bytes),
+    _Figure("macs", "MACs", format_count, sure=True),
+    _Figure("params", "parameters", format_count, sure=True),
+    _Figure("memory", "peak activation memory", format_bytes, sure=True),
+    _Figure("file_bytes", "weights file", format_bytes, sure=True),
     _Figure("latency_ms", "latency", format_milliseconds),
     _Figure("train_seconds", "training time", format_seconds),
 )
 
 
-def comparison(baseline: Figures | None, found: Figures | None) -> list[ComparisonRow]:
+def comparison(
+    baseline: Figures | None, found: Figures | None, kind: Kind = ""
+) -> list[ComparisonRow]:
     """Compare two networks, figure by figure.
 
     Args:
@@ -76,18 +82,20 @@ def comparison(baseline: Figures | None, found: Figures | None) -> list[Comparis
             MACs and parameters as counts, ``file_bytes``, ``latency_ms``, ``train_seconds``), or
             ``None`` where there is none.
         found: the same of the network that was found.
+        kind: whether the primary metric is surely better or worse; "" is not known.
 
     Returns:
         One row per figure that at least one of the two has: the primary metric, the others, costs.
     """
     rows = []
+    primary = [metric.name for metric in described(baseline, found)[:1]]
     for figure in _figures(baseline, found):
         before, after = (_number(figures, figure.key) for figures in (baseline, found))
         if before is None and after is None:
             continue
-        better = None
-        if before is not None and after is not None and before != after:
-            better = (after > before) == figure.higher_is_better
+        better = _better(figure, before, after)
+        if figure.key in primary and kind:
+            better = kind == "better"
         rows.append(
             ComparisonRow(
                 metric=figure.title,
@@ -104,7 +112,7 @@ def comparison(baseline: Figures | None, found: Figures | None) -> list[Comparis
 class StageRow:
     """A figure of one network at several stages, and what became of it from the first to the last.
 
-    ``better`` says whether the last favours it, ``None`` where they are equal or one is missing.
+    ``better`` says whether the last surely favours it, ``None`` where that is not known.
     """
 
     title: str
@@ -128,7 +136,7 @@ def stage_table(stages: Sequence[Figures]) -> list[StageRow]:
         first, last = values[0], values[-1]
         better, ratio = None, MISSING
         if first is not None and last is not None:
-            better = None if first == last else (last > first) == figure.higher_is_better
+            better = _better(figure, first, last)
             ratio = f"{last / first:.3g}" if first > 0 and figure in _COSTS else MISSING
         texts = tuple(map(figure.text, values))
         difference = figure.difference(first, last)
@@ -159,6 +167,12 @@ def stage_lines(record: Mapping[str, Any]) -> list[tuple[str, ...]]:
 
 def _figures(*given: Figures | None) -> list[_Figure]:
     return [*map(_of_metric, described(*given)), *_COSTS]
+
+
+def _better(figure: _Figure, before: float | None, after: float | None) -> bool | None:
+    if before is None or after is None or before == after or not figure.sure:
+        return None
+    return (after > before) == figure.higher_is_better
 
 
 def _of_metric(metric: Metric) -> _Figure:

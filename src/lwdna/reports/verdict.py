@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import replace
 from typing import Any
 
 from lwdna.engine.task import NOT_FINITE, Metric, described
-from lwdna.reports.formats import format_difference, format_metric, unit_of_difference
+from lwdna.reports.formats import format_difference, format_metric
+from lwdna.reports.paired import Paired, in_words, interval_text
 from lwdna.reports.statistics import Difference
 from lwdna.reports.tables import Figures
 
@@ -16,28 +16,35 @@ _KEPT = "The search kept the baseline: no gain was sure"
 _KEPT_PROPORTIONS = "The search kept the baseline’s proportions: no gain over them was sure"
 
 
-def verdict(baseline: Figures | None, found: Figures | None, *, kept: bool = False) -> str:
-    """Return in a sentence or two how the network found compares with the baseline.
+def verdict(
+    baseline: Figures | None,
+    found: Figures | None,
+    *,
+    kept: bool = False,
+    paired: Paired | None = None,
+) -> str:
+    """Return in a sentence or two what both networks reached, claiming no more than one run can.
 
     Args:
         baseline: figures of the baseline as in ``results.json``, ``None`` where there are none.
         found: the same of the network that was found.
         kept: whether the search kept the baseline.
+        paired: both compared example by example, where that can be.
     """
     before, after = baseline or {}, found or {}
     if kept and _same_cost(before, after):
         return f"{_KEPT}. Both networks have the same MACs and parameters."
-    said = _verdict(before, after)
+    said = _verdict(before, after, paired)
     return f"{_KEPT_PROPORTIONS}. {said}" if kept else said
 
 
-def _verdict(before: Figures, after: Figures) -> str:
+def _verdict(before: Figures, after: Figures, paired: Paired | None) -> str:
     cost = cost_in_words(before, after)
     for metric in described(before, after)[:1]:
         one, two = before.get(metric.name), after.get(metric.name)
         if one is not None and two is not None:
             at = f" at {cost}" if cost else ""
-            return f"The LW-DNA network is {_compared(metric, one, two)}{at}."
+            return f"The LW-DNA network {_side_by_side(metric, one, two, paired)}{at}."
         if two is not None:
             than = f" with {cost} than the baseline" if cost else ""
             missing = _missing(before, metric, "baseline")
@@ -68,23 +75,50 @@ def little_to_gain(budget: Mapping[str, Any]) -> str:
     )
 
 
-def evidence(baseline: Figures | None, found: Figures | None) -> str:
+def evidence(baseline: Figures | None, found: Figures | None, paired: Paired | None = None) -> str:
     """Return how far the verdict can be trusted, ``""`` where there is nothing to trust.
 
     A run trains each network once, so it cannot tell a better network from a luckier seed.
     """
     before, after = baseline or {}, found or {}
-    primary = described(before, after)[:1]
-    if not any(None not in (before.get(m.name), after.get(m.name)) for m in primary):
+    if _judged(before, after) is None:
         return ""
     seeds = [figures.get("seed") for figures in (before, after)]
     said = ""
     if None not in seeds:
         said = f" (seed {seeds[0]})" if seeds[0] == seeds[1] else f" (seeds {seeds[0]}, {seeds[1]})"
-    return (
-        f"Each network was trained once{said}. One run is no evidence: results also differ "
-        "from seed to seed. Repeat with several seeds before you believe a difference."
-    )
+    why = "results also differ from seed to seed"
+    if paired is not None:
+        why = f"the interval covers the {paired.count} validation examples only, not seeds"
+    return f"Each network was trained once{said}. One run is no evidence: {why}."
+
+
+def _judged(before: Figures, after: Figures) -> Metric | None:
+    """Return the primary metric where both networks have it."""
+    for metric in described(before, after)[:1]:
+        if None not in (before.get(metric.name), after.get(metric.name)):
+            return metric
+    return None
+
+
+def below_input(figures: Figures) -> str:
+    """Return that a network's outputs are worse than its inputs, ``""`` if they are not.
+
+    Args:
+        figures: of one network, as in ``results.json``; a metric ``input_psnr`` is what the primary
+            one, ``psnr``, is of the inputs themselves.
+    """
+    for metric in described(figures)[:1]:
+        value, given = figures.get(metric.name), figures.get(f"input_{metric.name}")
+        if value is None or given is None or not metric.better(given, value):
+            return ""
+        gap = format_difference(abs(given - value), metric, signed=False)
+        return (
+            f"its outputs are {gap} worse than its inputs, noisy or enlarged by bicubic "
+            f"interpolation ({format_metric(given, metric)}). It has not learnt the task yet; "
+            "train it longer before you compare."
+        )
+    return ""
 
 
 def not_finite(figures: Figures) -> str:
@@ -160,30 +194,27 @@ def _missing(figures: Figures, metric: Metric, name: str) -> str:
 
 def _reached(metric: Metric, value: float) -> str:
     """Return a value in words, ``"76.2 % top-1 accuracy"`` or ``"a PSNR of 35.07 dB"``."""
-    text = format_metric(value, replace(metric, digits=_digits_in_words(metric)))
+    text = format_metric(value, in_words(metric))
     if metric.unit == "%":
         return f"{text} {metric.title}"
     return f"{_article(metric.title)} {metric.title} of {text}"
 
 
-def _compared(metric: Metric, before: float, after: float) -> str:
-    """Return how a network compares with its baseline, in words."""
-    digits = _digits_in_words(metric)
-    gap = round(after - before, digits)
-    if gap == 0:
-        alike = "accurate" if "accuracy" in metric.title else "good"
-        within = f"{0.5 * 10**-digits:.{digits + 1}f} {unit_of_difference(metric)}".rstrip()
-        return f"as {alike} as the baseline (within {within})"
-    unit = unit_of_difference(metric, one=abs(gap) == 1)
-    size = f"{abs(gap):.{digits}f}"
-    size = size.rstrip("0").rstrip(".") if digits > 0 else size
-    word = "better" if metric.better(after, before) else "worse"
-    return f"{' '.join(filter(None, (size, unit, word)))} than the baseline"
-
-
-def _digits_in_words(metric: Metric) -> int:
-    """Return the decimal places worth saying: a tenth of a point is enough for a sentence."""
-    return min(metric.digits, 1) if metric.unit == "%" else metric.digits
+def _side_by_side(metric: Metric, before: float, after: float, paired: Paired | None) -> str:
+    """Return what both networks reached and the difference, as far as it is known."""
+    words = in_words(metric)
+    gap = format_difference(after - before, words)
+    told = "" if metric.higher_is_better else "lower is better"
+    if paired is not None:
+        interval = f"95 % interval {interval_text(words, paired.interval)}"
+        told = ", ".join(filter(None, (told, interval)))
+    more = f"{gap} ({told})" if told else gap
+    if paired is not None and paired.right is not None and "accuracy" in metric.title:
+        one, two = paired.right
+        return f"gets {two} of {paired.count} validation images right, the baseline {one}: {more}"
+    on = f" on {paired.count} validation examples" if paired is not None else ""
+    reached = f"{_reached(metric, after)}, the baseline {format_metric(before, words)}"
+    return f"reaches {reached}{on}: {more}"
 
 
 def _article(title: str) -> str:
