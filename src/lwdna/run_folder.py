@@ -132,7 +132,7 @@ def is_free(folder: Path) -> bool:
 
 
 def clear(folder: Path) -> None:
-    """Remove what :func:`is_free` lets a run find, but for locks, which belong to who holds them."""
+    """Remove what :func:`is_free` lets a run find, but for the locks of who is at work."""
     for name in (RECIPE, DATA):
         (folder / name).unlink(missing_ok=True)
     shutil.rmtree(folder / SEARCH, ignore_errors=True)

@@ -129,7 +129,7 @@ def scarce(train: ImageSet, classes: Sequence[str]) -> str:
     few = np.flatnonzero(counts < FEW)
     if not len(few):
         return ""
-    names = _some([classes[number] for number in few])
+    names = _some([classes[int(number)] for number in few])
     if len(few) > 1:
         return f"the classes {names} have fewer than {FEW} training images each"
     count = int(counts[few[0]])

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+import time
 from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import ExitStack, contextmanager, suppress
@@ -18,6 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from lwdna.arrays import read_arrays, write_arrays
+from lwdna.data.cache import MIN_SECONDS
 from lwdna.data.image_files import DECODING, open_file, size_of, upright
 from lwdna.data.images import FolderImages
 from lwdna.data.progress import follow
@@ -61,10 +63,11 @@ def scan(images: FolderImages) -> Scan:
     with _one_at_a_time(file):
         known = _read(file)
         missing = [index for index, key in enumerate(keys) if key not in known]
+        start = time.monotonic()
         seen, faults = _look(images, missing)
         fresh = {keys[index]: size for index, size in seen.items() if keys[index]}
         known |= fresh
-        if fresh:
+        if fresh and time.monotonic() - start >= MIN_SECONDS:
             _write(file, known)
     return _gathered(images, keys, known, faults)
 
@@ -80,9 +83,7 @@ def fault_message(faults: Sequence[str], count: int) -> str:
     )
 
 
-def _look(
-    images: FolderImages, indices: Sequence[int]
-) -> tuple[dict[int, Size], dict[int, str]]:
+def _look(images: FolderImages, indices: Sequence[int]) -> tuple[dict[int, Size], dict[int, str]]:
     """Decode the files of these numbers; return their sizes, or what is wrong with them."""
     sizes: dict[int, Size] = {}
     faults: dict[int, str] = {}
