@@ -114,11 +114,18 @@ def test_all_faults_are_named_at_once() -> None:
 
 
 def test_values_that_do_not_go_together() -> None:
-    assert "warmup_epochs (30) must be less than epochs (5)" in fault(
-        "digits", "train.epochs=5", "train.warmup_epochs=30"
-    )
     assert "needs milestones" in fault("digits", "train.schedule=multistep")
     assert "unknown optimizer 'sdg'; did you mean sgd" in fault("digits", "train.optimizer=sdg")
+
+
+def test_a_warm_up_takes_half_of_a_short_training() -> None:
+    short = load_recipe("images", ["train.epochs=2"]).train
+    assert (short.warmup_epochs, short.warmup) == (3, 1)
+    assert short.notes == (
+        "the warm-up takes 1 of 2 epochs, not train.warmup_epochs=3: half of a training at most",
+    )
+    long = load_recipe("images", ["train.epochs=6"]).train
+    assert (long.warmup, long.notes) == (3, ())
 
 
 def test_a_key_with_alternatives_is_named_once() -> None:

@@ -7,6 +7,7 @@ arm share one search.
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 from lwdna.errors import CheckpointError
@@ -113,11 +114,28 @@ def shared_search(folder: Path, arm: str) -> Path:
 
 
 def is_free(folder: Path) -> bool:
-    """Whether a run may begin in a folder: it is missing, or empty but for what a run leaves that
-    was killed before it had written down its recipe."""
+    """Whether a run may begin in a folder: it is missing, or nothing was trained or found there.
+
+    What a run leaves that fails or is killed before is not worth keeping. A recipe without a record
+    of data beside it may be the user's own.
+    """
     if not folder.exists():
         return True
-    return folder.is_dir() and {file.name for file in folder.iterdir()} <= {LOCK, RECIPE_LOCK, DATA}
+    if not folder.is_dir() or ((folder / RECIPE).exists() and not (folder / DATA).exists()):
+        return False
+    early = {LOCK, RECIPE_LOCK, DATA, RECIPE}
+    known = {folder: early, folder / SEARCH: early, folder / SEARCH / TRIALS: {TRIALS_WANTED}}
+    return all(
+        file in known if file.is_dir() else file.name in known[file.parent]
+        for file in folder.rglob("*")  # a folder before what it holds
+    )
+
+
+def clear(folder: Path) -> None:
+    """Remove what :func:`is_free` lets a run find, but for the locks of who is at work."""
+    for name in (RECIPE, DATA):
+        (folder / name).unlink(missing_ok=True)
+    shutil.rmtree(folder / SEARCH, ignore_errors=True)
 
 
 def is_comparison(folder: Path) -> bool:

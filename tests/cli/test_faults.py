@@ -42,8 +42,8 @@ def test_a_class_without_validation_images_is_told_and_learnt() -> None:
         json.loads(outcome.out)["top1"] == json.loads(Path("run/results.json").read_text())["top1"]
     )
     (data / "train" / "bee").rename(data / "val" / "bee")
-    message = fault("train", "images", *SMALL, "--data", data, *PHOTOS, "--out", "third")
-    assert "photos/val has images of the class bee, which photos/train lacks" in message
+    said = done("train", "images", *SMALL, "--data", data, *PHOTOS, "--out", "third")
+    assert "note: left out 8 validation images in photos/val of bee, which photos/train" in said
 
 
 @pytest.mark.parametrize("in_memory", ["true", "false"])
@@ -243,3 +243,13 @@ def test_several_processes_need_a_folder(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setenv("RANK", "1")
     assert "several processes need to know the folder" in fault("train", *DIGITS)
     assert not Path("runs").exists()
+
+
+def test_a_start_that_failed_is_in_nobodys_way() -> None:
+    given = ("quickstart", *DIGITS, "train.epochs=1")
+    for _ in range(2):
+        assert "the floors alone cost" in fault(*given, "shrink.budget.macs=0.01")
+    assert [path.name for path in Path("runs").iterdir()] == ["digits"]
+    done(*given, "--out", "runs/digits")
+    assert Path("runs/digits/report.html").is_file()
+    assert "not an empty folder" in fault(*given, "--out", "runs/digits")

@@ -236,6 +236,10 @@ SCHEDULES = {
         {"schedule": "constant", "warmup_epochs": 2, "warmup_lr": 0.2},
         [0.2, 0.6, 1.0, 1.0],
     ),
+    "long warm-up": (
+        {"schedule": "constant", "warmup_epochs": 7, "warmup_lr": 0.2},
+        [0.2, 0.6, 1.0, 1.0],
+    ),
 }
 
 

@@ -133,6 +133,18 @@ def test_python_names_need_trust(user_module: Path) -> None:
     assert isinstance(model, nn.Linear)
 
 
+def test_networks_in_the_current_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "mynet.py").write_text("from torch.nn import Linear\n")
+    (tmp_path / "fractions.py").write_text("hidden = True\n")
+    monkeypatch.setattr(sys, "path", [place for place in sys.path if place])
+    monkeypatch.chdir(tmp_path)
+    args = {"in_features": 2, "out_features": 3}
+    assert create_model("python:mynet:Linear", trust_code=True, **args).out_features == 3
+    del sys.modules["mynet"]
+    with pytest.raises(ModelError, match="no 'hidden' in 'fractions'"):  # Python's own
+        create_model("python:fractions:hidden", trust_code=True)
+
+
 @pytest.mark.usefixtures("user_module")
 @pytest.mark.parametrize(
     ("name", "args", "message"),

@@ -12,10 +12,11 @@ from typing import TYPE_CHECKING
 import yaml
 
 from lwdna.channels.graph.edits import Edits
+from lwdna.cli.output import note
 from lwdna.engine import TrainingInterrupted
 from lwdna.errors import RecipeError
 from lwdna.models import resolve_name
-from lwdna.run_folder import RECIPE
+from lwdna.run_folder import LOCK, RECIPE, is_free
 
 if TYPE_CHECKING:
     from lwdna.recipe import Recipe
@@ -55,6 +56,8 @@ def read_recipe(
     if data is not None:
         overrides.append(f"data.root={_quoted(str(data))}")
     recipe = load_recipe(named, overrides)
+    for line in recipe.train.notes:
+        note(f"note: {line}")
     resolve_name(recipe.model.name)  # an error now is better than one after torch is imported
     return Path(named).stem, recipe
 
@@ -104,7 +107,7 @@ def read_shard(text: str) -> tuple[int, int]:
 
 
 def run_folder(out: Path | None, name: str) -> Path:
-    """Return ``out``, or a folder in ``runs/`` that does not exist yet.
+    """Return ``out``, or a folder in ``runs/`` where nothing was done yet and nobody is at work.
 
     Raises:
         RecipeError: several processes would have to agree on a name.
@@ -114,7 +117,7 @@ def run_folder(out: Path | None, name: str) -> Path:
     if "RANK" in os.environ:
         raise RecipeError("several processes need to know the folder: name it with --out runs/NAME")
     candidate, count = Path("runs") / name, 1
-    while candidate.exists():
+    while not is_free(candidate) or (candidate / LOCK).exists():
         count += 1
         candidate = Path("runs") / f"{name}-{count}"
     return candidate

@@ -10,6 +10,9 @@ from lwdna.data.data_format import Half
 from lwdna.data.images import ImageSet, Labels, Positions
 from lwdna.errors import DataError, nearest
 
+FEW = 5
+"""A class with fewer training images is worth a note."""
+
 
 def choose_classes(known: Sequence[str], wanted: int | tuple[str, ...] | None) -> list[int]:
     """Return the numbers of the classes wanted, in the order of ``known``.
@@ -52,31 +55,20 @@ def rank_in_class(labels: Labels) -> Positions:
     return rank
 
 
-def validation_images(half: Half, classes: Sequence[str], train: Half, *, others: bool) -> ImageSet:
+def validation_images(half: Half, classes: Sequence[str]) -> ImageSet:
     """Return the validation images of the classes that are learnt, numbered as these are.
 
-    Classes go by their names. One without validation images is legitimate.
+    Classes go by their names. One without validation images is legitimate, images of other classes
+    are left out.
 
     Args:
         half: all validation images.
         classes: names of the classes that are learnt.
-        train: what they are learnt from, for error messages.
-        others: whether images of other classes are left out. If not, they are an error.
 
     Raises:
-        DataError: there are images of a class that is not learnt, or none of those that are.
+        DataError: there are no images of the classes that are learnt.
     """
     known = {name: number for number, name in enumerate(half.classes)}
-    unknown = sorted(set(known) - set(train.classes))
-    strangers = [] if others else _filled(half, [known[name] for name in unknown])
-    if strangers:
-        names = [unknown[number] for number in strangers]
-        more = f" (and {len(names) - 1} more)" if len(names) > 1 else ""
-        raise DataError(
-            f"{half.title} has images of the class {names[0]}{more}, which {train.title} lacks, so "
-            "nothing can learn it; add training images, remove it from the validation, or name the "
-            "classes to use (data.classes=[NAME, ...])"
-        )
     shared = sorted(known[name] for name in classes if name in known)
     if not shared:
         raise DataError(_no_images(half))
@@ -87,6 +79,20 @@ def validation_images(half: Half, classes: Sequence[str], train: Half, *, others
     if np.array_equal(new, np.arange(len(new))):
         return images
     return images.take(np.arange(len(images.labels)), new[images.labels])
+
+
+def strangers(half: Half, train: Half) -> str:
+    """Return a sentence that names classes of which only validation images are there, or ``""``."""
+    numbers = [number for number, name in enumerate(half.classes) if name not in train.classes]
+    labels = half.images(numbers).labels if numbers else np.zeros(0, dtype=np.int64)
+    if not len(labels):
+        return ""
+    names = _some([half.classes[numbers[place]] for place in np.unique(labels)])
+    images = "image" if len(labels) == 1 else "images"
+    return (
+        f"left out {len(labels)} validation {images} in {half.title} of {names}, which "
+        f"{train.title} lacks, so that nothing can learn it"
+    )
 
 
 def check_learnt(train: ImageSet, val: ImageSet, classes: Sequence[str]) -> None:
@@ -109,7 +115,7 @@ def absent(val: ImageSet, classes: Sequence[str]) -> str:
     missing = np.setdiff1d(np.arange(len(classes)), val.labels)
     if not len(missing):
         return ""
-    names = classes[missing[0]] + (f" and {len(missing) - 1} more" if len(missing) > 1 else "")
+    names = _some([classes[number] for number in missing])
     have, them = ("has", "it") if len(missing) == 1 else ("have", "them")
     return (
         f"of {len(classes)} classes {names} {have} no validation images; the figures say nothing "
@@ -117,10 +123,21 @@ def absent(val: ImageSet, classes: Sequence[str]) -> str:
     )
 
 
-def _filled(half: Half, numbers: Sequence[int]) -> list[int]:
-    """Return which of some classes have images, as places in ``numbers``."""
-    found: list[int] = np.unique(half.images(numbers).labels).tolist() if numbers else []
-    return found
+def scarce(train: ImageSet, classes: Sequence[str]) -> str:
+    """Return a sentence that names classes with hardly any training images, or ``""``."""
+    counts = np.bincount(train.labels, minlength=len(classes))
+    few = np.flatnonzero(counts < FEW)
+    if not len(few):
+        return ""
+    names = _some([classes[int(number)] for number in few])
+    if len(few) > 1:
+        return f"the classes {names} have fewer than {FEW} training images each"
+    count = int(counts[few[0]])
+    return f"the class {names} has only {count} training image{'s' if count > 1 else ''}"
+
+
+def _some(names: Sequence[str]) -> str:
+    return names[0] + (f" and {len(names) - 1} more" if len(names) > 1 else "")
 
 
 def _no_images(half: Half) -> str:

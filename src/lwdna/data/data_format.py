@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeVar
+from typing import TYPE_CHECKING, ClassVar, Literal, Protocol, TypeVar, runtime_checkable
 
 from lwdna.registry import Registry
 
@@ -51,6 +51,15 @@ class Half(Protocol):
         ...
 
 
+@runtime_checkable
+class HasNotes(Protocol):
+    """What a :class:`Half` may say more: what a user should know of it."""
+
+    def notes(self) -> tuple[str, ...]:
+        """Return sentences about what :meth:`Half.images` has left out so far."""
+        ...
+
+
 class DataFormat:
     """How an image set may lie on disk; derive from it and decorate with :func:`register_format`.
 
@@ -72,8 +81,11 @@ class DataFormat:
         """Whether the folder ``root``, which exists, looks like a data set of this format."""
         return False
 
-    def open(self, root: Path) -> tuple[Half, Half]:
+    def open(self, root: Path) -> tuple[Half, Half | None]:
         """List the training and the validation images in the folder ``root``, which exists.
+
+        Where there are no validation images, some are set aside from those of the first half
+        (``data.split``).
 
         Raises:
             DataError: saying which file is missing, damaged or not to be trusted.

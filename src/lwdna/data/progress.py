@@ -13,17 +13,18 @@ _PATIENCE = 2.0
 """Seconds of decoding before a progress bar appears."""
 
 
-def follow(done: Iterator[int], total: int) -> None:
+def follow(done: Iterator[int], total: int, title: str = "decoding images") -> None:
     """Wait for all work, with a progress bar in a terminal if it takes long.
 
     Args:
         done: yields how many images were decoded.
         total: how many there are.
+        title: what is being done.
     """
     console = Console(file=sys.stderr)
     start, finished = time.monotonic(), 0
     with Progress(console=console, transient=True, disable=not console.is_terminal) as progress:
-        task = progress.add_task("decoding images", total=total, visible=False)
+        task = progress.add_task(title, total=total, visible=False)
         for count in done:
             finished += count
             late = time.monotonic() - start > _PATIENCE

@@ -76,6 +76,16 @@ class DataSettings(Settings):
     """Use the first so many training images of each class only."""
     val_limit: int | None = Field(default=None, ge=1)
     """Use the first so many validation images of each class only."""
+    split: float = Field(default=0.2, gt=0, lt=1)
+    """Share of each class that is set aside to validate on, where the set has no validation images
+    of its own; elsewhere it changes nothing."""
+    split_seed: int = Field(default=0, ge=0)
+    """Which images these are. It is not the run's seed: all arms and seeds share one split."""
+    skip_damaged: bool = False
+    """Leave out image files that cannot be decoded; otherwise they are an error."""
+    scan: bool | Literal["auto"] = "auto"
+    """Decode every image file once before anything else is done. ``auto`` does so for up to
+    200,000 files; without it a damaged file is found when it is first read."""
     in_chans: Literal[1, 3] = 3
     """Colour channels of the input; grey images become RGB unless this is 1."""
     image_size: int | None = Field(default=None, ge=1)
@@ -110,6 +120,8 @@ class DataSettings(Settings):
             self.classes < 1 if isinstance(self.classes, int) else not self.classes
         ):
             raise ValueError("classes must be at least 1, or a list of class names")
+        if self.skip_damaged and self.scan is False:
+            raise ValueError("skip_damaged needs the scan; set scan to auto or true")
         if self.resize is not None and self.crop_pct is not None:
             raise ValueError("give resize or crop_pct, not both")
         if self.in_memory is True and self.augment.needs_pil:

@@ -67,11 +67,13 @@ class HalfPrint(Settings):
 class Fingerprint(Settings):
     """What is remembered of a data set."""
 
-    version: Literal[1] = 1
+    version: Literal[2] = 2
     classes: tuple[str, ...] | None
     """Their names in order; None where they have none but numbers, or the task knows no classes."""
     train: HalfPrint
     val: HalfPrint
+    left_out: tuple[str, ...] = ()
+    """Files that were found damaged and are part of neither half."""
 
 
 @runtime_checkable

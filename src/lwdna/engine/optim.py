@@ -110,7 +110,7 @@ def make_scheduler(
     """
     constant = settings.schedule == "constant"
     # timm annotates these as int, but fractions work
-    warmup: Any = settings.warmup_epochs
+    warmup: Any = settings.warmup
     # timm decays one update early; half an update more puts that right
     milestones: Any = [epoch + 0.5 / steps for epoch in settings.milestones]
     scheduler: Scheduler

@@ -78,7 +78,7 @@ class TrainSettings(Settings):
     schedule: Literal["cosine", "step", "multistep", "constant"] = "cosine"
     """How the learning rate falls; it changes at every optimizer step."""
     warmup_epochs: float = Field(default=0, ge=0)
-    """Epochs of linear warm-up, part of ``epochs``."""
+    """Epochs of linear warm-up, part of ``epochs``; never more than half of them."""
     warmup_lr: float = Field(default=0, ge=0)
     min_lr: float = Field(default=0, ge=0)
     """Where the cosine ends."""
@@ -121,12 +121,23 @@ class TrainSettings(Settings):
     _no_is_not_false = field_validator("mixed_precision", mode="before")(no_is_not_false)
     _known_optimizer = field_validator("optimizer")(known_optimizer)
 
+    @property
+    def warmup(self) -> float:
+        """Epochs of warm-up that there are: a recipe made for many epochs is tried with a few."""
+        return min(self.warmup_epochs, self.epochs / 2)
+
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """What a user should know of how these settings are carried out."""
+        if self.warmup == self.warmup_epochs:
+            return ()
+        return (
+            f"the warm-up takes {self.warmup:g} of {self.epochs} epochs, not "
+            f"train.warmup_epochs={self.warmup_epochs:g}: half of a training at most",
+        )
+
     @model_validator(mode="after")
     def _consistent(self) -> TrainSettings:
-        if self.warmup_epochs and self.warmup_epochs >= self.epochs:
-            raise ValueError(
-                f"warmup_epochs ({self.warmup_epochs:g}) must be less than epochs ({self.epochs})"
-            )
         if self.schedule == "multistep" and not self.milestones:
             raise ValueError("the multistep schedule needs milestones, for example [30, 60]")
         if self.accumulate > self.batch_size:

@@ -1,7 +1,8 @@
 """Networks by name: our own, timm's, torchvision's and the user's.
 
 A full name carries a prefix that says where the network comes from: ``lwdna:resnet56_cifar``,
-``timm:resnet50``, ``torchvision:resnet50`` or ``python:package.module:callable``. A name without
+``timm:resnet50``, ``torchvision:resnet50`` or ``python:package.module:callable`` (a module that is
+installed or lies in the current folder). A name without
 a prefix is looked up in that order, so that ``resnet50`` is timm's.
 """
 
@@ -12,10 +13,11 @@ import importlib
 import inspect
 import re
 import reprlib
+import sys
 import traceback
 from collections.abc import Callable, Mapping
 from functools import partial
-from pathlib import PurePath
+from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from lwdna.errors import ModelError, nearest
@@ -238,12 +240,15 @@ def _create_python(full: str, bare: str, args: dict[str, Any], trust_code: bool)
             "(--trust-code)"
         )
     module, _, attribute = bare.partition(":")
+    # an installed script knows its own folder only; last, so that nothing installed is hidden
+    if (here := str(Path.cwd())) not in sys.path:
+        sys.path.append(here)
     try:
         builder: Any = importlib.import_module(module)
     except ModuleNotFoundError as error:
         raise ModelError(
             f"cannot import {module!r} for {full}: {_one_line(error)}; "
-            "install it or add its folder to PYTHONPATH"
+            "install it, start in its folder or add that to PYTHONPATH"
         ) from error
     for part in attribute.split("."):
         if not hasattr(builder, part):

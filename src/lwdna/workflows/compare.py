@@ -73,7 +73,9 @@ def run_comparison(
     """
     out, options = Path(out), options.trusting(trust_code)
     own = _share(recipe, out, shard)
-    task = make_task(recipe)  # data that cannot be opened should not leave a folder behind
+    task = make_task(
+        recipe, options.say
+    )  # data that cannot be opened should not leave a folder behind
     _join(recipe, task, out, options)
     del task
     failed: list[str] = []

@@ -9,7 +9,17 @@ from lwdna.errors import CheckpointError
 from lwdna.files import write_json, write_text
 from lwdna.recipe import Recipe
 from lwdna.reports import write_report
-from lwdna.run_folder import BASELINE, FOUND, RECIPE, REPORT, RESULTS, SEARCH, WEIGHTS, is_free
+from lwdna.run_folder import (
+    BASELINE,
+    FOUND,
+    RECIPE,
+    REPORT,
+    RESULTS,
+    SEARCH,
+    WEIGHTS,
+    clear,
+    is_free,
+)
 from lwdna.run_options import RunOptions
 from lwdna.workflows.one_writer import one_writer
 from lwdna.workflows.resume import check_same_recipe
@@ -51,11 +61,12 @@ def run_job(
 
 def _job(recipe: Recipe, out: Path, resume: bool, options: RunOptions) -> Path:
     _check_start(recipe, out, resume)
-    task = make_task(recipe)
+    task = make_task(recipe, options.say)
     data = check_same_data(task, out if resume else None, None, options)
     processes = make_accelerator("no")
     processes.wait_for_everyone()  # all have looked at the folder before it changes
     if processes.is_main_process and not resume:
+        clear(out)
         write_data(out, data)
         write_text(out / RECIPE, recipe.to_yaml())
     found = search_once(recipe, out / SEARCH, options, part_of=out)

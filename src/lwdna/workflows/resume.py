@@ -11,6 +11,7 @@ from lwdna.run_folder import RECIPE
 _MAY_CHANGE = {
     "data.root",
     "data.workers",
+    "data.scan",
     "data.in_memory",
     "data.tile",
     "train.eval_batch_size",

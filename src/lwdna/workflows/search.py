@@ -98,7 +98,7 @@ def _search(
     options: RunOptions,
 ) -> Search:
     _check_start(recipe, out, resume)
-    task = make_task(recipe)
+    task = make_task(recipe, None if part_of else options.say)
     data = check_same_data(task, out if resume else None, part_of, options)
     source = make_source(recipe, task)
     accelerator = make_accelerator("no")

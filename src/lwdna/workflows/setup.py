@@ -32,6 +32,8 @@ def make_task(recipe: Recipe, say: Callable[[str], None] | None = None) -> Task:
     """Open the recipe's data set; ``say`` is told what users should know of it."""
     task = TASKS[recipe.task].make(recipe.data)
     if say is not None:
+        if summary := getattr(task, "summary", None):
+            say(f"data: {summary}")
         for note in getattr(task, "notes", ()):
             say(f"note: {note}")
     return task

@@ -110,7 +110,7 @@ def _train(
     name = "baseline" if architecture is None else architecture.found.get("method", "baseline")
     options.say(f"training {'the baseline' if name == 'baseline' else 'the network found'}")
     _check_start(recipe, run_dir, resume)
-    task = make_task(recipe, options.say)
+    task = make_task(recipe, None if part_of else options.say)
     data = check_same_data(task, run_dir if resume else None, part_of, options)
     if architecture is None:
         architecture = baseline_architecture(recipe, task, options.trust_code)

@@ -1,9 +1,10 @@
-"""Class folders, ImageNet's layout: ``train/<class>/<image>`` and ``val/<class>/<image>``."""
+"""Class folders: ``train/<class>/<image>`` and ``val/<class>/<image>``, or ``<class>/<image>``."""
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import numpy as np
@@ -11,21 +12,48 @@ import numpy as np
 from lwdna.data.data_format import DataFormat, Half, register_format
 from lwdna.data.image_files import EXTENSIONS
 from lwdna.data.images import FolderImages, Labels, as_names
+from lwdna.data.listing import (
+    Listing,
+    holds_images,
+    images_in,
+    list_images,
+    stray_note,
+    unread_note,
+    visible_folders,
+)
 from lwdna.errors import DataError
+
+TRAIN = ("train", "training")
+VAL = ("val", "valid", "validation", "test", "testing")
+"""What folders of halves are called, in any letters; of several the first counts."""
 
 
 @register_format("folder")
 class ClassFolders(DataFormat):
-    """Class folders, as torchvision's ``ImageFolder`` reads them; ``test`` will do for ``val``."""
+    """Class folders, as torchvision's ``ImageFolder`` reads them, with the usual names of halves.
 
-    layout = "train/<class>/<image> and val/<class>/<image>"
+    Without folders of halves the class folders lie in the root. Where there is no validation set,
+    one is split off.
+    """
+
+    layout = "train/<class>/<image> and val/<class>/<image>, or <class>/<image>"
 
     def detect(self, root: Path) -> bool:
-        return (root / "train").is_dir()
+        folders = visible_folders(root)
+        if _named(folders, TRAIN) or _named(folders, VAL):
+            return True
+        inside = [root / name for name in folders]
+        # whole data sets side by side are no classes
+        return not any(_named(visible_folders(folder), TRAIN) for folder in inside) and any(
+            holds_images(folder) for folder in inside
+        )
 
-    def open(self, root: Path) -> tuple[Half, Half]:
-        train, val = split_folders(root)
-        return FolderHalf.of(train, training=True), FolderHalf.of(val)
+    def open(self, root: Path) -> tuple[Half, Half | None]:
+        train, val, note = halves_in(root)
+        if train is None:
+            return FolderHalf.of_root(root), None
+        first = FolderHalf.of(train, training=True, remarks=(note,) if note else ())
+        return first, FolderHalf.of(val) if val else None
 
 
 @dataclass(frozen=True)
@@ -35,62 +63,101 @@ class FolderHalf:
     root: Path
     classes: tuple[str, ...]
     training: bool
+    remarks: tuple[str, ...] = ()
+    """What is to be said of it, whatever its images are."""
+    _seen: dict[str, Listing] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def of(cls, root: Path, *, training: bool = False) -> FolderHalf:
+    def of(cls, root: Path, *, training: bool = False, remarks: tuple[str, ...] = ()) -> FolderHalf:
         """Look at a folder ``<class>/<image>``.
 
         Images may lie deeper in a class folder (as Tiny-ImageNet's ``train/<class>/images`` do).
-        Hidden folders are none of a class.
+        Hidden folders are none of a class, hidden files no images.
 
         Args:
             root: the folder.
             training: whether every class must have images.
+            remarks: what is to be said of it.
 
         Raises:
             DataError: there are no class folders; :meth:`images`: the folder of a class to learn
                 has no images.
         """
-        names = (entry.name for entry in root.iterdir() if entry.is_dir())
-        classes = tuple(sorted(name for name in names if not name.startswith(".")))
+        classes = tuple(visible_folders(root))
         if not classes:
             raise DataError(f"{root} has no class folders; expected {root.name}/<class>/<image>")
-        return cls(root, classes, training)
+        return cls(root, classes, training, (*remarks, stray_note(root, images_in(root))))
+
+    @classmethod
+    def of_root(cls, root: Path) -> FolderHalf:
+        """Look at a data set that has no halves; a folder without images is none of a class.
+
+        Raises:
+            DataError: there are no class folders, or one that holds the classes.
+        """
+        half = cls.of(root, training=True)
+        filled = [name for name in half.classes if half.listing(name).images]
+        if len(filled) == 1 and len(inside := visible_folders(root / filled[0])) > 1:
+            raise DataError(
+                f"{root} has one class folder only, {filled[0]}, in which there are "
+                f"{', '.join(inside[:3])}; if these are the classes, give {root / filled[0]}"
+            )
+        empty = [name for name in half.classes if name not in filled]
+        folders = f"folder {empty[0]}" if len(empty) == 1 else f"folders {', '.join(empty[:5])}"
+        left = (f"left out the {folders} in {root}: no images",) if empty else ()
+        return cls(root, tuple(filled), True, (*half.remarks, *left), half._seen)
 
     @property
     def title(self) -> str:
         return str(self.root)
 
     def images(self, chosen: Sequence[int]) -> FolderImages:
-        from torchvision.datasets.folder import make_dataset
-
         wanted = [self.classes[number] for number in chosen]
-        numbers = {name: number for number, name in enumerate(wanted)}
-        found = make_dataset(
-            str(self.root), class_to_idx=numbers, extensions=EXTENSIONS, allow_empty=True
-        )
-        labels = np.array([number for _, number in found], dtype=np.int64)
+        found = [[f"{name}/{image}" for image in self.listing(name).images] for name in wanted]
+        labels = np.repeat(np.arange(len(wanted), dtype=np.int64), [len(names) for names in found])
         if self.training:
             _check_filled(self.root, wanted, labels)
-        prefix = len(str(self.root)) + 1
-        return FolderImages(self.root, as_names([path[prefix:] for path, _ in found]), labels)
+        return FolderImages(self.root, as_names([n for names in found for n in names]), labels)
+
+    def notes(self) -> tuple[str, ...]:
+        """Return sentences about what was left out of the folders that were looked into."""
+        unread = sum((listing.unread for listing in self._seen.values()), Counter[str]())
+        return tuple(filter(None, [*self.remarks, unread_note(self.root, unread)]))
+
+    def listing(self, name: str) -> Listing:
+        """Return what lies in a class folder, which is looked into once."""
+        if name not in self._seen:
+            self._seen[name] = list_images(self.root / name)
+        return self._seen[name]
 
 
-def split_folders(root: Path) -> tuple[Path, Path]:
-    """Return the folders of training and of validation images.
+def halves_in(root: Path) -> tuple[Path | None, Path | None, str]:
+    """Return the folders of training and of validation images, and a note on others.
+
+    Returns:
+        None for a half that has no folder. Without both, the set is not divided.
 
     Raises:
-        DataError: one is missing.
+        DataError: there are validation images only.
     """
-    train = root / "train"
-    val = root / "val" if (root / "val").is_dir() else root / "test"
-    for folder in (train, val):
-        if not folder.is_dir():
-            raise DataError(
-                f"{root} has no folder {'train' if folder is train else 'val'}; expected "
-                "train/<class>/<image> and val/<class>/<image>"
-            )
-    return train, val
+    folders = visible_folders(root)
+    train, val = (_named(folders, names) for names in (TRAIN, VAL))
+    if not train and val:
+        raise DataError(
+            f"{root} has a folder {val[0]}, but no folder train; expected train/<class>/<image> "
+            "and val/<class>/<image>"
+        )
+    if train[1:]:
+        raise DataError(f"{root} has several folders to train on: {', '.join(train)}; keep one")
+    unused = " and ".join(val[1:])
+    note = f"left out {unused} in {root}: {val[0]} is validated on" if unused else ""
+    return root / train[0] if train else None, root / val[0] if val else None, note
+
+
+def _named(folders: Sequence[str], names: Sequence[str]) -> list[str]:
+    """Return the folders that are called by one of the names, in the names' order."""
+    found = [folder for folder in folders if folder.lower() in names]
+    return sorted(found, key=lambda folder: names.index(folder.lower()))
 
 
 def _check_filled(root: Path, classes: Sequence[str], labels: Labels) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from lwdna.data.data_format import DataFormat, Defaults, Half, register_format
-from lwdna.data.formats.folder import FolderHalf, split_folders
+from lwdna.data.formats.folder import FolderHalf, halves_in
 from lwdna.data.images import FolderImages, as_names
 from lwdna.errors import DataError
 
@@ -30,7 +30,9 @@ class TinyImageNet(DataFormat):
         return (root / "val" / _ANNOTATIONS).is_file()
 
     def open(self, root: Path) -> tuple[Half, Half]:
-        train, val = split_folders(root)
+        train, val, _ = halves_in(root)
+        if train is None or val is None:
+            raise DataError(f"{root} has no folder {'val' if train else 'train'}; fetch it again")
         listed = FolderHalf.of(train, training=True)
         if (val / _ANNOTATIONS).is_file():
             return listed, _read_annotations(val, listed.classes)

@@ -60,6 +60,8 @@ class ClassificationTask:
         self.data: ResolvedData = resolve(settings, source.kind, source.all_classes)
         """How images are read: the settings with all defaults filled in."""
         self._settings = settings
+        self.summary = source.summary
+        """What there is to learn from, in a sentence."""
         self.notes = source.notes
         self._source = source
         self.class_names = source.classes
@@ -87,7 +89,8 @@ class ClassificationTask:
         train, val = (
             half_print(stored_of(half)) for half in (self._source.train, self._source.val)
         )
-        return Fingerprint(classes=self.classes(), train=train, val=val)
+        left_out = self._source.left_out
+        return Fingerprint(classes=self.classes(), train=train, val=val, left_out=left_out)
 
     def example_inputs(self) -> Tensor:
         """Return noise distributed as normalised images are, shape (1, C, H, W)."""

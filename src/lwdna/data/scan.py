@@ -1,0 +1,176 @@
+"""A look at every image file before anything is learnt from it: sizes, and what cannot be decoded.
+
+What was seen of a file is kept in the cache by its path, size and time of change, so that a file
+is decoded once.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import time
+from collections.abc import Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import ExitStack, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from lwdna.arrays import read_arrays, write_arrays
+from lwdna.data.cache import MIN_SECONDS
+from lwdna.data.image_files import DECODING, open_file, size_of, upright
+from lwdna.data.images import FolderImages
+from lwdna.data.progress import follow
+from lwdna.errors import DataError, FileError
+from lwdna.files import cache_folder
+from lwdna.locks import locked
+
+_CHUNK = 64
+_KEY = 16
+"""Bytes of the digest of a file's path, size and time."""
+_COARSE = 8
+"""JPEG is decoded at an eighth of its size: all data are read, most arithmetic is spared."""
+_NAMED = 20
+"""Damaged files that an error names."""
+
+Sizes = NDArray[np.int32]
+Size = tuple[int, int]
+
+
+@dataclass(frozen=True)
+class Scan:
+    """What a look at image files showed."""
+
+    sizes: Sizes
+    """Width and height of each as it is seen, shape (N, 2); zeros where it cannot be decoded."""
+    faults: dict[int, str]
+    """What is wrong, in a clause, by number of the file."""
+
+
+def scan(images: FolderImages) -> Scan:
+    """Decode every file that was not decoded before; in a terminal with a progress bar.
+
+    Of several processes one looks, the others wait for what it has seen.
+    """
+    folder = hashlib.sha256(os.fsencode(images.root.resolve())).hexdigest()[:32]
+    file = cache_folder() / f"scan-{folder}.safetensors"
+    keys = _keys(images)
+    known = _read(file)
+    if all(key in known for key in keys):
+        return _gathered(images, keys, known, {})
+    with _one_at_a_time(file):
+        known = _read(file)
+        missing = [index for index, key in enumerate(keys) if key not in known]
+        start = time.monotonic()
+        seen, faults = _look(images, missing)
+        fresh = {keys[index]: size for index, size in seen.items() if keys[index]}
+        known |= fresh
+        if fresh and time.monotonic() - start >= MIN_SECONDS:
+            _write(file, known)
+    return _gathered(images, keys, known, faults)
+
+
+def fault_message(faults: Sequence[str], count: int) -> str:
+    """Return the error that names the files which cannot be used."""
+    shown = ", ".join(faults[:_NAMED])
+    more = f" and {len(faults) - _NAMED} more" if len(faults) > _NAMED else ""
+    them = "it" if len(faults) == 1 else "them"
+    return (
+        f"{len(faults)} of {count} image files cannot be used: {shown}{more}; restore {them}, "
+        f"remove {them} from the data set, or leave {them} out (data.skip_damaged=true)"
+    )
+
+
+def _look(images: FolderImages, indices: Sequence[int]) -> tuple[dict[int, Size], dict[int, str]]:
+    """Decode the files of these numbers; return their sizes, or what is wrong with them."""
+    sizes: dict[int, Size] = {}
+    faults: dict[int, str] = {}
+
+    def work(start: int) -> int:
+        part = indices[start : start + _CHUNK]
+        for index in part:
+            try:
+                sizes[index] = _decoded(images.name(index))
+            except DataError as error:
+                faults[index] = str(error).rpartition("; ")[0].removeprefix("the image ")
+        return len(part)
+
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        try:
+            done = pool.map(work, range(0, len(indices), _CHUNK))
+            follow(done, len(indices), "checking images")
+        except BaseException:
+            pool.shutdown(cancel_futures=True)
+            raise
+    return sizes, faults
+
+
+def _decoded(name: str) -> Size:
+    """Return width and height of an image that can be decoded.
+
+    Raises:
+        DataError: it cannot.
+    """
+    image = open_file(name)
+    size = size_of(image)
+    image.draft(None, (image.width // _COARSE, image.height // _COARSE))  # JPEG only
+    upright(image, name)
+    return size
+
+
+def _keys(images: FolderImages) -> list[bytes]:
+    """Return what tells every file, as it is now, from others; ``b""`` where there is none."""
+    root = os.fsencode(images.root.resolve())
+    keys = []
+    for name in images.names:
+        path = os.path.join(root, bytes(name))
+        try:
+            state = os.stat(path)
+        except OSError:  # decoding it will say so
+            keys.append(b"")
+            continue
+        text = b"%s\0%d\0%d\0%d" % (path, state.st_size, state.st_mtime_ns, DECODING)
+        keys.append(hashlib.blake2b(text, digest_size=_KEY).digest())
+    return keys
+
+
+def _gathered(
+    images: FolderImages,
+    keys: Sequence[bytes],
+    known: dict[bytes, Size],
+    faults: dict[int, str],
+) -> Scan:
+    sizes = np.array([known.get(key, (0, 0)) for key in keys], dtype=np.int32).reshape(-1, 2)
+    return Scan(sizes, dict(sorted(faults.items())))
+
+
+def _read(file: Path) -> dict[bytes, Size]:
+    try:
+        kept = read_arrays(file, checked=True)
+        keys, sizes = kept["keys"].tobytes(), kept["sizes"].tolist()
+    except (FileError, KeyError):  # as good as none
+        return {}
+    return {
+        keys[place * _KEY : (place + 1) * _KEY]: (width, height)
+        for place, (width, height) in enumerate(sizes)
+    }
+
+
+def _write(file: Path, known: dict[bytes, Size]) -> None:
+    keys = np.frombuffer(b"".join(known), dtype=np.uint8).reshape(-1, _KEY)
+    try:
+        write_arrays(file, {"keys": keys, "sizes": np.array(list(known.values()), dtype=np.int32)})
+    except FileError:
+        return
+
+
+@contextmanager
+def _one_at_a_time(file: Path) -> Iterator[None]:
+    """Wait for other processes that look at the same folder, where the cache can be locked."""
+    with ExitStack() as stack:
+        with suppress(OSError, FileError):
+            file.parent.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(locked(file.with_suffix(".lock"), wait=True, required=False))
+        yield
