@@ -11,7 +11,15 @@ from pathlib import Path
 from typing import Any
 
 import yaml
-from pydantic import BaseModel, Field, JsonValue, SerializeAsAny, ValidationError, create_model
+from pydantic import (
+    BaseModel,
+    Field,
+    JsonValue,
+    SerializeAsAny,
+    ValidationError,
+    create_model,
+    field_validator,
+)
 
 from lwdna.arms import CompareSettings
 from lwdna.channels.graph.edits import Edits
@@ -37,9 +45,23 @@ class ModelSettings(Settings):
     """As ``lwdna list`` shows it, for example ``timm:resnet50``."""
     args: dict[str, JsonValue] = Field(default_factory=dict)
     """Arguments of the function that builds it."""
+    pretrained: bool | str = False
+    """Whether baseline and network found start from trained weights: those that timm or torchvision
+    publish (true), or those of a file or a run."""
     transforms: tuple[Transform, ...] = ()
     """Rewrites of the network, before anything else is done with it: the network so rewritten is
     the baseline, which is searched, trained and compared with."""
+
+    @field_validator("args")
+    @classmethod
+    def _same_start(cls, args: dict[str, JsonValue]) -> dict[str, JsonValue]:
+        if args.get("pretrained"):
+            raise ValueError(
+                "pretrained is no argument here, because the network found would start from fresh "
+                "weights; say model.pretrained=true (--pretrained), and both start from trained "
+                "ones"
+            )
+        return args
 
 
 class Recipe(Settings):

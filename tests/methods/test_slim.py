@@ -11,7 +11,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 import lwdna
-from lwdna.channels.copies.resize import kept_entries
+from lwdna.channels.copies.entries import kept_entries
 from lwdna.engine import recalibrate
 from lwdna.errors import BudgetError, DataError, RecipeError, TrainingError
 from lwdna.methods.slimming import SlimSettings

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from lwdna.channels.graph.edits import Edits
     from lwdna.channels.graph.graph import ChannelGraph
     from lwdna.channels.graph.structure import Group, Member
+    from lwdna.channels.proof.duplication import widen_exactly
     from lwdna.channels.rules import register_rule
     from lwdna.channels.trace import trace
 
@@ -26,6 +27,7 @@ __all__ = [
     "resize",
     "trace",
     "widen",
+    "widen_exactly",
     "widened_widths",
 ]
 
@@ -47,6 +49,7 @@ export_lazily(
             "Group",
             "Member",
         ),
+        "lwdna.channels.proof.duplication": ("widen_exactly",),
         "lwdna.channels.rules": ("register_rule",),
         "lwdna.channels.trace": ("trace",),
     },

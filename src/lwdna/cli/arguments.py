@@ -17,6 +17,15 @@ RecipeArgs = Annotated[
 ]
 Model = Annotated[str | None, typer.Option("--model", help="Network: replaces model.name.")]
 Data = Annotated[Path | None, typer.Option("--data", help="Data folder: replaces data.root.")]
+Pretrained = Annotated[
+    bool,
+    typer.Option(
+        "--pretrained",
+        help="Start from the weights that the network comes with: model.pretrained=true.",
+    ),
+]
+PRETRAINED = "model.pretrained=true"
+"""What ``--pretrained`` says in a recipe."""
 Trust = Annotated[
     bool, typer.Option("--trust-code", help="Allow a model source that imports Python code.")
 ]

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lwdna.cli.arguments import Data, Jobs, Model, RecipeArgs, Resume, Trust
+from lwdna.cli.arguments import Data, Jobs, Model, Pretrained, RecipeArgs, Resume, Trust
 from lwdna.cli.output import say
 from lwdna.errors import TrainingError
 from lwdna.run_folder import RESULTS
@@ -34,6 +34,7 @@ def compare(
         str, typer.Option(metavar="I/N", help="Do one of N parts of the work, from 1/N to N/N.")
     ] = "1/1",
     model: Model = None,
+    pretrained: Pretrained = False,
     data: Data = None,
     out: Annotated[Path | None, typer.Option(help="Folder for everything.")] = None,
     resume: Resume = False,
@@ -60,7 +61,8 @@ def compare(
     """
     from lwdna.cli import options
 
-    name, recipe = options.read_recipe(arguments, model, data, options.saved_recipe(out, resume))
+    default = options.saved_recipe(out, resume)
+    name, recipe = options.read_recipe(arguments, model, data, default, pretrained)
     recipe = _with_arms(recipe, arms, arm or (), seeds)
     folder = options.run_folder(out, f"{name}-compare")
     part = options.read_shard(shard)

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING
 import yaml
 
 from lwdna.channels.graph.edits import Edits
+from lwdna.cli.arguments import PRETRAINED
 from lwdna.cli.output import note
 from lwdna.engine import TrainingInterrupted
 from lwdna.errors import RecipeError
@@ -27,6 +28,7 @@ def read_recipe(
     model: str | None,
     data: Path | None,
     default: str | Path | None = None,
+    pretrained: bool = False,
 ) -> tuple[str, Recipe]:
     """Return the recipe's short name and the recipe with all overrides.
 
@@ -35,6 +37,7 @@ def read_recipe(
         model: replaces ``model.name``.
         data: replaces ``data.root``.
         default: the recipe if none is named. Without one, ``data`` means image folders.
+        pretrained: sets ``model.pretrained``, unless an override names weights.
 
     Raises:
         RecipeError: there is no such recipe, or it is faulty.
@@ -55,6 +58,8 @@ def read_recipe(
         overrides.append(f"model.name={_quoted(model)}")
     if data is not None:
         overrides.append(f"data.root={_quoted(str(data))}")
+    if pretrained and not any(one.startswith("model.pretrained=") for one in overrides):
+        overrides.append(PRETRAINED)
     recipe = load_recipe(named, overrides)
     for line in recipe.train.notes:
         note(f"note: {line}")

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lwdna.cli.arguments import Data, Jobs, Model, RecipeArgs, Resume, Trust
+from lwdna.cli.arguments import Data, Jobs, Model, Pretrained, RecipeArgs, Resume, Trust
 from lwdna.cli.output import say
 from lwdna.run_options import RunOptions
 
@@ -15,6 +15,7 @@ from lwdna.run_options import RunOptions
 def quickstart(
     arguments: RecipeArgs = None,
     model: Model = None,
+    pretrained: Pretrained = False,
     data: Data = None,
     out: Annotated[Path | None, typer.Option(help="Folder for everything [runs/NAME].")] = None,
     resume: Resume = False,
@@ -31,12 +32,14 @@ def quickstart(
 
       lwdna quickstart --model timm:resnet18 --data photos/ train.epochs=20
 
+      lwdna quickstart --model timm:resnet18 --pretrained --data photos/
+
       lwdna quickstart recipes/cifar100/resnet20-short.yaml data.root=cifar100/
     """
     from lwdna.cli import options
 
     default = options.saved_recipe(out, resume) or ("images" if data else "digits")
-    name, recipe = options.read_recipe(arguments, model, data, default)
+    name, recipe = options.read_recipe(arguments, model, data, default, pretrained)
     folder = options.run_folder(out, name)
     chosen = RunOptions(progress=True, trust_code=trust_code, say=say, jobs=jobs)
     from lwdna.cli import show

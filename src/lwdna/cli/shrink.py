@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lwdna.cli.arguments import Data, Jobs, Model, RecipeArgs, Resume, Trust
+from lwdna.cli.arguments import Data, Jobs, Model, Pretrained, RecipeArgs, Resume, Trust
 from lwdna.cli.output import say, working
 from lwdna.errors import LockedError
 from lwdna.run_folder import ARCHITECTURE, WEIGHTS, find_weights
@@ -18,6 +18,7 @@ from lwdna.run_options import RunOptions
 def shrink(
     arguments: RecipeArgs = None,
     model: Model = None,
+    pretrained: Pretrained = False,
     data: Data = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the search.")] = None,
     weights: Annotated[
@@ -48,7 +49,7 @@ def shrink(
     from lwdna.cli import options
 
     default = options.saved_recipe(out, resume)
-    name, recipe = options.read_recipe(arguments, model, data, default)
+    name, recipe = options.read_recipe(arguments, model, data, default, pretrained)
     folder = options.run_folder(out, f"{name}-search")
     given = find_weights(weights) if weights else None
     chosen = RunOptions(progress=True, trust_code=trust_code, say=say, jobs=jobs)

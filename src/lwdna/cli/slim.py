@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lwdna.cli.arguments import Data, Model, Resume, Trust
+from lwdna.cli.arguments import PRETRAINED, Data, Model, Pretrained, Resume, Trust
 from lwdna.cli.export import write_onnx
 from lwdna.cli.output import say
 from lwdna.errors import RecipeError
@@ -32,9 +32,6 @@ Part = Annotated[float | None, typer.Option(metavar="FRACTION", help="Part that 
 RecipeName = Annotated[
     str | None,
     typer.Option("--recipe", help="Data and protocol, where a file of weights has no run."),
-]
-Pretrained = Annotated[
-    bool, typer.Option("--pretrained", help="Take the weights that --model comes with.")
 ]
 Onnx = Annotated[
     Path | None, typer.Option("--onnx", metavar="FILE", help="Write the result as ONNX, too.")
@@ -109,7 +106,7 @@ def _split(
     if parts:
         changes.append(f"slim.budget={{{', '.join(parts)}}}")
     if pretrained:
-        changes.append("model.args.pretrained=true")
+        changes.append(PRETRAINED)
     return given, changes
 
 

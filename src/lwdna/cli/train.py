@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lwdna.cli.arguments import Data, Model, RecipeArgs, Resume, Trust
+from lwdna.cli.arguments import Data, Model, Pretrained, RecipeArgs, Resume, Trust
 from lwdna.cli.output import say
 from lwdna.run_folder import BASELINE, FOUND
 from lwdna.run_options import RunOptions
@@ -23,6 +23,7 @@ def train(
         ),
     ] = None,
     model: Model = None,
+    pretrained: Pretrained = False,
     data: Data = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the run.")] = None,
     resume: Resume = False,
@@ -43,7 +44,7 @@ def train(
     from lwdna.cli import options
 
     default = options.saved_recipe(out, resume)
-    name, recipe = options.read_recipe(arguments, model, data, default)
+    name, recipe = options.read_recipe(arguments, model, data, default, pretrained)
     folder = options.run_folder(out, f"{name}-{FOUND if architecture else BASELINE}")
     chosen = RunOptions(progress=True, trust_code=trust_code, say=say)
     from lwdna.architecture import Architecture

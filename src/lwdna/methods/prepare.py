@@ -32,6 +32,9 @@ class Trained:
     network: nn.Module
     widths: Mapping[str, int] | None = None
     """Its widths by group, where they are not those of the baseline."""
+    start: str | None = None
+    """Which published weights, if the network is the baseline with these: it may be widened by
+    copies of its units, and the network found starts from them, too."""
 
 
 def check(settings: ShrinkSettings, trained: Trained | None, setup: TrialSetup | None) -> None:
@@ -41,10 +44,16 @@ def check(settings: ShrinkSettings, trained: Trained | None, setup: TrialSetup |
         RecipeError: they do not.
     """
     reads_latents = CRITERIA[settings.criterion].reads_latents
-    if trained and settings.width_mult != 1:
+    if trained and trained.start is None and settings.width_mult != 1:
         raise RecipeError(
             f"width_mult is {settings.width_mult}, but trained weights are those of the network "
             "as it is; set shrink.width_mult=1"
+        )
+    if trained and settings.warmup and settings.width_mult != 1:
+        raise RecipeError(
+            "shrink.warmup would train the copies of units by which a pretrained network is "
+            "widened apart, so that they could not be put together again; set "
+            "shrink.width_mult=1, or leave out shrink.warmup"
         )
     if settings.hypernetwork and not reads_latents:
         raise RecipeError(
@@ -65,7 +74,7 @@ def check(settings: ShrinkSettings, trained: Trained | None, setup: TrialSetup |
     if settings.trials and (trained or settings.inherit):
         raise RecipeError(
             "shrink.trials train fresh networks and say nothing of inherited weights; leave out "
-            "shrink.trials, or shrink.inherit and the trained weights"
+            "shrink.trials, or shrink.inherit and the trained weights (--weights, --pretrained)"
         )
     if settings.trials and setup is None:
         raise RecipeError(
@@ -80,16 +89,22 @@ def check(settings: ShrinkSettings, trained: Trained | None, setup: TrialSetup |
     if settings.trials and setup:
         # before the criterion takes its time
         shortened(setup.protocol, settings.trials, setup.task.train_size)
-    _, rule, _ = chosen(keep_choice(settings, trained))
+    _, rule, _ = chosen(keep_choice(settings, judged_alone(settings, trained)))
     if rule.requires:
         rule.requires(settings.budget)
 
 
-def keep_choice(settings: ShrinkSettings, trained: Trained | bool | None) -> Choice:
+def judged_alone(settings: ShrinkSettings, trained: Trained | bool | None) -> bool:
+    """Return whether each unit's own score says something: not of fresh ones, nor of copies."""
+    return bool(trained) and settings.width_mult == 1
+
+
+def keep_choice(settings: ShrinkSettings, trained: bool) -> Choice:
     """Return the keep rule of a recipe with its options, the usual one where it names none.
 
     Fresh units of a group differ by chance, so that only the group's sum of scores says something;
-    of trained ones each is as important as its score. Places in an order cannot be summed at all.
+    of trained ones each is as important as its score (see :func:`judged_alone`). Places in
+    an order cannot be summed at all.
     """
     if settings.keep:
         return settings.keep

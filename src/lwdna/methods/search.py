@@ -16,16 +16,16 @@ import torch
 from torch import Tensor, nn
 
 from lwdna.architecture import Architecture, ModelSource, traced
-from lwdna.channels import ChannelGraph, Edits, resize, widened_widths
-from lwdna.errors import DataError, ModelError
+from lwdna.channels import ChannelGraph, Edits, resize, widen_exactly, widened_widths
+from lwdna.errors import DataError, GraphError, ModelError, RecipeError
 from lwdna.inputs import Inputs, device_of, plain, size_of, types_of
 from lwdna.methods.budget import Budget
 from lwdna.methods.criteria import Loss, Problem, Scores
 from lwdna.methods.keep.table import Kept
-from lwdna.methods.keep.units import best_units
+from lwdna.methods.keep.units import best_before_copies, best_units
 from lwdna.methods.limits import Limits
 from lwdna.methods.objective import loss_of
-from lwdna.methods.prepare import Trained, check, fresh, keep_choice
+from lwdna.methods.prepare import Trained, check, fresh, judged_alone, keep_choice
 from lwdna.methods.scoring import kept_by, scored
 from lwdna.methods.settings import ShrinkSettings
 from lwdna.methods.space import Space
@@ -126,7 +126,8 @@ def search(
         source: how to make the baseline again, for the architecture file.
         edits: decisions by hand about the groups; the architecture file carries them.
         trained: the network whose units are scored, where its weights mean something; it is not
-            changed. Otherwise ``model`` is widened and gets fresh weights.
+            changed. The baseline with published weights is widened by copies of its units.
+            Otherwise ``model`` is widened and gets fresh weights.
         warmup_run: data and checkpoints of the warm-up, where the settings ask for one; default:
             the batches, without checkpoints.
         trial_setup: how and where the settings' trials are made.
@@ -150,12 +151,20 @@ def search(
     scores, weights, warmup = scored(problem, warmup_run)
     del problem  # trials need the memory
     space = Space.of(graph, widened, settings, device_of(example_inputs))
-    settings = settings.model_copy(update={"keep": keep_choice(settings, trained)})
+    choice = keep_choice(settings, judged_alone(settings, trained))
+    settings = settings.model_copy(update={"keep": choice})
     kept, law, trials = _kept(model, scores, space, settings, trial_setup, seed)
     found = _found(settings, space.limits, kept, law, len(batches), seed)
+    if trained and trained.start:
+        found["pretrained"] = trained.start
     architecture = Architecture.of(graph, size, source, kept.widths, found, types)
-    units = best_units(scores, kept.widths)
-    network = weights and resize(weights, graph.at(widened), units, init="slice", inexact="allow")
+    network: nn.Module | None
+    if trained and trained.start and settings.inherit and not settings.warmup:
+        units, network = _without_spare_copies(trained.network, graph, scores, kept.widths, seed)
+    else:
+        units = best_units(scores, kept.widths)
+        wide = graph.at(widened)
+        network = weights and resize(weights, wide, units, init="slice", inexact="allow")
     why = widened, dict(space.least), scores, units, kept.threshold
     return Search(architecture, graph, *why, trials, law, network, warmup)
 
@@ -173,11 +182,52 @@ def _posed(
     """Return the widened network, fresh or trained, with what its units are scored by."""
     if trained:
         widened, wide = graph.complete(trained.widths), deepcopy(trained.network)
+        if trained.start and settings.width_mult != 1:
+            widened = widened_widths(graph, settings.width_mult)
+            wide = _widened(wide, graph, widened, example_inputs, seed)
     else:
         widened = widened_widths(graph, settings.width_mult)
         wide = fresh(model, graph, widened, settings, seed)
     given = (wide, graph, widened, example_inputs, batches, loss, settings, seed)
     return Problem(*given, trained=trained is not None)
+
+
+def _widened(
+    model: nn.Module,
+    graph: ChannelGraph,
+    widened: Mapping[str, int],
+    example_inputs: Inputs,
+    seed: int,
+) -> nn.Module:
+    """Return a pretrained network widened by copies of its units.
+
+    Raises:
+        RecipeError: that would change what it computes.
+    """
+    try:
+        return widen_exactly(model, graph, widened, example_inputs, seed)
+    except GraphError as error:
+        raise RecipeError(
+            f"this pretrained network cannot be widened for the search: {error}; set "
+            "shrink.width_mult=1, or factors by groups that leave these out (as in "
+            "shrink.width_mult='{layer1*: 2}')"
+        ) from error
+
+
+def _without_spare_copies(
+    model: nn.Module,
+    graph: ChannelGraph,
+    scores: Scores,
+    widths: Mapping[str, int],
+    seed: int,
+) -> tuple[dict[str, Tensor], nn.Module]:
+    """Return units of the widened network and the pretrained network that consists of them.
+
+    Weights that read a unit are divided among the copies that stay.
+    """
+    units = best_before_copies(scores, widths, graph.widths)
+    origins = {name: kept % graph.widths[name] for name, kept in units.items()}
+    return units, resize(model, graph, origins, init="duplicate", seed=seed, inexact="allow")
 
 
 def _kept(

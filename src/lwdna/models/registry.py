@@ -87,8 +87,8 @@ def create_model(name: str, *, trust_code: bool = False, **args: Any) -> nn.Modu
         name: a name as :func:`resolve_name` takes it.
         trust_code: allow ``python:`` names, which import and run the module they name.
         args: passed to the network's own function. ``pretrained=True`` asks timm or torchvision
-            for trained weights; without it nothing is ever downloaded, not even the backbone of a
-            detector.
+            for trained weights, whose output layer is a fresh one for another number of classes;
+            without it nothing is ever downloaded, not even the backbone of a detector.
 
     Raises:
         ModelError: the name is unknown, the arguments do not fit, or ``trust_code`` is missing.
@@ -211,6 +211,12 @@ def _create_own(full: str, bare: str, args: dict[str, Any]) -> nn.Module:
 def _create_timm(bare: str, args: dict[str, Any]) -> nn.Module:
     import timm
 
+    args = dict(args)
+    if args.get("pretrained"):
+        from lwdna.models.pretrained import published_weights
+
+        overlay = published_weights(f"timm:{bare}", args).overlay
+        args |= {"pretrained_cfg_overlay": dict(overlay)} if overlay else {}
     model: nn.Module = timm.create_model(bare, **args)
     return model
 
@@ -221,13 +227,34 @@ def _create_torchvision(bare: str, args: dict[str, Any]) -> nn.Module:
     args = dict(args)
     builder = get_model_builder(bare)
     if args.pop("pretrained", False):
-        args.setdefault("weights", "DEFAULT")
-    elif args.get("weights") is not None or args.get("weights_backbone") is not None:
+        return _create_trained(builder, args)
+    if args.get("weights") is not None or args.get("weights_backbone") is not None:
         raise ValueError("weights are only loaded together with pretrained=True")
-    elif "weights_backbone" in inspect.signature(builder).parameters:
+    if "weights_backbone" in inspect.signature(builder).parameters:
         # Detectors and segmenters fetch a trained backbone unless told not to.
         args["weights_backbone"] = None
     model: nn.Module = builder(**args)
+    return model
+
+
+def _create_trained(builder: Builder, args: dict[str, Any]) -> nn.Module:
+    """Return a network of torchvision with its published weights.
+
+    torchvision's own function takes no other number of classes with them; the output layer is then
+    a fresh one.
+    """
+    from torchvision.models import get_model_weights
+
+    from lwdna.models.pretrained import load_start
+
+    weights = get_model_weights(builder)[args.pop("weights", "DEFAULT")]
+    classes = len(weights.meta.get("categories", ()))
+    if args.get("num_classes", classes) == classes:
+        return builder(weights=weights, **args)
+    if "weights_backbone" in inspect.signature(builder).parameters:
+        args["weights_backbone"] = None
+    model: nn.Module = builder(weights=None, **args)
+    load_start(model, weights.get_state_dict(check_hash=True), weights.url)
     return model
 
 

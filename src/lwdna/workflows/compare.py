@@ -31,6 +31,7 @@ from lwdna.run_folder import (
 from lwdna.run_options import RunOptions
 from lwdna.workflows.cells import Cell, Job, cells_of, finish, jobs_for
 from lwdna.workflows.jobs import helpers
+from lwdna.workflows.pretrained import check_start
 from lwdna.workflows.queue import work_through
 from lwdna.workflows.resume import check_same_recipe
 from lwdna.workflows.same_data import check_data, fingerprint_of, write_data
@@ -66,6 +67,7 @@ def run_comparison(
 
     Raises:
         RecipeError: an arm asks for what the search does not know.
+        ModelError: the trained weights that the recipe asks for cannot be had.
         DataError: the data cannot be opened, or are not those of the comparison in ``out``.
         CheckpointError: ``out`` holds something else.
         TrainingError: cells failed, as by a loss that is not finite or a budget that an arm cannot
@@ -73,9 +75,9 @@ def run_comparison(
     """
     out, options = Path(out), options.trusting(trust_code)
     own = _share(recipe, out, shard)
-    task = make_task(
-        recipe, options.say
-    )  # data that cannot be opened should not leave a folder behind
+    check_start(recipe)
+    # data that cannot be opened should not leave a folder behind
+    task = make_task(recipe, options.say)
     _join(recipe, task, out, options)
     del task
     failed: list[str] = []

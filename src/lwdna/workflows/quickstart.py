@@ -22,6 +22,7 @@ from lwdna.run_folder import (
 )
 from lwdna.run_options import RunOptions
 from lwdna.workflows.one_writer import one_writer
+from lwdna.workflows.pretrained import check_start
 from lwdna.workflows.resume import check_same_recipe
 from lwdna.workflows.same_data import check_same_data, write_data
 from lwdna.workflows.setup import make_task
@@ -53,8 +54,10 @@ def run_job(
             started with another recipe.
         LockedError: another process writes ``out``.
         DataError: the job to resume was started with other data.
+        ModelError: the trained weights that the recipe asks for cannot be had.
     """
     out = Path(out)
+    check_start(recipe)
     with one_writer(out, options):
         return _job(recipe, out, resume, options)
 

@@ -34,6 +34,7 @@ from lwdna.workflows.help import help_search
 from lwdna.workflows.interface_of import interface_of
 from lwdna.workflows.jobs import helpers
 from lwdna.workflows.one_writer import one_writer
+from lwdna.workflows.pretrained import check_start, start_of
 from lwdna.workflows.resume import check_same_recipe
 from lwdna.workflows.same_data import (
     check_same_classes,
@@ -41,7 +42,6 @@ from lwdna.workflows.same_data import (
     write_data,
 )
 from lwdna.workflows.setup import (
-    comes_trained,
     load_for_recipe,
     make_baseline,
     make_source,
@@ -63,8 +63,8 @@ def run_search(
 
     The data are the first mini-batches that training with this seed would see; a warm-up goes
     through them in the order of training. Several processes share the warm-up; of the rest each
-    does the same work and the first one writes. With ``shrink.inherit`` the network found is
-    written with its weights as ``model.safetensors``.
+    does the same work and the first one writes. With ``shrink.inherit`` or ``model.pretrained`` the
+    network found is written with its weights as ``model.safetensors``.
 
     Args:
         recipe: the experiment.
@@ -81,10 +81,13 @@ def run_search(
         LockedError: another process writes ``out``.
         DataError: the search to resume, or the job, was started with other data.
         ArchitectureError: ``weights`` are of another network or for other classes.
+        ModelError: the weights that the recipe asks for cannot be had.
         BudgetError: no widths meet the budget.
         TrainingInterrupted: a signal stopped the warm-up or a trial, whose checkpoint is saved.
     """
     out = Path(out)
+    if weights is None:
+        check_start(recipe)
     with one_writer(out, options):
         return _search(recipe, out, weights, resume, part_of, options)
 
@@ -103,6 +106,8 @@ def _search(
     source = make_source(recipe, task)
     accelerator = make_accelerator("no")
     settings = recipe.shrink
+    if recipe.model.pretrained:
+        settings = settings.model_copy(update={"inherit": True})
     order = train_batches(task.train_size, settings.batch_size, seed=recipe.seed, epoch=0)
     indices = [batch.tolist() for batch in order[: settings.batches]]
     model, trained = _networks(recipe, task, source, weights, options)
@@ -137,10 +142,10 @@ def _networks(
 ) -> tuple[nn.Module, Trained | None]:
     """Return the baseline and, where widths are found for a trained network, that one."""
     device = make_accelerator("no").device
-    pretrained = comes_trained(recipe) and recipe.shrink.width_mult == 1
-    model = make_baseline(recipe, source, options.trust_code, trained=pretrained).to(device)
+    start = start_of(recipe) if weights is None else None
+    model = make_baseline(recipe, source, options.trust_code, trained=bool(start)).to(device)
     if weights is None:
-        return model, Trained(model) if pretrained else None
+        return model, Trained(model, start=start) if start else None
     network, architecture = load_for_recipe(weights, recipe, task, options.trust_code)
     check_same_classes(weights, task, f"the network in {weights}", options)
     return model, Trained(network.to(device), architecture.widths)

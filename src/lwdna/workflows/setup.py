@@ -22,10 +22,8 @@ from lwdna.rewriting import rewritten
 from lwdna.run_folder import find_weights
 from lwdna.run_options import RunOptions
 from lwdna.tasks import TASKS
+from lwdna.workflows.pretrained import with_weights
 from lwdna.workflows.same_data import check_same_classes
-
-PRETRAINED = "pretrained"
-"""The argument by which timm and torchvision give a network its published weights."""
 
 
 def make_task(recipe: Recipe, say: Callable[[str], None] | None = None) -> Task:
@@ -43,22 +41,16 @@ def make_source(recipe: Recipe, task: Task) -> ModelSource:
     """Return how to make the recipe's baseline, for its data."""
     name = resolve_name(recipe.model.name)
     args = task.model_args(name.partition(":")[0]) | recipe.model.args
-    args.pop(PRETRAINED, None)  # an architecture is a network without weights
     return ModelSource(name=name, args=args, transforms=recipe.model.transforms)
-
-
-def comes_trained(recipe: Recipe) -> bool:
-    """Whether the recipe asks for a baseline that comes with trained weights."""
-    return bool(recipe.model.args.get(PRETRAINED))
 
 
 def make_baseline(
     recipe: Recipe, source: ModelSource, trust_code: bool, *, trained: bool = False
 ) -> nn.Module:
     """Build the baseline with weights that follow from the recipe's seed, or trained ones."""
-    if trained:
-        source = source.model_copy(update={"args": {**source.args, PRETRAINED: True}})
     with seeded(recipe.seed):
+        if trained:
+            return with_weights(source, recipe.model.pretrained, trust_code)
         return source.create(trust_code)
 
 
@@ -180,7 +172,7 @@ def make_teacher(name: str, task: Task, baseline: Path | None, options: RunOptio
     if ":" in name and not Path(name).exists():
         full = resolve_name(name)
         args = task.model_args(full.partition(":")[0])
-        return ModelSource(name=full, args={**args, PRETRAINED: True}).create(options.trust_code)
+        return with_weights(ModelSource(name=full, args=args), True, options.trust_code)
     weights = find_weights(name)
     network, architecture = load(weights, trust_code=options.trust_code)
     check_fits_data(architecture, task, f"the teacher {name}")

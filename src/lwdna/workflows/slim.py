@@ -38,11 +38,11 @@ from lwdna.run_folder import (
 from lwdna.run_options import RunOptions
 from lwdna.workflows.interface_of import interface_of
 from lwdna.workflows.one_writer import one_writer
+from lwdna.workflows.pretrained import check_start
 from lwdna.workflows.resume import check_same_recipe
 from lwdna.workflows.same_data import check_same_classes, check_same_data, write_data
 from lwdna.workflows.setup import (
     check_for_recipe,
-    comes_trained,
     make_baseline,
     make_source,
     make_task,
@@ -65,7 +65,7 @@ def run_slim(
     """Make a trained network smaller and fine-tune what is left, with the dense one as teacher.
 
     The dense network is that of ``weights``; or the one that the recipe's network comes with
-    (``model.args.pretrained``); or it is trained first, with the recipe's protocol.
+    (``model.pretrained``); or it is trained first, with the recipe's protocol.
 
     Writes into ``out``: ``recipe.yaml``, ``data.json``, ``dense/`` (a copy of the dense network),
     ``rounds/`` (what each round of the schedule left), what a training writes for the network
@@ -92,6 +92,8 @@ def run_slim(
         TrainingInterrupted: a signal asked to stop; the checkpoint is saved.
     """
     out = Path(out)
+    if weights is None and not resume:
+        check_start(recipe)
     with one_writer(out, options):
         return _slim(recipe, out, weights, resume, options)
 
@@ -166,7 +168,7 @@ def _given(recipe: Recipe, task: Task, weights: Path | None, options: RunOptions
         check_for_recipe(architecture, recipe, task)
         check_same_classes(weights, task, f"the network in {weights}", options)
         return _dense(network, architecture, str(weights), recipe, task, options)
-    if not comes_trained(recipe):
+    if not recipe.model.pretrained:
         return None
     source = make_source(recipe, task)
     network = make_baseline(recipe, source, options.trust_code, trained=True)
@@ -187,7 +189,7 @@ def _check_classifier(network: nn.Module, name: str, args: dict[str, Any]) -> No
         raise RecipeError(
             f"{name} comes with weights for {classes} classes, the data have {wanted}: its "
             "classifier would be untrained; train it first (lwdna train with "
-            "model.args.pretrained=true), then slim that run"
+            "--pretrained), then slim that run"
         )
 
 
@@ -299,7 +301,7 @@ def _record(
         ],
         "budget": own.budget.model_dump(mode="json"),
         "criterion": own.criterion,
-        "keep": keep_choice(own.as_search(), Trained(dense.network)),
+        "keep": keep_choice(own.as_search(), trained=True),
         "schedule": own.plan.model_dump(mode="json"),
         "rounds": [{key: one[key] for key in ("macs", "params", "metrics")} for one in rounds],
         "seed": recipe.seed,

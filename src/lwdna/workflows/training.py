@@ -39,12 +39,12 @@ from lwdna.run_options import RunOptions
 from lwdna.weights import load_weights, save_weights
 from lwdna.workflows.interface_of import interface_of
 from lwdna.workflows.one_writer import one_writer
+from lwdna.workflows.pretrained import check_start, start_of
 from lwdna.workflows.resume import check_same_recipe
 from lwdna.workflows.same_data import check_same_data, write_data
 from lwdna.workflows.setup import (
     baseline_architecture,
     check_for_recipe,
-    comes_trained,
     make_baseline,
     make_source,
     make_task,
@@ -76,8 +76,8 @@ def run_training(
         architecture: None trains the baseline, built through the same steps as any other; with
             ``resume``, whatever the run in ``run_dir`` trains.
         weights: a file with a network of this architecture, whose weights training starts from;
-            None starts from fresh ones (a baseline from those that it comes with, if the recipe
-            says so).
+            None starts from fresh ones; with ``model.pretrained`` the baseline starts from these,
+            and a network found needs ``weights`` that the search made of them.
         teacher: the trained baseline, where the recipe distils from it.
         resume: go on where the run in ``run_dir`` was stopped.
         part_of: the folder of a job or comparison, whose data it must have.
@@ -88,9 +88,13 @@ def run_training(
         CheckpointError: ``run_dir`` holds another run, or none to resume, or a damaged one.
         LockedError: another process writes ``run_dir``.
         DataError: the run to resume, or the job, was started with other data.
-        ArchitectureError: the architecture is not of this recipe's network or data set.
+        ArchitectureError: the architecture is not of this recipe's network or data set, or only
+            one of baseline and network found would start from trained weights.
+        ModelError: the weights that the recipe asks for cannot be had.
     """
     run_dir, options = Path(run_dir), options.trusting(trust_code)
+    if not resume:
+        check_start(recipe)
     with one_writer(run_dir, options):
         return _train(recipe, run_dir, architecture, weights, teacher, resume, part_of, options)
 
@@ -125,6 +129,8 @@ def _train(
         model, learnt, recipe.train, run_dir, seed=recipe.seed, resume=resume, progress=bar
     )
     results = {"name": name, **figures(task, trained, architecture, weights, options)}
+    if start := architecture.found.get("pretrained") if weights else start_of(recipe):
+        results["pretrained"] = start
     if learnt is not task and recipe.distill:
         results["distill"] = recipe.distill.model_dump(mode="json")
     if PartialState().is_main_process:
@@ -142,7 +148,14 @@ def _fill(
     trust_code: bool,
 ) -> None:
     """Give ``model`` the weights that training starts from, where they are not fresh ones."""
+    pretrained = recipe.model.pretrained
     if weights is not None:
+        if "pretrained" in architecture.found and not pretrained:
+            raise ArchitectureError(
+                f"the network in {weights} starts from pretrained weights "
+                f"({architecture.found['pretrained']}), the recipe's baseline from fresh ones; "
+                "train with --pretrained, or give the .lwdna.json of a search without it"
+            )
         given, its_own = load(weights, trust_code=trust_code)
         if its_own.widths != architecture.widths:
             raise ArchitectureError(
@@ -150,7 +163,13 @@ def _fill(
                 "that were written with it"
             )
         load_weights(model, given.state_dict(), weights)
-    elif architecture.cost == architecture.baseline and comes_trained(recipe):
+    elif pretrained and architecture.cost != architecture.baseline:
+        raise ArchitectureError(
+            "the network found would start from fresh weights and the baseline from pretrained "
+            f"ones; give the {WEIGHTS} that a search with --pretrained wrote (--architecture), or "
+            "leave out --pretrained"
+        )
+    elif pretrained:
         source = make_source(recipe, task)
         given = make_baseline(recipe, source, trust_code, trained=True)
         load_weights(model, given.state_dict(), source.name)

@@ -13,6 +13,8 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 
 from lwdna.channels.copies import computed
 from lwdna.channels.copies.accepted import check_network, check_values
+from lwdna.channels.copies.duplicate import divide, reading_axes
+from lwdna.channels.copies.entries import added_entries, kept_entries
 from lwdna.channels.copies.fake_shapes import fake_like
 from lwdna.channels.copies.redraw import redraw
 from lwdna.channels.copies.skeleton import (
@@ -22,7 +24,7 @@ from lwdna.channels.copies.skeleton import (
     named_tensors,
     sync_layer_sizes,
 )
-from lwdna.channels.graph.axes import AxisLayout, GroupWidths
+from lwdna.channels.graph.axes import AxisLayout
 from lwdna.channels.graph.graph import ChannelGraph
 from lwdna.channels.graph.structure import Metadata
 from lwdna.errors import GraphError, nearest
@@ -31,12 +33,14 @@ from lwdna.models.memory import physical_memory
 Widths = Mapping[str, int | Tensor]
 """By group name: a width, or a 1-D integer tensor of the units to keep."""
 
+_DONE = {"slice": "sliced", "pad": "padded", "duplicate": "duplicated"}
+
 
 def resize(
     model: nn.Module,
     graph: ChannelGraph,
     widths_or_indices: Widths,
-    init: Literal["fresh", "slice", "pad"] = "fresh",
+    init: Literal["fresh", "slice", "pad", "duplicate"] = "fresh",
     seed: int | None = None,
     undefined: Collection[str] = (),
     inexact: Literal["refuse", "allow"] = "refuse",
@@ -52,8 +56,14 @@ def resize(
             keeps the order that its constructor made, such as identities and fixed kernels (see
             :func:`lwdna.channels.copies.redraw.redraw`), also for units beyond the old width;
             frozen parameters stay as they are; ``"pad"`` adds units whose parameters are zero
-            (their buffers repeat those of others), so that the network computes what it did.
-        seed: makes fresh weights repeatable; None draws from torch's global generator.
+            (their buffers repeat those of others), so that the network computes what it did;
+            ``"duplicate"`` repeats units, in turn or as they are named more than once, and divides
+            the weights that read them among the copies (Net2Net): with all units kept the network
+            computes what it did, but for rounding, where units meet in sums over channels only by
+            convolutions and linear layers; units kept once are sliced (see
+            :func:`lwdna.channels.widen_exactly`, which makes sure).
+        seed: makes fresh weights, and how copies share, repeatable; None draws from torch's global
+            generator.
         inexact: whether groups whose slices are not exact may be sliced: what stays then starts
             from the old weights, but the network no longer computes the same.
         undefined: parameters that get no fresh weights because the caller will fill them.
@@ -83,7 +93,10 @@ def resize(
         result = _fresh(model, graph, widths, replace, seed, undefined)
     else:
         result = copy_with(model, replace)
-        _silence_added(result, graph, widths)
+        if init == "duplicate":
+            divide(result, graph, units, reading_axes(model), seed)
+        else:
+            _silence_added(result, graph, widths)
     _forget(result, graph)
     computed.give_own_classes(result)
     computed.renew_singular_vectors(model, result, init == "fresh", undefined)
@@ -188,20 +201,6 @@ def reshaped(
     return result
 
 
-def kept_entries(
-    axis: AxisLayout, widths: GroupWidths, kept: Mapping[int, Tensor]
-) -> Tensor | None:
-    """Return the entries of an axis that stay, given the units kept by group; None where all do."""
-    if not any(group in kept for group in axis.groups):
-        return None
-    entries = torch.arange(axis.length(widths))
-    pieces = [
-        piece if group is None or group not in kept else piece[:, kept[group]]
-        for group, piece in axis.split(entries, widths)
-    ]
-    return torch.cat([piece.reshape(-1) for piece in pieces])
-
-
 def _silence_added(model: nn.Module, graph: ChannelGraph, widths: Mapping[str, int]) -> None:
     """Let parameters be zero in units that the network of ``graph`` does not have, if any."""
     new = graph.in_order(widths)
@@ -216,13 +215,6 @@ def _silence_added(model: nn.Module, graph: ChannelGraph, widths: Mapping[str, i
                 for group in added.keys() & set(layout.groups):
                     zero = added_entries(layout, new, group, added[group])
                     parameter.index_fill_(axis, zero.to(parameter.device), 0)
-
-
-def added_entries(axis: AxisLayout, widths: GroupWidths, group: int, units: Tensor) -> Tensor:
-    """Return the entries of an axis that belong to some units of one group."""
-    entries = torch.arange(axis.length(widths))
-    pieces = [piece[:, units] for one, piece in axis.split(entries, widths) if one == group]
-    return torch.cat([piece.reshape(-1) for piece in pieces])
 
 
 def _places(axis: AxisLayout, old: Sequence[int], new: Sequence[int]) -> Tensor | None:
@@ -254,8 +246,8 @@ def _check_fits(model: nn.Module, graph: ChannelGraph) -> None:
 def _kept_units(
     graph: ChannelGraph, wanted: Widths, init: str, allow_inexact: bool
 ) -> dict[str, Tensor]:
-    if init not in ("fresh", "slice", "pad"):
-        raise GraphError(f"init is {init!r}; use 'fresh', 'slice' or 'pad'")
+    if init not in ("fresh", "slice", "pad", "duplicate"):
+        raise GraphError(f"init is {init!r}; use 'fresh', 'slice', 'pad' or 'duplicate'")
     kept: dict[str, Tensor] = {}
     counts = _counts(graph, wanted)
     for name, value in wanted.items():
@@ -265,11 +257,11 @@ def _kept_units(
                 f"init='pad' keeps all units of {name!r} and takes the width to pad to, not units"
             )
         if isinstance(value, Tensor) and value.ndim:
-            units = _checked_units(name, group.width, value)
+            units = _checked_units(name, group.width, value, init == "duplicate")
         elif init == "slice" and counts[name] > group.width:
             raise GraphError(
                 f"group {name!r} has {group.width} units; a slice cannot have {counts[name]}; "
-                "use init='pad' or 'fresh' to grow"
+                "use init='pad', 'duplicate' or 'fresh' to grow"
             )
         elif init == "pad" and counts[name] < group.width:
             raise GraphError(
@@ -282,7 +274,7 @@ def _kept_units(
             continue
         if init != "fresh" and group.inexact is not None and not allow_inexact:
             raise GraphError(
-                f"weights cannot be {'sliced' if init == 'slice' else 'padded'} along group "
+                f"weights cannot be {_DONE[init]} along group "
                 f"{name!r}: {group.inexact}; keep its {group.width} units or use init='fresh'"
             )
         kept[name] = units
@@ -308,7 +300,7 @@ def _counts(graph: ChannelGraph, wanted: Any) -> dict[str, int]:
     return counts
 
 
-def _checked_units(name: str, width: int, units: Tensor) -> Tensor:
+def _checked_units(name: str, width: int, units: Tensor, may_repeat: bool) -> Tensor:
     if units.ndim != 1 or units.is_floating_point() or units.dtype == torch.bool:
         raise GraphError(f"units of {name!r} must be a 1-D integer tensor")
     units = units.detach().cpu().long()
@@ -317,8 +309,8 @@ def _checked_units(name: str, width: int, units: Tensor) -> Tensor:
             f"units of {name!r} must be between 0 and {width - 1}, "
             f"got {int(units.min())} to {int(units.max())}"
         )
-    if len(units.unique()) != len(units):
-        raise GraphError(f"units of {name!r} name a unit twice")
+    if not may_repeat and len(units.unique()) != len(units):
+        raise GraphError(f"units of {name!r} name a unit twice; init='duplicate' may")
     return units
 
 

@@ -23,7 +23,8 @@ from torch import Tensor, nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map_only
 
-from lwdna.channels.copies.resize import added_entries, kept_entries, resize
+from lwdna.channels.copies.entries import added_entries, kept_entries
+from lwdna.channels.copies.resize import resize
 from lwdna.channels.copies.skeleton import copy_with, first_line, named_tensors
 from lwdna.channels.graph.graph import ChannelGraph
 from lwdna.channels.tracing.results import tensors_in

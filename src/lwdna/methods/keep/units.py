@@ -35,6 +35,30 @@ def best_units(scores: Mapping[str, Tensor], widths: Mapping[str, int]) -> dict[
     }
 
 
+def best_before_copies(
+    scores: Mapping[str, Tensor], widths: Mapping[str, int], own: Mapping[str, int]
+) -> dict[str, Tensor]:
+    """Return each group's units that stay, ascending, where a network was widened by copies.
+
+    A copy adds nothing to what the network computes while the unit itself is not there. So a
+    group's own units stay first, the best of them, then best copies.
+
+    Args:
+        scores: one per widened unit; unit u is a copy of u modulo the group's own width.
+        widths: how many stay.
+        own: the groups' widths before.
+    """
+    found = {}
+    for name, given in scores.items():
+        left, kept = widths[name], []
+        for start, part in enumerate(given.split(own[name])):
+            best = best_units({name: part}, {name: max(0, left)})[name]
+            kept.append(best + start * own[name])
+            left -= len(best)
+        found[name] = kept[0].new_tensor([unit for part in kept for unit in part.tolist()])
+    return found
+
+
 def even(units: Tensor) -> Tensor:
     """Return evenly spaced scores in (0, 1) for units, (n,) as ``units``, the first the best."""
     places = units.new_ones(len(units)).double().cumsum(0)

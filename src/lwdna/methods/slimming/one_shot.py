@@ -192,7 +192,7 @@ def slice_off(
             return Kept(bounds.most, None)
         steps = multiples_of(settings.multiple, limits, bounds.least, bounds.most)
         space = Space(limits, bounds.least, bounds.most, steps)
-        return kept_by(keep_choice(search, own), _best(scores, bounds.most), space)
+        return kept_by(keep_choice(search, trained=True), _best(scores, bounds.most), space)
 
     problem = Problem(deepcopy(given.network), *told, trained=True)
     scores, weights, _ = scored(problem, warmup_run, lambda scores: kept_of(scores).widths)
