@@ -81,7 +81,7 @@ def test_both_networks_start_from_the_published_weights(job: Path, hub: Path) ->
             narrower += len(part[name]) < len(tensor)
     assert wider
     assert narrower
-    assert torch.equal(part["fc.bias"], whole["fc.bias"])  # fresh, from the seed
+    assert torch.allclose(part["fc.bias"], whole["fc.bias"])  # fresh, from the seed
 
 
 def test_what_reads_a_unit_is_shared_by_its_copies(job: Path) -> None:
@@ -89,7 +89,7 @@ def test_what_reads_a_unit_is_shared_by_its_copies(job: Path) -> None:
     whole, part = (load_file(job / arm / "model.safetensors") for arm in ("baseline", "lwdna"))
     compared = 0
     for name, weight in part.items():
-        if weight.ndim < 2 or name.startswith("conv1."):
+        if weight.ndim < 2 or name == "conv1.0.weight":
             continue
         full = whole[name].sum(dim=1).flatten()
         if weight.shape[1] >= whole[name].shape[1]:
@@ -156,12 +156,16 @@ def test_a_file_gives_weights_to_any_network_and_keeps_its_classes() -> None:
     done("train", *again, "--out", "same")
     same = load_file(Path("same") / "model.safetensors")
     start = {name: t for name, t in file.items() if "running" not in name and "num_b" not in name}
-    assert all(torch.equal(same[name], tensor) for name, tensor in start.items())
+    assert all(torch.allclose(same[name], tensor) for name, tensor in start.items())
     done("compare", *again, "data.classes=3", "--seeds", "1", "--arms", "baseline,uniform",
          "--out", "study")  # fmt: skip
     for arm in ("baseline", "uniform"):
         folder = Path("study") / "cells" / arm / "seed7" / "training"
         assert read_json(folder / "results.json")["pretrained"].endswith("model.safetensors")
         other = load_file(folder / "model.safetensors")
-        differing = {n for n, t in start.items() if not torch.equal(other[n], t)}
+        differing = {
+            n
+            for n, t in start.items()
+            if other[n].shape != t.shape or not torch.allclose(other[n], t)
+        }
         assert {name.rpartition(".")[0] for name in differing} == {"fc"}
