@@ -83,7 +83,7 @@ FAULTS = {
     "compare digits --shard 3/2": "cannot read --shard",
     "inspect timm:resnt18": "timm:resnet18",
     "evaluate nowhere": "there is no run or file nowhere",
-    "import orginal x.pt --out y.safetensors": "use original, edsr or state-dict",
+    "import orginal x.pt --out y.safetensors": "use original, edsr, dimp or state-dict",
     "import state-dict x.pt --out y.safetensors": "name the network",
     "import state-dict x.pt --out y.safetensors --model rsnet18": "did you mean resnet18",
 }

@@ -44,8 +44,7 @@ def compare(
     """Train several arms with several seeds; say what is better, by how much and how surely.
 
     Arms: baseline, lwdna (the recipe's search), uniform, random, reversed, those of the recipe and
-    those described by --arm. Arms with trials are searched once for all seeds (compare.search). The
-    same command again goes on; processes may share the folder.
+    those described by --arm. The same command again goes on; processes may share the folder.
 
     Examples:
 
@@ -54,8 +53,6 @@ def compare(
       lwdna compare recipes/cifar100/resnet20-short.yaml data.root=/data/cifar100 --out runs/study
 
       lwdna compare digits --arm taylor=shrink.criterion=taylor,shrink.floor=0.2 --out runs/taylor
-
-      lwdna compare digits shrink.trials.count=16 compare.search=each --out runs/each
 
       lwdna compare --resume --out runs/study --shard 2/4
     """

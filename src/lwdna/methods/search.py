@@ -123,11 +123,10 @@ def search(
         loss: maps a network and a batch to the training loss.
         settings: widening, criterion, floors, budget.
         seed: everything random follows from it.
-        source: how to make the baseline again, for the architecture file.
-        edits: decisions by hand about the groups; the architecture file carries them.
-        trained: the network whose units are scored, where its weights mean something; it is not
-            changed. The baseline with published weights is widened by copies of its units.
-            Otherwise ``model`` is widened and gets fresh weights.
+        source: how to make the baseline again; the architecture file has it, and the edits.
+        edits: decisions by hand about the groups.
+        trained: the network whose units are scored, if its weights mean something; published ones
+            are widened by copies. Otherwise ``model`` is widened and gets fresh weights.
         warmup_run: data and checkpoints of the warm-up, where the settings ask for one; default:
             the batches, without checkpoints.
         trial_setup: how and where the settings' trials are made.
@@ -139,32 +138,26 @@ def search(
         TrainingError: the loss is not finite.
         InputError: the inputs are not tensors.
     """
-    batches = list(batches)
-    if not batches:
+    if not (batches := list(batches)):
         raise DataError("the search needs at least one batch of training data, got none")
     check(settings, trained, trial_setup)
     example_inputs = plain(example_inputs)
-    size, types = size_of(example_inputs), types_of(example_inputs)
     graph = traced(model, example_inputs, edits, source)
     problem = _posed(model, graph, example_inputs, batches, loss, settings, seed, trained)
     widened = dict(problem.widths)
     scores, weights, warmup = scored(problem, warmup_run)
     del problem  # trials need the memory
     space = Space.of(graph, widened, settings, device_of(example_inputs))
-    choice = keep_choice(settings, judged_alone(settings, trained))
-    settings = settings.model_copy(update={"keep": choice})
+    keep = keep_choice(settings, judged_alone(settings, trained))
+    settings = settings.model_copy(update={"keep": keep})
     kept, law, trials = _kept(model, scores, space, settings, trial_setup, seed)
-    found = _found(settings, space.limits, kept, law, len(batches), seed)
-    if trained and trained.start:
-        found["pretrained"] = trained.start
+    found = _found(settings, space.limits, kept, law, len(batches), seed, trained)
+    size, types = size_of(example_inputs), types_of(example_inputs)
     architecture = Architecture.of(graph, size, source, kept.widths, found, types)
-    network: nn.Module | None
     if trained and trained.start and settings.inherit and not settings.warmup:
         units, network = _without_spare_copies(trained.network, graph, scores, kept.widths, seed)
     else:
-        units = best_units(scores, kept.widths)
-        wide = graph.at(widened)
-        network = weights and resize(weights, wide, units, init="slice", inexact="allow")
+        units, network = _best_of(weights, graph.at(widened), scores, kept.widths)
     why = widened, dict(space.least), scores, units, kept.threshold
     return Search(architecture, graph, *why, trials, law, network, warmup)
 
@@ -214,13 +207,21 @@ def _widened(
         ) from error
 
 
+def _best_of(
+    weights: nn.Module | None, wide: ChannelGraph, scores: Scores, widths: Mapping[str, int]
+) -> tuple[dict[str, Tensor], nn.Module | None]:
+    """Return the units with the best scores and, where there are weights, the network of them."""
+    units = best_units(scores, widths)
+    return units, weights and resize(weights, wide, units, init="slice", inexact="allow")
+
+
 def _without_spare_copies(
     model: nn.Module,
     graph: ChannelGraph,
     scores: Scores,
     widths: Mapping[str, int],
     seed: int,
-) -> tuple[dict[str, Tensor], nn.Module]:
+) -> tuple[dict[str, Tensor], nn.Module | None]:
     """Return units of the widened network and the pretrained network that consists of them.
 
     Weights that read a unit are divided among the copies that stay.
@@ -339,6 +340,7 @@ def _found(
     law: Conclusion | None,
     batches: int,
     seed: int,
+    trained: Trained | None,
 ) -> dict[str, Any]:
     """Return how an architecture was found; only what a budget of latency measures may change."""
     baseline, found = limits.usage_of(), limits.usage_of(kept.widths)
@@ -354,4 +356,5 @@ def _found(
         "threshold": None if kept.threshold is None else float(f"{kept.threshold:.9g}"),
         "seed": seed,
         "versions": {name: version(name) for name in ("lwdna", "torch", "timm")},
+        **({"pretrained": trained.start} if trained and trained.start else {}),
     }

@@ -151,8 +151,8 @@ def _tiles(
         tiles.append([_tile(metric.title, values, texts, format_gain(*values, metric), better)])
     costs: list[Tile | None] = []
     for key, title in (("macs", "MACs"), ("params", "parameters")):
-        values = one.get(key), two.get(key)
-        better = None if None in values or values[0] == values[1] else values[1] < values[0]
+        values = old, new = one.get(key), two.get(key)
+        better = None if old is None or new is None or old == new else new < old
         texts = [format_count(value) for value in values]
         costs.append(_tile(title, values, texts, format_change(*values), better))
     latency = one.get("latency_ms"), two.get("latency_ms")

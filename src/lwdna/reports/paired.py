@@ -117,7 +117,7 @@ def interval_bar(metric: Metric, paired: Paired | None) -> IntervalBar | None:
         return None
     low, high = paired.interval
     axis: Axis = axis_around([low, high, paired.mean, 0.0])
-    places = [axis.position(value) for value in (0.0, low, high, paired.mean)]
+    zero, least, most, mean = (axis.position(value) for value in (0.0, low, high, paired.mean))
     unit = format_difference(1.0, metric).partition(" ")[2]
     text = f"{interval_text(in_words(metric), paired.interval)} {unit}".rstrip()
-    return IntervalBar(*places, text)
+    return IntervalBar(zero, least, most, mean, text)

@@ -79,16 +79,8 @@ def resize(
     kept = _kept_units(graph, widths_or_indices, init, inexact == "allow")
     widths = graph.complete({name: len(units) for name, units in kept.items()})
 
-    old = graph.in_order(graph.widths)
     units = {graph.index[name]: units for name, units in kept.items()}
-
-    def replace(name: str, tensor: Tensor) -> Tensor:
-        for axis, layout in enumerate(graph.tensors[name]):
-            chosen = kept_entries(layout, old, units)
-            if chosen is not None:
-                tensor = tensor.detach().index_select(axis, chosen.to(tensor.device))
-        return tensor.detach().clone()
-
+    replace = _taking(graph, units)
     if init == "fresh":
         result = _fresh(model, graph, widths, replace, seed, undefined)
     else:
@@ -103,6 +95,20 @@ def resize(
     _set_attributes(result, graph, widths)
     write_metadata(result, graph.metadata, graph, widths)
     return result
+
+
+def _taking(graph: ChannelGraph, units: Mapping[int, Tensor]) -> Callable[[str, Tensor], Tensor]:
+    """Return what takes the entries of chosen units, by group, out of a tensor that has a name."""
+    old = graph.in_order(graph.widths)
+
+    def replace(name: str, tensor: Tensor) -> Tensor:
+        for axis, layout in enumerate(graph.tensors[name]):
+            chosen = kept_entries(layout, old, units)
+            if chosen is not None:
+                tensor = tensor.detach().index_select(axis, chosen.to(tensor.device))
+        return tensor.detach().clone()
+
+    return replace
 
 
 def _forget(model: nn.Module, graph: ChannelGraph) -> None:
