@@ -123,7 +123,7 @@ def search(
         loss: maps a network and a batch to the training loss.
         settings: widening, criterion, floors, budget.
         seed: everything random follows from it.
-        source: how to make the baseline again; the architecture file has it, and the edits.
+        source: how to make the baseline again, for the architecture file.
         edits: decisions by hand about the groups.
         trained: the network whose units are scored, if its weights mean something; published ones
             are widened by copies. Otherwise ``model`` is widened and gets fresh weights.
@@ -135,8 +135,8 @@ def search(
         RecipeError: settings that contradict each other, or trials without a setup.
         BudgetError: no widths meet the budget.
         DataError: there are no batches.
-        TrainingError: the loss is not finite.
         InputError: the inputs are not tensors.
+        TrainingError: the loss is not finite.
     """
     if not (batches := list(batches)):
         raise DataError("the search needs at least one batch of training data, got none")
@@ -148,8 +148,7 @@ def search(
     scores, weights, warmup = scored(problem, warmup_run)
     del problem  # trials need the memory
     space = Space.of(graph, widened, settings, device_of(example_inputs))
-    keep = keep_choice(settings, judged_alone(settings, trained))
-    settings = settings.model_copy(update={"keep": keep})
+    settings = _with_keep_rule(settings, trained)
     kept, law, trials = _kept(model, scores, space, settings, trial_setup, seed)
     found = _found(settings, space.limits, kept, law, len(batches), seed, trained)
     size, types = size_of(example_inputs), types_of(example_inputs)
@@ -205,6 +204,12 @@ def _widened(
             "shrink.width_mult=1, or factors by groups that leave these out (as in "
             "shrink.width_mult='{layer1*: 2}')"
         ) from error
+
+
+def _with_keep_rule(settings: ShrinkSettings, trained: Trained | None) -> ShrinkSettings:
+    """Return settings that name their keep rule."""
+    rule = keep_choice(settings, judged_alone(settings, trained))
+    return settings.model_copy(update={"keep": rule})
 
 
 def _best_of(
