@@ -205,7 +205,9 @@ def test_tables_of_labels(table: Path, head: str | None, row: str) -> None:
     assert len(source.train.labels) + len(source.val.labels) == 17
     for half in (source.train, source.val):
         assert [int(name[10]) % 2 for name in names(half)] == half.labels.tolist()
-    assert source.notes[0] == f"left out 1 images below {table} that labels.csv does not name"
+    assert (
+        source.notes[0] == f"left out 1 of the images below {table} that labels.csv does not name"
+    )
 
 
 def test_a_table_that_says_the_halves(table: Path) -> None:
