@@ -66,6 +66,7 @@ def test_a_class_of_one_image_is_trained_on(plain: Path) -> None:
     assert "the class ant has only 1 training image" in source.notes
     picture(0).save(plain / "ant" / "1.png")  # 0.4 of an image, but one in each half
     assert np.bincount(opened(plain).val.labels).tolist() == [1, 1, 1]
+    (plain / "ant" / "1.png").unlink()
     shutil.rmtree(plain / "bee")
     shutil.rmtree(plain / "cat")
     assert "no class of two images" in fault(plain)
