@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import shutil
 from pathlib import Path
 
@@ -63,6 +64,9 @@ def test_a_class_of_one_image_is_trained_on(plain: Path) -> None:
     assert np.bincount(source.train.labels).tolist() == [1, 5, 6]
     assert np.bincount(source.val.labels, minlength=3).tolist() == [0, 1, 1]
     assert "the class ant has only 1 training image" in source.notes
+    picture(0).save(plain / "ant" / "1.png")  # 0.4 of an image, but one in each half
+    assert np.bincount(opened(plain).val.labels).tolist() == [1, 1, 1]
+    (plain / "ant" / "1.png").unlink()
     shutil.rmtree(plain / "bee")
     shutil.rmtree(plain / "cat")
     assert "no class of two images" in fault(plain)
@@ -170,10 +174,13 @@ def test_a_file_is_looked_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch)
     picture(1, (37, 19)).save(folder / "val" / "cat" / "1.png")
     assert opened(folder).sizes == (16, 16, 37, 19)
     assert looked[24:] == [str(folder / "val" / "cat" / "1.png")]
+    os.utime(folder / "train" / "ant" / "0.png", (3, 5))  # of the same size, perhaps another
+    assert opened(folder).sizes == (16, 16, 37, 19)
+    assert looked[25:] == [str(folder / "train" / "ant" / "0.png")]
     for cache in module.cache_folder().glob("scan-*"):
         cache.write_bytes(b"damaged")
     assert opened(folder).sizes == (16, 16, 37, 19)
-    assert len(looked) == 25 + 24
+    assert len(looked) == 26 + 24
 
 
 @pytest.fixture
@@ -205,7 +212,9 @@ def test_tables_of_labels(table: Path, head: str | None, row: str) -> None:
     assert len(source.train.labels) + len(source.val.labels) == 17
     for half in (source.train, source.val):
         assert [int(name[10]) % 2 for name in names(half)] == half.labels.tolist()
-    assert source.notes[0] == f"left out 1 images below {table} that labels.csv does not name"
+    assert (
+        source.notes[0] == f"left out 1 of the images below {table} that labels.csv does not name"
+    )
 
 
 def test_a_table_that_says_the_halves(table: Path) -> None:

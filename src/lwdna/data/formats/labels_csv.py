@@ -50,7 +50,9 @@ class LabelsTable(DataFormat):
         halves = _divided(path, rows, notes)
         unnamed = len(set(listed.images) - {row.file for row in rows})
         if unnamed:
-            notes.append(f"left out {unnamed} images below {root} that {TABLE} does not name")
+            notes.append(
+                f"left out {unnamed} of the images below {root} that {TABLE} does not name"
+            )
         notes.append(unread_note(root, listed.unread))
         classes = _sorted({row.label for half in halves for row in half or ()})
         if len(classes) == len(rows) > 2:
