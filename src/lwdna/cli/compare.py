@@ -55,8 +55,6 @@ def compare(
 
       lwdna compare digits --arm taylor=shrink.criterion=taylor,shrink.floor=0.2 --out runs/taylor
 
-      lwdna compare digits shrink.trials.count=16 compare.search=each --out runs/each
-
       lwdna compare --resume --out runs/study --shard 2/4
     """
     from lwdna.cli import options
