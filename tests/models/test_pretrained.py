@@ -38,5 +38,5 @@ def test_another_number_of_classes_replaces_the_output_layer_only(
 def test_weights_of_another_network_are_refused() -> None:
     network = torch.nn.Sequential(torch.nn.Linear(3, 5), torch.nn.Linear(5, 2))
     other = torch.nn.Sequential(torch.nn.Linear(3, 7), torch.nn.Linear(7, 2))
-    with pytest.raises(CheckpointError, match="0.weight is 7x3 in the file and 5x3"):
+    with pytest.raises(CheckpointError, match=r"0\.weight is 7x3 in the file and 5x3"):
         load_start(network, other.state_dict(), "other.pth")
