@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import io
 import json
 import shutil
+import urllib.request
 from pathlib import Path
 
 import pytest
@@ -155,6 +157,7 @@ def test_networks_that_come_with_weights(monkeypatch: pytest.MonkeyPatch) -> Non
         return network
 
     monkeypatch.setattr(timm, "create_model", with_weights)
+    monkeypatch.setattr(urllib.request, "urlopen", lambda *_, **__: io.BytesIO())
     given = ("digits", *DIGITS[1:], *QUICK, "--model", "timm:test_resnet", "--pretrained")
     done("slim", *given, "--out", "slim")
     weights = load_file(Path("slim") / "dense" / "model.safetensors")

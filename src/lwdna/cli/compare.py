@@ -44,7 +44,8 @@ def compare(
     """Train several arms with several seeds; say what is better, by how much and how surely.
 
     Arms: baseline, lwdna (the recipe's search), uniform, random, reversed, those of the recipe and
-    those described by --arm. The same command again goes on; processes may share the folder.
+    those described by --arm. Arms with trials are searched once for all seeds (compare.search). The
+    same command again goes on; processes may share the folder.
 
     Examples:
 

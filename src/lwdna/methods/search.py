@@ -124,39 +124,39 @@ def search(
         settings: widening, criterion, floors, budget.
         seed: everything random follows from it.
         source: how to make the baseline again, for the architecture file.
-        edits: decisions by hand about the groups.
-        trained: the network whose units are scored, if its weights mean something; published ones
-            are widened by copies. Otherwise ``model`` is widened and gets fresh weights.
-        warmup_run: data and checkpoints of the warm-up, where the settings ask for one; default:
-            the batches, without checkpoints.
+        edits: decisions by hand about the groups; the architecture file carries them.
+        trained: the network whose units are scored, where its weights mean something; if it has a
+            ``start``, it is widened by copies. Otherwise ``model`` is, with fresh weights.
+        warmup_run: data and checkpoints of the warm-up; default: the batches, no checkpoints.
         trial_setup: how and where the settings' trials are made.
 
     Raises:
-        RecipeError: settings that contradict each other, or trials without a setup.
+        RecipeError: contradicting settings, no setup for trials, or copies that change a network.
         BudgetError: no widths meet the budget.
         DataError: there are no batches.
-        InputError: the inputs are not tensors.
         TrainingError: the loss is not finite.
+        InputError: the inputs are not tensors.
     """
-    if not (batches := list(batches)):
+    batches = list(batches)
+    if not batches:
         raise DataError("the search needs at least one batch of training data, got none")
     check(settings, trained, trial_setup)
     example_inputs = plain(example_inputs)
+    size, types = size_of(example_inputs), types_of(example_inputs)
     graph = traced(model, example_inputs, edits, source)
     problem = _posed(model, graph, example_inputs, batches, loss, settings, seed, trained)
     widened = dict(problem.widths)
     scores, weights, warmup = scored(problem, warmup_run)
     del problem  # trials need the memory
     space = Space.of(graph, widened, settings, device_of(example_inputs))
-    settings = _with_keep_rule(settings, trained)
+    keep = keep_choice(settings, judged_alone(settings, trained))
+    settings = settings.model_copy(update={"keep": keep})
     kept, law, trials = _kept(model, scores, space, settings, trial_setup, seed)
-    found = _found(settings, space.limits, kept, law, len(batches), seed, trained)
-    size, types = size_of(example_inputs), types_of(example_inputs)
+    pretrained = trained if trained and trained.start else None
+    found = _found(settings, space.limits, kept, law, len(batches), seed, pretrained)
     architecture = Architecture.of(graph, size, source, kept.widths, found, types)
-    if trained and trained.start and settings.inherit and not settings.warmup:
-        units, network = _without_spare_copies(trained.network, graph, scores, kept.widths, seed)
-    else:
-        units, network = _best_of(weights, graph.at(widened), scores, kept.widths)
+    start = None if settings.warmup else pretrained
+    units, network = _with_weights(start, weights, graph, widened, scores, kept.widths, seed)
     why = widened, dict(space.least), scores, units, kept.threshold
     return Search(architecture, graph, *why, trials, law, network, warmup)
 
@@ -201,39 +201,33 @@ def _widened(
     except GraphError as error:
         raise RecipeError(
             f"this pretrained network cannot be widened for the search: {error}; set "
-            "shrink.width_mult=1, or factors by groups that leave these out (as in "
-            "shrink.width_mult='{layer1*: 2}')"
+            "shrink.width_mult=1 and a budget below the baseline (shrink.budget='{macs: 0.8}'), or "
+            "factors by groups that leave these out (shrink.width_mult='{layer1*: 2}')"
         ) from error
 
 
-def _with_keep_rule(settings: ShrinkSettings, trained: Trained | None) -> ShrinkSettings:
-    """Return settings that name their keep rule."""
-    rule = keep_choice(settings, judged_alone(settings, trained))
-    return settings.model_copy(update={"keep": rule})
-
-
-def _best_of(
-    weights: nn.Module | None, wide: ChannelGraph, scores: Scores, widths: Mapping[str, int]
-) -> tuple[dict[str, Tensor], nn.Module | None]:
-    """Return the units with the best scores and, where there are weights, the network of them."""
-    units = best_units(scores, widths)
-    return units, weights and resize(weights, wide, units, init="slice", inexact="allow")
-
-
-def _without_spare_copies(
-    model: nn.Module,
+def _with_weights(
+    pretrained: Trained | None,
+    weights: nn.Module | None,
     graph: ChannelGraph,
+    widened: Mapping[str, int],
     scores: Scores,
     widths: Mapping[str, int],
     seed: int,
 ) -> tuple[dict[str, Tensor], nn.Module | None]:
-    """Return units of the widened network and the pretrained network that consists of them.
+    """Return units of the widened network that stay, and the network that consists of them.
 
-    Weights that read a unit are divided among the copies that stay.
+    A slice of the widened network's ``weights``, if they are inherited. A pretrained network's own
+    units come before copies, and what reads a unit is divided among the copies that stay.
     """
+    if pretrained is None:
+        units = best_units(scores, widths)
+        wide = graph.at(widened)
+        return units, weights and resize(weights, wide, units, init="slice", inexact="allow")
     units = best_before_copies(scores, widths, graph.widths)
     origins = {name: kept % graph.widths[name] for name, kept in units.items()}
-    return units, resize(model, graph, origins, init="duplicate", seed=seed, inexact="allow")
+    given = pretrained.network, graph, origins
+    return units, resize(*given, init="duplicate", seed=seed, inexact="allow")
 
 
 def _kept(
@@ -345,7 +339,7 @@ def _found(
     law: Conclusion | None,
     batches: int,
     seed: int,
-    trained: Trained | None,
+    pretrained: Trained | None,
 ) -> dict[str, Any]:
     """Return how an architecture was found; only what a budget of latency measures may change."""
     baseline, found = limits.usage_of(), limits.usage_of(kept.widths)
@@ -358,8 +352,8 @@ def _found(
         **settings.model_dump(mode="json", exclude={"batches", "hypernetwork"}),
         "batches": batches,
         **({"law": law.summary()} if law else {}),
+        **({"pretrained": pretrained.start} if pretrained else {}),
         "threshold": None if kept.threshold is None else float(f"{kept.threshold:.9g}"),
         "seed": seed,
         "versions": {name: version(name) for name in ("lwdna", "torch", "timm")},
-        **({"pretrained": trained.start} if trained and trained.start else {}),
     }

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 
 import torch
 from torch import Tensor
@@ -29,3 +29,14 @@ def added_entries(axis: AxisLayout, widths: GroupWidths, group: int, units: Tens
     entries = torch.arange(axis.length(widths))
     pieces = [piece[:, units] for one, piece in axis.split(entries, widths) if one == group]
     return torch.cat([piece.reshape(-1) for piece in pieces])
+
+
+def cut(
+    tensor: Tensor, axes: Sequence[AxisLayout], widths: GroupWidths, kept: Mapping[int, Tensor]
+) -> Tensor:
+    """Return a copy of a tensor with the entries of the units kept, by group, along all axes."""
+    for axis, layout in enumerate(axes):
+        chosen = kept_entries(layout, widths, kept)
+        if chosen is not None:
+            tensor = tensor.detach().index_select(axis, chosen.to(tensor.device))
+    return tensor.detach().clone()

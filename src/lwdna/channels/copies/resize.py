@@ -14,7 +14,7 @@ from torch._subclasses.fake_tensor import FakeTensorMode
 from lwdna.channels.copies import computed
 from lwdna.channels.copies.accepted import check_network, check_values
 from lwdna.channels.copies.duplicate import divide, reading_axes
-from lwdna.channels.copies.entries import added_entries, kept_entries
+from lwdna.channels.copies.entries import added_entries, cut
 from lwdna.channels.copies.fake_shapes import fake_like
 from lwdna.channels.copies.redraw import redraw
 from lwdna.channels.copies.skeleton import (
@@ -58,12 +58,8 @@ def resize(
             frozen parameters stay as they are; ``"pad"`` adds units whose parameters are zero
             (their buffers repeat those of others), so that the network computes what it did;
             ``"duplicate"`` repeats units, in turn or as they are named more than once, and divides
-            the weights that read them among the copies (Net2Net): with all units kept the network
-            computes what it did, but for rounding, where units meet in sums over channels only by
-            convolutions and linear layers; units kept once are sliced (see
-            :func:`lwdna.channels.widen_exactly`, which makes sure).
-        seed: makes fresh weights, and how copies share, repeatable; None draws from torch's global
-            generator.
+            the weights that read them among copies (:func:`lwdna.channels.widen_exactly`).
+        seed: makes what is drawn repeatable; None draws from torch's global generator.
         inexact: whether groups whose slices are not exact may be sliced: what stays then starts
             from the old weights, but the network no longer computes the same.
         undefined: parameters that get no fresh weights because the caller will fill them.
@@ -79,8 +75,12 @@ def resize(
     kept = _kept_units(graph, widths_or_indices, init, inexact == "allow")
     widths = graph.complete({name: len(units) for name, units in kept.items()})
 
+    old = graph.in_order(graph.widths)
     units = {graph.index[name]: units for name, units in kept.items()}
-    replace = _taking(graph, units)
+
+    def replace(name: str, tensor: Tensor) -> Tensor:
+        return cut(tensor, graph.tensors[name], old, units)
+
     if init == "fresh":
         result = _fresh(model, graph, widths, replace, seed, undefined)
     else:
@@ -95,20 +95,6 @@ def resize(
     _set_attributes(result, graph, widths)
     write_metadata(result, graph.metadata, graph, widths)
     return result
-
-
-def _taking(graph: ChannelGraph, units: Mapping[int, Tensor]) -> Callable[[str, Tensor], Tensor]:
-    """Return what takes the entries of chosen units, by group, out of a tensor that has a name."""
-    old = graph.in_order(graph.widths)
-
-    def replace(name: str, tensor: Tensor) -> Tensor:
-        for axis, layout in enumerate(graph.tensors[name]):
-            chosen = kept_entries(layout, old, units)
-            if chosen is not None:
-                tensor = tensor.detach().index_select(axis, chosen.to(tensor.device))
-        return tensor.detach().clone()
-
-    return replace
 
 
 def _forget(model: nn.Module, graph: ChannelGraph) -> None:
