@@ -246,7 +246,7 @@ def test_images_between_those_of_the_sample(monkeypatch: pytest.MonkeyPatch) -> 
 
 def test_a_large_set_is_not_read(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read, measured = [], []
-    for name, calls in (("_ends", read), ("_size", measured)):
+    for name, calls in (("file_ends", read), ("_size", measured)):
         real = getattr(files, name)
         monkeypatch.setattr(files, name, lambda path, r=real, c=calls: (c.append(path), r(path))[1])
     monkeypatch.setattr(module, "MEASURED", 11)
@@ -263,12 +263,12 @@ def test_beginning_and_end_of_a_large_file(tmp_path: Path) -> None:
     path = tmp_path / "large"
     content = np.random.default_rng(0).bytes(200_000)
     path.write_bytes(content)
-    assert files._ends(str(path)) == content[:32768] + content[-32768:]
+    assert files.file_ends(str(path)) == content[:32768] + content[-32768:]
     path.write_bytes(content[:40_000])
-    assert files._ends(str(path)) == content[:40_000]
+    assert files.file_ends(str(path)) == content[:40_000]
     path.write_bytes(b"abc")
-    assert files._ends(str(path)) == b"abc"
-    assert files._ends(str(tmp_path / "nowhere")) == b""
+    assert files.file_ends(str(path)) == b"abc"
+    assert files.file_ends(str(tmp_path / "nowhere")) == b""
     assert files._size(str(tmp_path / "nowhere")) == -1
 
 
