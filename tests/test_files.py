@@ -21,6 +21,7 @@ from lwdna.channels import trace
 from lwdna.engine.checkpoint import load_state, save_state
 from lwdna.errors import ArchitectureError, CheckpointError, FileError
 from lwdna.files import atomic, remove_unfinished, sealed, unsealed
+from lwdna.interface import Interface
 from lwdna.weights import read_tensors, save_weights
 
 KILLED = """
@@ -92,7 +93,7 @@ def network() -> nn.Module:
 def write_network(path: Path) -> None:
     model = network()
     graph = trace(model, torch.zeros(1, 3, 8, 8))
-    save(model, Architecture.of(graph, (3, 8, 8), None), path, ["ant", "bee"])
+    save(model, Architecture.of(graph, (3, 8, 8), None), path, Interface(classes=("ant", "bee")))
 
 
 def read_network(path: Path) -> object:

@@ -122,7 +122,8 @@ def _of_hub(repository: str, file: str | None) -> Weights:
     from huggingface_hub.file_download import repo_folder_name
 
     bare, _, revision = repository.partition("@")
-    files = (file,) if file else ("model.safetensors", "pytorch_model.bin")
+    usual = constants.SAFETENSORS_SINGLE_FILE, constants.PYTORCH_WEIGHTS_NAME
+    files = (file,) if file else usual
     found = (try_to_load_from_cache(bare, one, revision=revision or None) for one in files)
     cached = next((Path(one) for one in found if isinstance(one, str)), None)
     folder = repo_folder_name(repo_id=bare, repo_type="model")
