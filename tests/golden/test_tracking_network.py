@@ -146,7 +146,7 @@ def test_filters_and_their_losses(path: Path) -> None:
     classifier, boxes = given.network.classifier, given.boxes("train_boxes")
     features = given.train_features()
     first = classifier.initial_filter(features, boxes)
-    filters, losses = classifier.optimize(first, features, boxes, with_losses=True)
+    filters, losses = classifier.optimize(first, features, boxes)
     assert_near(torch.stack(filters), given.tensors["out.filters"])
     assert_near(torch.stack(losses).mean(1), given.tensors["out.train_losses"])
 
@@ -166,7 +166,6 @@ def test_filters_online(path: Path) -> None:
         boxes,
         given.tensors["in.online_sample_weight"][None],
         steps=len(expected) - 1,
-        with_losses=True,
     )
     assert_near(torch.stack(filters), expected)
     assert_near(torch.cat(losses), given.tensors["out.online_losses"])

@@ -84,15 +84,15 @@ def test_the_optimiser_descends_and_frames_can_be_weighted() -> None:
     features = torch.rand(2, 3, 32, 6, 6, dtype=torch.float64)
     boxes = torch.tensor([[[8.0, 12.0, 20.0, 16.0]] * 3] * 2, dtype=torch.float64)
     first = classifier.initial_filter(features, boxes)
-    filters, losses = classifier.optimize(first, features, boxes, steps=7, with_losses=True)
+    filters, losses = classifier.optimize(first, features, boxes, steps=7)
     assert len(filters) == len(losses) == 8
     assert all((after < before).all() for before, after in pairwise(losses))
     # frames of weight 0 are as if they were not there; equal weights are the default
     weights = torch.tensor([[0.0, 1.0, 0.0]] * 2, dtype=torch.float64)
-    one = classifier.optimize(first, features, boxes, weights)
-    alone = classifier.optimize(first, features[:, 1:2], boxes[:, 1:2])
+    one, _ = classifier.optimize(first, features, boxes, weights)
+    alone, _ = classifier.optimize(first, features[:, 1:2], boxes[:, 1:2])
     torch.testing.assert_close(one, alone)
-    even = classifier.optimize(first, features, boxes, torch.full_like(weights, 1 / 3))
+    even, _ = classifier.optimize(first, features, boxes, torch.full_like(weights, 1 / 3))
     torch.testing.assert_close(even, filters[:6])
     assert not torch.allclose(even[-1], one[-1])
 
@@ -110,11 +110,11 @@ def test_a_step_is_the_least_of_a_quadratic_loss() -> None:
     boxes = torch.tensor([[[8.0, 12.0, 20.0, 16.0]] * 2], dtype=torch.float64)
 
     def loss(weights: Tensor) -> Tensor:
-        return classifier.optimize(weights, features, boxes, steps=0, with_losses=True)[1][0].sum()
+        return classifier.optimize(weights, features, boxes, steps=0)[1][0].sum()
 
     first = torch.rand(1, 32, 4, 4, dtype=torch.float64, requires_grad=True)
     (gradient,) = torch.autograd.grad(loss(first), first)
-    second = classifier.optimize(first, features, boxes, steps=1)[1].detach().requires_grad_()
+    second = classifier.optimize(first, features, boxes, steps=1)[0][1].detach().requires_grad_()
     step = second - first
     assert torch.allclose(step / step.norm(), -gradient / gradient.norm())
     (after,) = torch.autograd.grad(loss(second), second)

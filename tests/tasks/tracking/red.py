@@ -44,7 +44,7 @@ class Classifier(nn.Module):
         assert float(weights.sum()) == np.float32(1) or abs(float(weights.sum()) - 1) < 1e-6
         self.calls.append((features.shape[1], steps))
         self.seen.append((features[0].clone(), weights[0]))
-        return [filter] * (steps + 1)
+        return [filter] * (steps + 1), [filter.sum()[None]] * (steps + 1)
 
     def scores(self, features: Tensor, filter: Tensor) -> Tensor:
         red = features[:, :, 0] * filter.mean()

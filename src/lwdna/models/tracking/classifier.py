@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Literal, overload
-
 import torch
 from torch import Tensor, nn
 from torchvision.models.resnet import BasicBlock, Bottleneck
@@ -101,7 +99,6 @@ class Classifier(nn.Module):
         first: Tensor = self.start(features, boxes)
         return first
 
-    @overload
     def optimize(
         self,
         filter: Tensor,
@@ -109,30 +106,7 @@ class Classifier(nn.Module):
         boxes: Tensor,
         weights: Tensor | None = None,
         steps: int | None = None,
-        with_losses: Literal[False] = False,
-    ) -> list[Tensor]: ...
-
-    @overload
-    def optimize(
-        self,
-        filter: Tensor,
-        features: Tensor,
-        boxes: Tensor,
-        weights: Tensor | None = None,
-        steps: int | None = None,
-        *,
-        with_losses: Literal[True],
-    ) -> tuple[list[Tensor], list[Tensor]]: ...
-
-    def optimize(
-        self,
-        filter: Tensor,
-        features: Tensor,
-        boxes: Tensor,
-        weights: Tensor | None = None,
-        steps: int | None = None,
-        with_losses: bool = False,
-    ) -> list[Tensor] | tuple[list[Tensor], list[Tensor]]:
+    ) -> tuple[list[Tensor], list[Tensor]]:
         """Improve the filter of each sequence on its training frames.
 
         Args:
@@ -141,15 +115,15 @@ class Classifier(nn.Module):
             boxes: (B, T, 4), the targets x, y, w, h in pixels of the images.
             weights: (B, T), of the frames; default: 1 / T.
             steps: default: the network's own.
-            with_losses: return the losses, too.
 
         Returns:
-            The filters, the given one first; with ``with_losses`` also the loss (B,) of each.
+            The filters, the given one first, and the loss (B,) of each.
         """
         windows = Windows(features, self.filter_size)
         distances = self.distances(boxes, windows.scored)
-        filters, losses = self.optimizer(filter, windows, distances, weights, steps)
-        return (filters, losses) if with_losses else filters
+        improved: tuple[list[Tensor], list[Tensor]]
+        improved = self.optimizer(filter, windows, distances, weights, steps)
+        return improved
 
     def distances(self, boxes: Tensor, size: tuple[int, int]) -> Tensor:
         """Return how far each score (B, T, h', w') is from the boxes' centres, in cells."""

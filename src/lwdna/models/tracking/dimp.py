@@ -89,7 +89,7 @@ class DiMP(nn.Module):
         test = self.classifier.features(searched[1])
         train, test = (x.unflatten(0, (sequences, -1)) for x in (train, test))
         first = self.classifier.initial_filter(train, train_boxes)
-        filters = self.classifier.optimize(first, train, train_boxes)
+        filters, _ = self.classifier.optimize(first, train, train_boxes)
         scores = self.classifier.scores_of_all(test, torch.stack(filters, 1))
         if self.iou is None or proposals is None:
             return (scores,)

@@ -154,7 +154,7 @@ class DimpTracker:
     def _improve(self, target: _Target, steps: int) -> None:
         if steps:
             features, boxes, weights = target.memory.samples()
-            filters = self._network.classifier.optimize(
+            filters, _ = self._network.classifier.optimize(
                 target.filter, features, boxes, weights, steps
             )
             target.filter = filters[-1]
