@@ -181,7 +181,7 @@ def resolve(settings: DataSettings, kind: str, class_count: int) -> ResolvedData
         "crop_pct": None,
         "mean": settings.mean or _channels(defaults.mean, settings.in_chans),
         "std": settings.std or _channels(defaults.std, settings.in_chans),
-        "workers": _workers() if settings.workers is None else settings.workers,
+        "workers": usual_workers() if settings.workers is None else settings.workers,
         "augment": ResolvedAugment.model_construct(
             **augment.model_dump()
             | {
@@ -200,7 +200,11 @@ def _channels(values: Floats, in_chans: int) -> Floats:
     return values if in_chans == 3 else (round(sum(values) / len(values), 4),)
 
 
-def _workers() -> int:
+def usual_workers() -> int:
+    """Return how many processes or threads read images unless a recipe says.
+
+    One per CPU core that this process may use, eight at most.
+    """
     available = getattr(os, "sched_getaffinity", None)
     cores = len(available(0)) if available else os.cpu_count() or 1
     return min(8, cores)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterator, Mapping
 from collections.abc import Sequence as Ordered
 from pathlib import Path
@@ -16,6 +15,7 @@ from torchmetrics import MeanMetric, MetricCollection
 
 from lwdna.data.draws import Draws, Stream
 from lwdna.data.sequences import stored_sequences
+from lwdna.data.settings import usual_workers
 from lwdna.engine.fingerprint import Fingerprint, half_print
 from lwdna.engine.task import Metric
 from lwdna.files import write_text
@@ -35,7 +35,6 @@ _SHOWN = 3
 """How many validation sequences the report shows."""
 _LOSS_SEED = 0
 """The validation loss is that of the same frames for all networks and runs."""
-_MOST_THREADS = 8
 
 Batch = dict[str, Tensor]
 """Training examples by the names that the kind of tracker gives them, stacked."""
@@ -135,7 +134,7 @@ class TrackingTask:
             DataError: a frame is missing or damaged, or no sequence shows its target.
         """
         draws = (Draws(seed, epoch, int(index)) for indices in batches for index in indices)
-        threads = self.data.workers or min(_MOST_THREADS, _cores())
+        threads = self.data.workers or usual_workers()
         longest = max(map(len, batches), default=1)
         examples = mapped_ahead(self._example, draws, threads, longest + threads)
         for indices in batches:
@@ -230,8 +229,3 @@ def _stacked(examples: Ordered[Mapping[str, NDArray[Any]]], device: torch.device
         name: torch.from_numpy(np.stack([one[name] for one in examples])).to(device)
         for name in examples[0]
     }
-
-
-def _cores() -> int:
-    available = getattr(os, "sched_getaffinity", None)
-    return len(available(0)) if available else os.cpu_count() or 1
