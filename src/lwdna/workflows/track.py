@@ -27,7 +27,7 @@ from lwdna.input_size import describe
 from lwdna.run_options import RunOptions
 from lwdna.tasks.tracking.kinds.kind import TRACKERS
 from lwdna.tasks.tracking.metrics import evaluate
-from lwdna.tasks.tracking.online.tracker import Found, Track, Tracker
+from lwdna.tasks.tracking.online.tracker import Found, Step, Track, Tracker, followed
 from lwdna.tasks.tracking.pictures import FOUND, TRUTH, draw_boxes, strip, write_png
 from lwdna.tasks.tracking.settings import TrackingSettings
 from lwdna.workflows.one_writer import one_writer
@@ -62,9 +62,8 @@ class _Following:
     tracker: Tracker
     footage: Footage
     box: Box
-    found: list[Found] = field(default_factory=list)
-    seconds: list[float] = field(default_factory=list)
-    size: tuple[int, int] = (0, 0)
+    steps: list[Step] = field(default_factory=list)
+    size: tuple[int, int] | None = None
     """Width and height of the first frame."""
     fault: LwdnaError | None = None
     stopped: bool = False
@@ -76,34 +75,26 @@ class _Following:
             LwdnaError: the first frame is at fault.
         """
         try:
-            for image in self.footage.frames:
-                if stop.requested and self.found:
-                    self.stopped = True
-                    return
-                begun = time.perf_counter()
-                if self.found:
-                    found = self.tracker.track(image)
-                else:
-                    self.tracker.start(image, self.box)
-                    found = Found(self.box, 1.0, "normal")
-                    self.size = image.shape[1], image.shape[0]
-                self.found.append(found)
-                self.seconds.append(time.perf_counter() - begun)
-                yield image, found
+            for image, step in followed(self.tracker, self._until(stop), self.box):
+                self.size = self.size or (image.shape[1], image.shape[0])
+                self.steps.append(step)
+                yield image, step.found
         except LwdnaError as error:
-            if not self.found:
+            if not self.steps:
                 raise
             self.fault = error
+
+    def _until(self, stop: Stop) -> Iterator[Pixels]:
+        for image in self.footage.frames:
+            if stop.requested and self.steps:
+                self.stopped = True
+                return
+            yield image
 
     @property
     def track(self) -> Track:
         """What was found so far."""
-        return Track(
-            np.stack([one.box for one in self.found]),
-            np.array([one.score for one in self.found]),
-            tuple(one.state for one in self.found),
-            np.array(self.seconds),
-        )
+        return Track.of(self.steps)
 
 
 def track_target(
@@ -179,7 +170,7 @@ def _follow(following: _Following, out: Path, options: RunOptions) -> str:
                 rate = (number + 1) / (time.perf_counter() - begun)
                 tick(number + 1, f"{rate:.1f} frames/s")
     except FileError as error:
-        if not following.found:
+        if not following.steps:
             raise
         following.fault = error
     return drawn
@@ -237,7 +228,7 @@ def _write(following: _Following, out: Path, facts: dict[str, Any]) -> None:
 
 def _end_early(following: _Following, out: Path) -> None:
     """Raise why the frames did not come to their end, if they did not."""
-    count = len(following.found)
+    count = len(following.steps)
     kept = f"the boxes of the {count} frames until then are in {out / BOXES}"
     if following.fault is not None:
         raise type(following.fault)(f"{following.fault} ({kept})") from following.fault

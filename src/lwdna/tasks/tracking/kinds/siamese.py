@@ -139,14 +139,14 @@ class SiameseKind:
         )
 
     def tracker(self, network: nn.Module, seed: int) -> Tracker:
-        """Return the online tracker of Siamese networks.
+        """Return the online tracker of Siamese networks, in which nothing is random.
 
         Raises:
             ModelError: the network is no Siamese one.
         """
         from lwdna.tasks.tracking.online.siamese import SiameseTracker
 
-        return SiameseTracker(network, self._settings, seed=seed)
+        return SiameseTracker(network, self._settings)
 
 
 def any_part(

@@ -12,16 +12,24 @@ from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from lwdna.data.draws import Draws, Stream
-from lwdna.data.sequences.crops import Window, cut, window_about
+from lwdna.data.sequences.crops import window_about
 from lwdna.errors import ModelError, TrainingError
 from lwdna.models.tracking.dimp import DiMP
 from lwdna.models.tracking.iou_head import IoUHead, Pair
+from lwdna.tasks.tracking.crops import crop_about
 from lwdna.tasks.tracking.normalise import normalised
 from lwdna.tasks.tracking.online.localise import between_cells, localise
 from lwdna.tasks.tracking.online.memory import Memory
 from lwdna.tasks.tracking.online.refine import Predict, ascend, best_box, part_about, starting_boxes
 from lwdna.tasks.tracking.online.start import starting_samples
-from lwdna.tasks.tracking.online.tracker import Box, Found, Image, State, bounded, checked_box
+from lwdna.tasks.tracking.online.tracker import (
+    Box,
+    Found,
+    Image,
+    State,
+    bounded,
+    checked_box,
+)
 from lwdna.tasks.tracking.settings import TrackingSettings
 
 
@@ -101,8 +109,9 @@ class DimpTracker:
         if target is None:
             raise RuntimeError("start() comes before track()")
         target.frame += 1
-        window = self._window(image, target.box)
-        shallow, deep = network.backbone(self._inputs(cut(image, window)[None]))
+        data = self._settings
+        crop, window = crop_about(image, target.box, data.area, data.image_size, data.border)
+        shallow, deep = network.backbone(self._inputs(crop[None]))
         features = network.classifier.features(deep)
         scores = network.classifier.scores(features[None], target.filter)[0, 0].cpu().numpy()
         _check_finite(scores, "scores are", target.frame)
@@ -126,7 +135,7 @@ class DimpTracker:
                 box = bounded(window.out_of(refined), image, target.first)
         target.box = box
         self._learn(target, features[0], window.into(box), place.state)
-        return Found(box, place.score, place.state)
+        return Found(box.copy(), place.score, place.state)
 
     def _refined(self, predict: Predict, box: Box, frame: int) -> Box | None:
         """Return the box of the crop whose overlap is largest, near ``box``; None without any."""
@@ -158,17 +167,6 @@ class DimpTracker:
                 target.filter, features, boxes, weights, steps
             )
             target.filter = filters[-1]
-
-    def _window(self, image: Image, box: Box) -> Window:
-        height, width = image.shape[:2]
-        settings = self._settings
-        return window_about(
-            box,
-            settings.area,
-            settings.image_size,
-            border=settings.border,
-            image_size=(width, height),
-        )
 
     def _inputs(self, crops: NDArray[np.uint8]) -> Tensor:
         """Return crops (n, S, S, 3) as the network takes them, (n, 3, S, S)."""

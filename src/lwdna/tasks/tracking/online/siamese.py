@@ -13,11 +13,17 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor, nn
 
-from lwdna.data.sequences.crops import Window, cut, window_about
 from lwdna.errors import ModelError, TrainingError
 from lwdna.models.tracking.siamese import Siamese, places
+from lwdna.tasks.tracking.crops import crop_about
 from lwdna.tasks.tracking.normalise import normalised
-from lwdna.tasks.tracking.online.tracker import Box, Found, Image, bounded, checked_box
+from lwdna.tasks.tracking.online.tracker import (
+    Box,
+    Found,
+    Image,
+    bounded,
+    checked_box,
+)
 from lwdna.tasks.tracking.settings import TrackingSettings
 from lwdna.tasks.tracking.siamese_crops import with_context
 from lwdna.tasks.tracking.siamese_settings import SiameseSettings
@@ -46,13 +52,12 @@ class SiameseTracker:
         network: in eval mode, on the device to use.
         settings: crops (``template_size``, ``template_area``, ``image_size``, ``area``,
             ``border``) and rules (``siamese``).
-        seed: taken as other trackers take it; of no use here.
 
     Raises:
         ModelError: the network is no Siamese one.
     """
 
-    def __init__(self, network: nn.Module, settings: TrackingSettings, *, seed: int = 0) -> None:
+    def __init__(self, network: nn.Module, settings: TrackingSettings) -> None:
         if not isinstance(network, Siamese):
             raise ModelError(
                 f"this tracker needs a Siamese network, not a {type(network).__name__}; choose "
@@ -71,8 +76,10 @@ class SiameseTracker:
         self._first = self._box = checked_box(box, image)
         self._frame = 0
         data = self._settings
-        window = self._window(image, data.template_area, data.template_size)
-        crop = with_context(cut(image, window), window.into(self._box), data.siamese.context)
+        crop, window = crop_about(
+            image, self._box, data.template_area, data.template_size, data.border
+        )
+        crop = with_context(crop, window.into(self._box), data.siamese.context)
         self._features = self._network.template(self._input(crop))
         self._check(self._features.cpu().numpy())
 
@@ -83,8 +90,8 @@ class SiameseTracker:
             raise RuntimeError("start() comes before track()")
         self._frame += 1
         data, rules = self._settings, self._settings.siamese
-        window = self._window(image, data.area, data.image_size)
-        scores, boxes = self._network.search(self._features, self._input(cut(image, window)))
+        crop, window = crop_about(image, self._box, data.area, data.image_size, data.border)
+        scores, boxes = self._network.search(self._features, self._input(crop))
         probabilities, reach = (
             one[0].double().cpu().numpy() for one in (scores.float().sigmoid(), boxes)
         )
@@ -93,17 +100,12 @@ class SiameseTracker:
         at = places(data.image_size, self._network.stride, len(probabilities)).double().numpy()
         best = best_cell(probabilities, reach, at, window.into(self._box)[2:], rules)
         if best.probability < rules.not_found:
-            return Found(self._box, best.probability, "not_found")
+            return Found(self._box.copy(), best.probability, "not_found")
         rate = rules.size_rate * best.penalty * best.probability
         found = window.out_of(best.box)
         centre, size = found[:2] + found[2:] / 2, self._box[2:] * (1 - rate) + found[2:] * rate
         self._box = bounded(np.concatenate([centre - size / 2, size]), image, self._first)
-        return Found(self._box, best.probability, "normal")
-
-    def _window(self, image: Image, area: float, size: int) -> Window:
-        height, width = image.shape[:2]
-        border = self._settings.border
-        return window_about(self._box, area, size, border=border, image_size=(width, height))
+        return Found(self._box.copy(), best.probability, "normal")
 
     def _input(self, crop: Image) -> Tensor:
         return normalised(torch.from_numpy(crop).to(self._device).permute(2, 0, 1)[None])

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Literal, NamedTuple, Protocol
 
 import numpy as np
 from numpy.typing import NDArray
@@ -63,6 +63,14 @@ class Tracker(Protocol):
         ...
 
 
+class Step(NamedTuple):
+    """What a tracker did with one frame."""
+
+    found: Found
+    seconds: float
+    """What it took, decoding excluded."""
+
+
 @dataclass(frozen=True)
 class Track:
     """Where a tracker found its target in the ``n`` frames of a sequence."""
@@ -74,6 +82,16 @@ class Track:
     states: tuple[State, ...]
     seconds: NDArray[np.float64]
     """What the tracker took for each frame, decoding excluded; (n,)."""
+
+    @classmethod
+    def of(cls, steps: Sequence[Step]) -> Track:
+        """Put the frames of a sequence together, one at least."""
+        return cls(
+            np.stack([step.found.box for step in steps]),
+            np.array([step.found.score for step in steps]),
+            tuple(step.found.state for step in steps),
+            np.array([step.seconds for step in steps]),
+        )
 
     @property
     def frames_per_second(self) -> float:
@@ -89,24 +107,27 @@ def follow(tracker: Tracker, frames: Iterable[Image], box: Any) -> Track:
         DataError: there is no frame, or the box does not suit the first (:meth:`Tracker.start`).
         TrainingError: what the network gives is not finite.
     """
-    found: list[Found] = []
-    seconds = []
-    for image in frames:
+    steps = [step for _, step in followed(tracker, frames, box)]
+    if not steps:
+        raise DataError("there are no frames to track a target in; give one frame or more")
+    return Track.of(steps)
+
+
+def followed(tracker: Tracker, frames: Iterable[Image], box: Any) -> Iterator[tuple[Image, Step]]:
+    """Yield every frame with what :func:`follow` finds in it, once it has been found.
+
+    Raises:
+        DataError: the box does not suit the first frame (:meth:`Tracker.start`).
+        TrainingError: what the network gives is not finite.
+    """
+    for number, image in enumerate(frames):
         begun = time.perf_counter()
-        if found:
-            found.append(tracker.track(image))
+        if number:
+            found = tracker.track(image)
         else:
             tracker.start(image, box)
-            found.append(Found(np.array(box, np.float64), 1.0, "normal"))
-        seconds.append(time.perf_counter() - begun)
-    if not found:
-        raise DataError("there are no frames to track a target in; give one frame or more")
-    return Track(
-        np.stack([one.box for one in found]),
-        np.array([one.score for one in found]),
-        tuple(one.state for one in found),
-        np.array(seconds),
-    )
+            found = Found(np.array(box, np.float64), 1.0, "normal")
+        yield image, Step(found, time.perf_counter() - begun)
 
 
 def checked_box(box: Any, image: Image) -> Box:
