@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from lwdna.architecture import load
+from lwdna.data import listing
 from lwdna.data.image_files import EXTENSIONS, Pixels, open_file
 from lwdna.data.image_transforms import EvalTransform
 from lwdna.data.normalise import Normalise
@@ -104,11 +105,11 @@ def list_images(given: Sequence[str | Path]) -> list[Path]:
     """Return files as they are, and for folders all images below them but hidden ones.
 
     Raises:
-        DataError: there are none.
+        DataError: there are none, or a folder cannot be read.
     """
     files: list[Path] = []
     for path in map(Path, given):
-        files += sorted(_below(path)) if path.is_dir() else [path]
+        files += _below(path) if path.is_dir() else [path]
     if not files:
         raise DataError(
             f"there are no images in {', '.join(map(str, given)) or 'nothing'}; name images "
@@ -117,11 +118,8 @@ def list_images(given: Sequence[str | Path]) -> list[Path]:
     return files
 
 
-def _below(folder: Path) -> Iterator[Path]:
-    for path in folder.rglob("*"):
-        hidden = any(part.startswith(".") for part in path.relative_to(folder).parts)
-        if path.suffix.lower() in EXTENSIONS and not hidden and path.is_file():
-            yield path
+def _below(folder: Path) -> list[Path]:
+    return sorted(folder / name for name in listing.list_images(folder).images)
 
 
 def check_predicts(interface: Interface, file: Path) -> Preprocessing:
