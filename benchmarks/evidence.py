@@ -179,7 +179,7 @@ def curves(arm: Path) -> dict[str, list[float]]:
 def table(rows: Sequence[tuple[str, dict[str, Any]]], part: str) -> list[str]:
     """Return a Markdown table of all arms against their baselines, in points, on one half."""
     lines = [
-        "| recipe | arm | seeds | top-1 or PSNR | difference | 95 % interval "
+        "| recipe | arm | seeds | result | difference | 95 % interval "
         "| detectable | MACs | params |",
         "|---|---|---:|---|---:|---|---:|---:|---:|",
     ]
