@@ -208,9 +208,8 @@ def main() -> None:
     parser.add_argument("--out", type=Path, default=RESULTS)
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
-    print(
-        "| | frames per second | network alone | its share | start | GMACs: ours | published | search |"
-    )
+    speeds = "frames per second | network alone | its share | start"
+    print(f"| | {speeds} | GMACs: ours | published | search |")
     print("|---|---|---|---|---|---|---|---|")
     found = []
     for model in arguments.model:
