@@ -5,6 +5,7 @@
 # make test   style, types and tests
 # make test-oldest   the tests with the oldest torch, torchvision and timm
 # make test-gpu   the tests that need a CUDA GPU
+# make test-cluster   the tests that start Ray or a storage server
 # All set up .venv first: PYTHON names the interpreter to use (3.11 or newer).
 
 PYTHON ?= python3
@@ -13,7 +14,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-restoration demo-tracking demo-slim test test-oldest test-gpu lint format clean
+.PHONY: help setup demo demo-restoration demo-tracking demo-slim test test-oldest test-gpu test-cluster lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -66,6 +67,11 @@ test-oldest: $(INSTALLED)
 
 test-gpu: $(INSTALLED)
 	$(BIN)/pytest --gpu
+
+test-cluster: export OMP_NUM_THREADS := 1
+test-cluster: $(INSTALLED)
+	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev,cluster]'
+	$(BIN)/pytest --cluster tests/cluster
 
 lint: $(INSTALLED)
 	$(BIN)/ruff check

@@ -1,4 +1,7 @@
-"""Settings of the whole test run: on the CPU, which is exact, or with ``--gpu`` on a GPU."""
+"""Settings of the whole test run: on the CPU, which is exact, or with ``--gpu`` on a GPU.
+
+``--cluster`` runs the tests that start a cluster or a storage server, and no others.
+"""
 
 from __future__ import annotations
 
@@ -22,6 +25,9 @@ def without_waiting_for_the_disk() -> Iterator[None]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--gpu", action="store_true", help="run the tests that need a CUDA GPU")
+    parser.addoption(
+        "--cluster", action="store_true", help="run the tests that start Ray or a storage server"
+    )
 
 
 def pytest_configure(config: pytest.Config) -> None:
@@ -37,11 +43,12 @@ def pytest_configure(config: pytest.Config) -> None:
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
-    chosen = config.getoption("--gpu")
+    apart = {"gpu", "cluster"}
+    chosen = {name for name in apart if config.getoption(f"--{name}")}
     fitting: list[pytest.Item] = []
     others: list[pytest.Item] = []
     for item in items:
-        fits = (item.get_closest_marker("gpu") is not None) == chosen
+        fits = {name for name in apart if item.get_closest_marker(name)} == chosen
         (fitting if fits else others).append(item)
     items[:] = fitting
     config.hook.pytest_deselected(items=others)

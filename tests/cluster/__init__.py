@@ -1,0 +1,1 @@
+"""Tests that start Ray or a storage server: `make test-cluster`."""
