@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
+from launch import begin
 from lwdna.files import read_json
 from lwdna.recipe import load_recipe
 from lwdna.tasks.classification import ClassificationTask
@@ -339,19 +338,13 @@ def test_arms_with_trials_are_searched_once_unless_told_otherwise() -> None:
 @pytest.mark.slow
 def test_killed_by_the_system(study: Path) -> None:
     """Whatever the process held is free again: nothing has to be cleaned up by hand."""
-    command = [sys.executable, "-m", "lwdna", "compare", *DIGITS, *map(str, ARMS)]
-    process = subprocess.Popen(
-        [*command, "--out", "stopped"],
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    command = begin("compare", *DIGITS, *ARMS, "--out", "stopped")
     deadline = time.monotonic() + 200
     while len(list(Path("stopped").glob("cells/*/*/training/metrics.jsonl"))) < 3:
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    os.kill(command.pid, signal.SIGKILL)
+    command.process.join()
     assert not Path("stopped/results.json").exists()
     done("compare", "--resume", "--out", "stopped")
     assert same_results(Path("stopped"), study)
