@@ -24,7 +24,8 @@ from lwdna.reports.paired import (
     pair,
 )
 from lwdna.reports.provenance import next_command
-from lwdna.reports.run_files import RecordedCost, RunFiles, TrainingRun, read_run
+from lwdna.reports.records import RecordedCost
+from lwdna.reports.run_files import RunFiles, TrainingRun, read_run
 from lwdna.reports.tables import ComparisonRow, Figures, comparison
 from lwdna.reports.verdict import below_input, evidence, not_finite, verdict
 

@@ -9,7 +9,8 @@ from dataclasses import dataclass
 from lwdna.engine.task import Metric, described
 from lwdna.reports.axes import Axis, Tick, axis_around
 from lwdna.reports.formats import format_tick
-from lwdna.reports.run_files import EpochRecord, TrainingRun
+from lwdna.reports.records import EpochRecord
+from lwdna.reports.run_files import TrainingRun
 
 
 @dataclass(frozen=True)
