@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -89,6 +89,12 @@ def read_predictions(folder: Path) -> Predictions | None:
         return Predictions(true, chosen, arrays["probability"].astype(np.float64))
     except LookupError as error:
         raise FileError(f"{path} lacks {error}; repeat the step that wrote it") from error
+
+
+def same_examples(several: Iterable[Predictions]) -> bool:
+    """Whether predictions are of the same examples, as far as their classes tell."""
+    first, *others = several
+    return all(np.array_equal(first.true, one.true) for one in others)
 
 
 def by_class(predictions: Predictions) -> list[ClassFigure]:

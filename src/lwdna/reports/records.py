@@ -218,6 +218,14 @@ class TrackingRecord(Record):
         return self
 
 
+class ExampleFigures(Record):
+    """``figures.json`` among the examples: how good input and output of each are."""
+
+    metric: Metric
+    examples: dict[str, dict[str, FiniteFloat | None]] = {}
+    """By name of the example: ``input`` and ``output``."""
+
+
 class HalfRecord(Record):
     """The training or the validation set, as in ``data.json``."""
 

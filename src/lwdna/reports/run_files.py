@@ -6,7 +6,6 @@ Files that are missing leave their part out; files that are damaged are errors t
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
@@ -18,10 +17,13 @@ from pydantic import ValidationError
 from lwdna.arrays import read_arrays
 from lwdna.errors import FileError
 from lwdna.files import read_json
+from lwdna.reports.class_figures import Predictions, read_predictions
+from lwdna.reports.pictures import Shown
 from lwdna.reports.records import (
     ArchitectureRecord,
     DataRecord,
     EpochRecord,
+    ExampleFigures,
     ModelRecord,
     Record,
     Results,
@@ -32,6 +34,7 @@ from lwdna.run_folder import (
     ARCHITECTURE,
     BASELINE,
     DATA,
+    EXAMPLE_FIGURES,
     EXAMPLES,
     FOUND,
     METRICS,
@@ -40,8 +43,10 @@ from lwdna.run_folder import (
     RESULTS,
     SEARCH,
     SEARCH_RECORD,
+    SHEET,
     TRACKING_RECORD,
 )
+from lwdna.tasks.classification.sheet import Sheet, read_sheet
 
 
 @dataclass(frozen=True)
@@ -53,12 +58,16 @@ class TrainingRun:
     epochs: tuple[EpochRecord, ...]
     architecture: ArchitectureRecord | None
     recipe: str | None
-    pictures: Mapping[str, bytes] = field(default_factory=dict)
-    """Image files of a few validation examples by name."""
+    examples: Shown = field(default_factory=lambda: Shown({}))
+    """Pictures of a few validation examples."""
     tracking: TrackingRecord | None = None
     """Of a tracker: how well it followed its targets."""
     outcomes: NDArray[np.float64] | None = None
     """The primary metric of every validation example, shape (N,)."""
+    predictions: Predictions | None = None
+    """Of a network that tells classes: which it chose for every validation example."""
+    sheet: Sheet | None = None
+    """Small pictures of some of these."""
 
 
 @dataclass(frozen=True)
@@ -117,8 +126,8 @@ def read_run(folder: Path) -> RunFiles:
         architecture = found.architecture
     if all(part is None for part in (search, architecture, baseline, found)):
         raise FileError(f"{folder} holds no files of a run; give the folder of one, {_RUN_FOLDER}")
-    places = (folder / part / DATA for part in (".", BASELINE, FOUND, search_folder))
-    data = next((read_record(DataRecord, place) for place in places if place.is_file()), None)
+    places = (folder / part for part in (".", BASELINE, FOUND, search_folder))
+    data = next(filter(None, map(read_data, places)), None)
     return RunFiles(search, search_folder, recipe, architecture, baseline, found, data)
 
 
@@ -163,6 +172,15 @@ def _read_architecture(folder: Path) -> ArchitectureRecord | None:
     return _read_if_there(ArchitectureRecord, folder / ARCHITECTURE)
 
 
+def read_data(folder: Path) -> DataRecord | None:
+    """Return what is written down in a folder of its data, None if nothing is.
+
+    Raises:
+        FileError: the file is damaged.
+    """
+    return _read_if_there(DataRecord, folder / DATA)
+
+
 def read_training(folder: Path, name: str) -> TrainingRun | None:
     """Return what a training left in ``folder``, None if there is none; ``name`` says where it is.
 
@@ -179,9 +197,11 @@ def read_training(folder: Path, name: str) -> TrainingRun | None:
         epochs=epochs,
         architecture=_read_architecture(folder),
         recipe=read_text(folder / RECIPE),
-        pictures=read_pictures(folder),
+        examples=read_examples(folder),
         tracking=_read_if_there(TrackingRecord, folder / EXAMPLES / TRACKING_RECORD),
         outcomes=_read_outcomes(folder / OUTCOMES, results),
+        predictions=read_predictions(folder),
+        sheet=sheet_of(folder),
     )
 
 
@@ -192,17 +212,28 @@ def _read_outcomes(path: Path, results: Results | None) -> NDArray[np.float64] |
     return None if values is None else values.astype(np.float64)
 
 
-def read_pictures(training: Path) -> dict[str, bytes]:
-    """Return the image files of a few validation examples that a training left, by name.
+def read_examples(training: Path) -> Shown:
+    """Return the pictures of a few validation examples that a training left.
 
     Raises:
-        FileError: one cannot be read.
+        FileError: one cannot be read, or their figures are damaged.
     """
     folder = training / EXAMPLES
     try:
-        return {path.name: path.read_bytes() for path in sorted(folder.glob("*.png"))}
+        files = {path.name: path.read_bytes() for path in sorted(folder.glob("*.png"))}
     except OSError as error:
         raise FileError(f"cannot read the pictures in {folder}: {error}") from error
+    return Shown(files, _read_if_there(ExampleFigures, folder / EXAMPLE_FIGURES))
+
+
+def sheet_of(training: Path) -> Sheet | None:
+    """Return the small pictures of validation images that a training left, if it did.
+
+    Raises:
+        FileError: they cannot be read.
+    """
+    path = training / EXAMPLES / SHEET
+    return read_sheet(path) if path.is_file() else None
 
 
 def read_text(path: Path) -> str | None:
