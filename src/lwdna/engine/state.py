@@ -26,7 +26,7 @@ from lwdna.engine.optim import make_optimizer, make_scheduler, restore_optimizer
 from lwdna.engine.padding import make_padding
 from lwdna.engine.settings import TrainSettings
 from lwdna.engine.step_graph import StepGraph
-from lwdna.engine.task import Task
+from lwdna.engine.task import Choices, Task
 from lwdna.errors import CheckpointError, DataError, TrainingError
 from lwdna.run_folder import best_checkpoint, last_checkpoint
 from lwdna.weights import load_weights, save_weights
@@ -85,6 +85,8 @@ class Run:
     """The network as it was given, whose widths are what is written."""
     outcomes: Tensor
     """The outcome of every example in the last evaluation, shape (N,)."""
+    choices: Choices | None = None
+    """The class chosen for every example in the last evaluation, where there is one."""
 
     first_step: int = 0
     """The step of data order and schedule at which the run began."""
@@ -208,6 +210,7 @@ def save(run: Run) -> None:
                 "position": asdict(run.position),
                 "losses": torch.tensor(run.losses, dtype=torch.float64),
                 "outcomes": run.outcomes,
+                "choices": vars(run.choices) if run.choices else None,
                 "run": _identity(run),
                 "model": run.bare.state_dict(),
                 "ema": run.ema.module.state_dict() if run.ema else None,
@@ -304,6 +307,7 @@ def _restore(run: Run) -> None:
     if run.accelerator.scaler and state["scaler"]:
         run.accelerator.scaler.load_state_dict(state["scaler"])
     run.position, run.outcomes = Position(**state["position"]), state["outcomes"]
+    run.choices = Choices(**state["choices"]) if state.get("choices") else None
     run.losses = state["losses"].tolist()
 
 

@@ -27,7 +27,7 @@ from lwdna.engine.settings import TrainSettings
 from lwdna.engine.signals import Stop, TrainingInterrupted, stop_on_signal
 from lwdna.engine.state import Run, check_weights, keep_best, not_finite, open_run, save
 from lwdna.engine.step_graph import StepGraph
-from lwdna.engine.task import Batch, Task
+from lwdna.engine.task import Batch, Choices, Task
 
 _LOOK_EVERY = 20
 """Steps between looks at the losses on an accelerator, where every look waits for the device."""
@@ -43,6 +43,8 @@ class TrainResult:
     """The last evaluation: the task's metrics by name, its loss as ``val_loss``."""
     outcomes: Tensor
     """The last evaluation: the outcome of every validation example, shape (N,)."""
+    choices: Choices | None
+    """The last evaluation: the class chosen for every validation example, where there is one."""
     seconds: float
     """Time of training and evaluation, over all sittings of a resumed run."""
     epochs: int
@@ -120,6 +122,7 @@ def _result(run: Run, trained: nn.Module) -> TrainResult:
         model=trained.eval(),
         metrics=position.metrics,
         outcomes=run.outcomes,
+        choices=run.choices,
         seconds=position.total_seconds,
         epochs=position.epoch,
         losses=tuple(run.losses),
@@ -316,6 +319,7 @@ def _finish_epoch(run: Run, stop: Stop) -> dict[str, float]:
             stop=stop,
         )
         position.metrics, run.outcomes = evaluation.metrics, evaluation.outcomes
+        run.choices = evaluation.choices
         line |= position.metrics
     seconds = position.train_seconds + time.perf_counter() - clock
     images = run.steps_counted * min(settings.batch_size, task.train_size)

@@ -17,16 +17,15 @@ from lwdna.arms import BASELINE, CompareSettings
 from lwdna.arrays import read_arrays
 from lwdna.engine.task import Metric, described
 from lwdna.errors import FileError
-from lwdna.reports.run_files import (
+from lwdna.reports.records import (
     ArchitectureRecord,
     LawRecord,
     ModelRecord,
     Record,
     RecordedCost,
     Results,
-    parse_record,
-    read_record,
 )
+from lwdna.reports.run_files import parse_record, read_record
 from lwdna.run_folder import (
     ARCHITECTURE,
     OUTCOMES,

@@ -50,6 +50,7 @@ from lwdna.workflows.setup import (
     make_task,
     make_teacher,
 )
+from lwdna.workflows.told_classes import told_classes
 
 
 def run_training(
@@ -68,7 +69,8 @@ def run_training(
 
     Writes into ``run_dir``: ``recipe.yaml``, ``data.json``, ``architecture.lwdna.json``,
     ``metrics.jsonl``, ``tensorboard/``, ``checkpoints/``, ``model.safetensors``,
-    ``outcomes.safetensors``, ``results.json`` and, from some tasks, pictures in ``examples/``.
+    ``outcomes.safetensors``, ``results.json`` and, from some tasks, ``predictions.safetensors`` and
+    pictures in ``examples/``.
 
     Args:
         recipe: data, protocol and seed.
@@ -276,7 +278,7 @@ def _padded(trained: TrainResult) -> dict[str, Any]:
 def write_trained(
     recipe: Recipe, architecture: Architecture, task: Task, trained: TrainResult, run_dir: Path
 ) -> dict[str, Any]:
-    """Write weights, outcomes and pictures; return what else is worth knowing of the run."""
+    """Write weights, outcomes, choices and pictures; return what else is worth knowing."""
     weights = run_dir / WEIGHTS
     interface = interface_of(recipe, task)
     save(trained.model, architecture, weights, interface)
@@ -284,6 +286,7 @@ def write_trained(
     task.show(trained.model, run_dir / EXAMPLES, device)
     save_weights(run_dir / OUTCOMES, {task.metric.name: trained.outcomes}, {})
     return {
+        **told_classes(task, trained.choices, run_dir),
         "interface": interface.model_dump(mode="json"),
         "file_bytes": weights.stat().st_size,
         "latency_ms": measure_latency(trained.model, task.example_inputs()),

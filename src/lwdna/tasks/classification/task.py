@@ -18,16 +18,19 @@ from lwdna.data.batch_order import Order
 from lwdna.data.data_format import FORMATS
 from lwdna.data.draws import Stream, draw_seed
 from lwdna.data.erasing import draw_erasures, erase
+from lwdna.data.image_transforms import EvalTransform
 from lwdna.data.images import stored_of
 from lwdna.data.normalise import Normalise
 from lwdna.data.reader import ImageReader
 from lwdna.data.settings import DataSettings, ResolvedData, resolve
 from lwdna.data.sources import open_source
 from lwdna.engine.fingerprint import Fingerprint, half_print
-from lwdna.engine.task import Metric
+from lwdna.engine.task import Choices, Metric
 from lwdna.input_size import InputSize, describe, only
 from lwdna.interface import Preprocessing
+from lwdna.run_folder import SHEET
 from lwdna.tasks.classification.settings import ClassificationSettings
+from lwdna.tasks.classification.sheet import at_even_distances, write_sheet
 from lwdna.tasks.means import FiniteMean, Percentage
 
 Batch = tuple[Tensor, Tensor]
@@ -179,28 +182,37 @@ class ClassificationTask:
 
     def update(
         self, metrics: MetricCollection, model: nn.Module, batch: Batch
-    ) -> tuple[Tensor, None]:
+    ) -> tuple[Tensor, Choices]:
         """Run ``model`` on a validation batch and count every image of it once.
 
         Returns:
             100 for every image whose class got the highest value, 0 for the others, NaN for those
-            whose output says no class, shape (B,).
+            whose output says no class, shape (B,), and which class that was.
         """
         images, targets = batch
         output: Tensor = model(images).float()
         says = output.logsumexp(1).isfinite()  # no NaN, no +inf, and not all are -inf
         best = output.topk(min(5, self.num_classes)).indices.eq(targets[:, None])
-        first = output.argmax(1).eq(targets)
+        chosen = output.argmax(1)
+        first = chosen.eq(targets)
         metrics["top1"].update(first & says)
         metrics["top5"].update(best.any(1) & says)
         metrics["loss"].update(F.cross_entropy(output, targets, reduction="none"))
-        return torch.where(says, 100 * first.float(), torch.nan), None
+        probability = output.softmax(1).amax(1)
+        choices = Choices(targets, chosen.where(says, -1), probability.where(says, 0.0))
+        return torch.where(says, 100 * first.float(), torch.nan), choices
 
-    def save(self, batch: Batch, answers: None, folder: Path) -> None:
+    def save(self, batch: Batch, answers: Choices, folder: Path) -> None:
         """Write nothing: a class is not much to look at."""
 
     def show(self, model: nn.Module, folder: Path, device: torch.device) -> None:
-        """Write nothing."""
+        """Write small pictures of validation images at even distances, the same for all networks.
+
+        Which of them are worth a look shows when two networks are compared.
+        """
+        images, prepare = self._source.val, EvalTransform(self.data)
+        positions = at_even_distances(self.eval_size, self.data.image_size)
+        write_sheet(folder / SHEET, positions, (prepare(images, place) for place in positions))
 
     def _mix(self, images: Tensor, targets: Tensor, order: Order) -> Batch:
         """Mix a batch by timm's ``Mixup``, which takes even batches only: an odd one keeps its
