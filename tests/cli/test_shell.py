@@ -9,7 +9,7 @@ from typer.testing import CliRunner
 
 from lwdna.cli.app import app
 
-from .command import DIGITS, fault, lwdna
+from .command import DIGITS, done, fault, lwdna
 from .test_start import SLOW, in_a_new_process
 
 

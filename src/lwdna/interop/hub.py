@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -146,6 +147,8 @@ def _one_line_errors(repository: str, revision: str | None) -> Iterator[None]:
     """Turn what huggingface_hub raises into errors of one line that say what to do."""
     from huggingface_hub import errors
 
+    # the library for HTTP below huggingface_hub, of which there were several, has errors of its own
+    base: Any = errors.HfHubHTTPError.__bases__[0]
     try:
         yield
     except errors.RepositoryNotFoundError as error:
@@ -163,9 +166,7 @@ def _one_line_errors(repository: str, revision: str | None) -> Iterator[None]:
         ) from error
     except (errors.HFValidationError, errors.HfHubHTTPError) as error:
         raise HubError(f"the hub refused {repository}: {_first_line(error)}") from error
-    # no connection: the errors of the library for HTTP below huggingface_hub, of which there were
-    # several, and its own
-    except (OSError, errors.HfHubHTTPError.__bases__[0]) as error:
+    except (OSError, base) as error:  # no connection
         raise HubError(
             f"the hub cannot be reached for {repository}: {_first_line(error)}; try again with a "
             "connection"
