@@ -20,8 +20,9 @@ from lwdna.cli.import_ import import_
 from lwdna.cli.inspect import inspect
 from lwdna.cli.list_ import list_
 from lwdna.cli.merge import merge
-from lwdna.cli.output import error, say
+from lwdna.cli.output import error, hush, say
 from lwdna.cli.predict import predict
+from lwdna.cli.push import push
 from lwdna.cli.quickstart import quickstart
 from lwdna.cli.report import report
 from lwdna.cli.restore import restore
@@ -48,6 +49,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "merge": merge,
     "export": export,
     "import": import_,
+    "push": push,
     "list": list_,
 }
 
@@ -62,6 +64,7 @@ class _Commands(TyperGroup):
         return option
 
     def invoke(self, ctx: Any) -> Any:
+        hush(False)  # of a command before in this process
         try:
             return super().invoke(ctx)
         except LwdnaError as fault:
@@ -74,7 +77,6 @@ class _Commands(TyperGroup):
 
 app = typer.Typer(
     cls=_Commands,
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",

@@ -11,6 +11,8 @@ from lwdna.models.names import timm_optimizers
 from lwdna.settings import Settings
 
 Precision = Literal["no", "bf16", "fp16"]
+Tracker = Literal["aim", "clearml", "comet_ml", "dvclive", "mlflow", "swanlab", "trackio", "wandb"]
+"""Trackers of experiments by the names of their packages, as Accelerate knows them."""
 Scales = dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]
 """Factors by shell patterns of names; of several that match a name the last counts."""
 
@@ -117,6 +119,9 @@ class TrainSettings(Settings):
     """Epochs between evaluations; the last epoch is always evaluated."""
     checkpoint_every: int | None = Field(default=None, ge=1)
     """Optimizer steps between checkpoints inside an epoch; one is always written after it."""
+    trackers: tuple[Tracker, ...] = ()
+    """Where else the metrics of every epoch go, beside ``metrics.jsonl`` and TensorBoard:
+    ``[wandb, mlflow]``. Their packages have to be installed. Trials of a search are not tracked."""
 
     _no_is_not_false = field_validator("mixed_precision", mode="before")(no_is_not_false)
     _known_optimizer = field_validator("optimizer")(known_optimizer)

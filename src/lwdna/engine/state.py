@@ -31,7 +31,7 @@ from lwdna.errors import CheckpointError, DataError, TrainingError
 from lwdna.run_folder import best_checkpoint, last_checkpoint
 from lwdna.weights import load_weights, save_weights
 
-_FREE_ON_RESUME = {"eval_batch_size", "eval_every", "checkpoint_every"}
+_FREE_ON_RESUME = {"eval_batch_size", "eval_every", "checkpoint_every", "trackers"}
 """Settings that may change on resume, because training does not depend on them."""
 
 

@@ -28,6 +28,7 @@ from lwdna.engine.signals import Stop, TrainingInterrupted, stop_on_signal
 from lwdna.engine.state import Run, check_weights, keep_best, not_finite, open_run, save
 from lwdna.engine.step_graph import StepGraph
 from lwdna.engine.task import Batch, Choices, Task
+from lwdna.engine.trackers import Tracking
 
 _LOOK_EVERY = 20
 """Steps between looks at the losses on an accelerator, where every look waits for the device."""
@@ -69,6 +70,7 @@ def train(
     steps: int | None = None,
     evaluate: bool = True,
     hooks: Hooks = Hooks(),
+    tracking: Tracking | None = None,
 ) -> TrainResult:
     """Train ``model`` on ``task`` and leave checkpoints, metrics and events in ``run_dir``.
 
@@ -89,6 +91,7 @@ def train(
         steps: end after so many optimizer steps; the schedule stays that of ``settings.epochs``.
         evaluate: whether to measure the network on the validation set.
         hooks: what is done at every step beside the step itself.
+        tracking: which trackers follow, whatever ``settings`` say, beside ``run_dir``.
 
     Raises:
         TrainingInterrupted: a signal asked to stop; the checkpoint is saved.
@@ -107,7 +110,7 @@ def train(
         run.evaluating, run.hooks, run.step_graph = evaluate, hooks, _step_graph(run)
         with (
             _fast_convolutions(),
-            _log(run) as log,
+            _log(run, tracking) as log,
             _display(run, progress) as shown,
             stop_on_signal() as stop,
         ):
@@ -131,10 +134,10 @@ def _result(run: Run, trained: nn.Module) -> TrainResult:
     )
 
 
-def _log(run: Run) -> AbstractContextManager[RunLog | None]:
+def _log(run: Run, tracking: Tracking | None) -> AbstractContextManager[RunLog | None]:
     if not run.accelerator.is_main_process:
         return nullcontext()
-    return open_log(run.folder, run.position.epoch, run.steps_done)
+    return open_log(run.folder, run.position.epoch, run.steps_done, tracking or Tracking())
 
 
 def _display(run: Run, progress: bool) -> AbstractContextManager[Display]:

@@ -17,6 +17,7 @@ _MAY_CHANGE = {
     "train.eval_batch_size",
     "train.eval_every",
     "train.checkpoint_every",
+    "train.trackers",
 }
 """What a resumed run may do in another way: where the data lie now, and what to save when."""
 

@@ -20,6 +20,7 @@ from lwdna.engine import (
 from lwdna.engine.device import make_accelerator
 from lwdna.engine.fingerprint import Fingerprint
 from lwdna.engine.task import describe
+from lwdna.engine.trackers import Tracking
 from lwdna.errors import ArchitectureError, CheckpointError
 from lwdna.files import write_json, write_text
 from lwdna.methods import distilled
@@ -126,9 +127,15 @@ def _train(
         _fill(model, recipe, architecture, weights, task, options.trust_code)
     learnt = _learnt(recipe, task, model, name, teacher, options)
     _write_start(recipe, architecture, data, run_dir, resume)
-    bar = options.progress
     trained = train(
-        model, learnt, recipe.train, run_dir, seed=recipe.seed, resume=resume, progress=bar
+        model,
+        learnt,
+        recipe.train,
+        run_dir,
+        seed=recipe.seed,
+        resume=resume,
+        progress=options.progress,
+        tracking=Tracking(recipe.train.trackers, recipe.flat()),
     )
     results = {"name": name, **figures(task, trained, architecture, weights, options)}
     if start := architecture.found.get("pretrained") if weights else start_of(recipe):
