@@ -64,7 +64,6 @@ class _Commands(TyperGroup):
         return option
 
     def invoke(self, ctx: Any) -> Any:
-        hush(False)  # of a command before in this process
         try:
             return super().invoke(ctx)
         except LwdnaError as fault:
@@ -73,6 +72,8 @@ class _Commands(TyperGroup):
         except KeyboardInterrupt as stop:
             error(str(stop) or "stopped", everywhere=False)
             raise typer.Exit(130) from stop
+        finally:
+            hush(False)  # the next command in this process may not be quiet
 
 
 app = typer.Typer(
