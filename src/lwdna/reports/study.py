@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -94,8 +95,8 @@ def results(cells: Cells, parts: Mapping[Half, Part]) -> dict[str, Any]:
 
 
 def notes(cells: Cells) -> list[str]:
-    """Return a sentence for every cell with outputs that are not finite."""
-    said = []
+    """Return a sentence for every cell with outputs that are not finite, and one on lengths."""
+    said = _lengths(cells)
     for arms, what in ((cells.arms, ""), (cells.left_out, " is left out")):
         for name, by_seed in arms.items():
             for seed, cell in by_seed.items():
@@ -103,6 +104,26 @@ def notes(cells: Cells) -> list[str]:
                 if fault:
                     said.append(f"{name} seed {seed}{what}: {fault}")
     return said
+
+
+def _lengths(cells: Cells) -> list[str]:
+    """Return how long arms were trained, where trainings were free to stop early."""
+    best = {
+        name: [(cell.results["epochs"], cell.results["best_epoch"]) for cell in by_seed.values()]
+        for name, by_seed in cells.arms.items()
+        if all("best_epoch" in cell.results for cell in by_seed.values())
+    }
+    if not best:
+        return []
+    lengths = ", ".join(
+        f"{name} {fmean(done for done, _ in epochs):.3g} epochs, of which "
+        f"{fmean(kept for _, kept in epochs):.3g} count"
+        for name, epochs in best.items()
+    )
+    return [
+        f"Trainings stopped early (train.patience), so that arms were trained differently long "
+        f"({lengths}; means over seeds), and each figure is the best of several evaluations."
+    ]
 
 
 def _half(part: Part) -> dict[str, Any]:
