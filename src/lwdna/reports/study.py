@@ -95,14 +95,28 @@ def results(cells: Cells, parts: Mapping[Half, Part]) -> dict[str, Any]:
 
 
 def notes(cells: Cells) -> list[str]:
-    """Return a sentence for every cell with outputs that are not finite, and one on lengths."""
-    said = _lengths(cells)
+    """Return what to know of the cells, outputs that are not finite among it, a sentence each."""
+    said = [*_same(cells), *_lengths(cells)]
     for arms, what in ((cells.arms, ""), (cells.left_out, " is left out")):
         for name, by_seed in arms.items():
             for seed, cell in by_seed.items():
                 fault = not_finite(cell.results) or (what and "Some outcomes are not finite.")
                 if fault:
                     said.append(f"{name} seed {seed}{what}: {fault}")
+    return said
+
+
+def _same(cells: Cells) -> list[str]:
+    """Return a sentence for every arm with networks that are the baseline itself."""
+    said = []
+    for name, by_seed in cells.arms.items():
+        seeds = [seed for seed, cell in by_seed.items() if cell.same_as_baseline]
+        if seeds:
+            where = "" if len(seeds) == len(by_seed) else f" with seed {', '.join(map(str, seeds))}"
+            said.append(
+                f"{name} has the widths of the baseline{where}: it was not trained a second time, "
+                "and its figures are the baseline’s."
+            )
     return said
 
 
@@ -167,6 +181,7 @@ def _arm(cells: Cells, name: str, by_seed: dict[int, Cell]) -> dict[str, Any]:
         "searches": len(searches),
         "search_trainings": searches[0].search_trainings if searches else 0.0,
         "kept_baseline": [seed for seed, cell in by_seed.items() if cell.kept_baseline],
+        "same_as_baseline": [seed for seed, cell in by_seed.items() if cell.same_as_baseline],
     }
 
 
