@@ -86,6 +86,9 @@ SENSITIVITY_RECORD = "sensitivity.json"
 
 CELLS = "cells"
 """Folder of the cells of a comparison."""
+SAME = "same.json"
+"""In a cell, in the place of its training: its network is the baseline, whose training of that seed
+is its own."""
 TIMINGS = "timings.json"
 """What in a comparison depends on time."""
 CLAIM = "claim.lock"
@@ -120,6 +123,21 @@ def cell_folder(folder: Path, arm: str, seed: int) -> Path:
 def shared_search(folder: Path, arm: str) -> Path:
     """Return where a comparison in ``folder`` keeps the search that all seeds of an arm share."""
     return folder / CELLS / arm / SEARCH
+
+
+def training_of_cell(folder: Path, arm: str, seed: int, baseline: str) -> Path:
+    """Return where the training of a cell is: that of the baseline's cell where both are one.
+
+    Args:
+        folder: of the comparison.
+        arm: of the cell.
+        seed: of the cell.
+        baseline: the arm that is the baseline.
+    """
+    place = cell_folder(folder, arm, seed)
+    if (place / SAME).is_file():
+        place = cell_folder(folder, baseline, seed)
+    return place / TRAINING
 
 
 def is_free(folder: Path) -> bool:

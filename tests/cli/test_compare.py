@@ -189,12 +189,23 @@ def test_faults(study: Path, tmp_path: Path) -> None:
     assert not Path("empty").exists()
 
 
-def test_controls_go_with_any_keep_rule_and_options() -> None:
+def test_controls_go_with_any_keep_rule_and_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the budget of the baseline, ``uniform`` is the baseline: nothing is trained twice."""
+    calls = count_losses(monkeypatch)
     keep = ("shrink.keep.curvature=0", "shrink.keep.prior=0.2")
     chosen = (*keep, "--arms", "random,uniform", "--seeds", "1")
     done("compare", *DIGITS, *chosen, "--out", "curved")
     results = read_json(Path("curved/results.json"))
     assert set(results["arms"]) == {"baseline", "random", "uniform"}
+    assert len(calls) == 2 * 4 * 2, "the steps of two trainings"
+    assert not Path("curved/cells/uniform/seed0/training").exists()
+    same = {name: arm["same_as_baseline"] for name, arm in results["arms"].items()}
+    assert same == {"baseline": [], "random": [], "uniform": [0]}
+    assert "uniform has the widths of the baseline: it was not trained" in results["notes"][0]
+    values = {name: arm["values"] for name, arm in results["halves"]["whole"]["arms"].items()}
+    assert values["uniform"] == values["baseline"]
+    done("compare", "--resume", "--out", "curved")
+    assert len(calls) == 2 * 4 * 2
 
 
 def test_a_cell_that_fails_does_not_stop_the_others(

@@ -117,6 +117,10 @@ class TrainSettings(Settings):
 
     eval_every: int = Field(default=1, ge=1)
     """Epochs between evaluations; the last epoch is always evaluated."""
+    patience: int | None = Field(default=None, ge=1)
+    """Stop after so many epochs without a better value of the primary metric, and keep the weights
+    and figures of the best epoch. The schedule stays that of all ``epochs``. Baseline and network
+    found then train differently long, and each is judged on the images that chose its epoch."""
     checkpoint_every: int | None = Field(default=None, ge=1)
     """Optimizer steps between checkpoints inside an epoch; one is always written after it."""
     trackers: tuple[Tracker, ...] = ()
@@ -134,12 +138,41 @@ class TrainSettings(Settings):
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know of how these settings are carried out."""
-        if self.warmup == self.warmup_epochs:
-            return ()
-        return (
-            f"the warm-up takes {self.warmup:g} of {self.epochs} epochs, not "
-            f"train.warmup_epochs={self.warmup_epochs:g}: half of a training at most",
-        )
+        said = []
+        if self.warmup != self.warmup_epochs:
+            said.append(
+                f"the warm-up takes {self.warmup:g} of {self.epochs} epochs, not "
+                f"train.warmup_epochs={self.warmup_epochs:g}: half of a training at most"
+            )
+        if self.patience:
+            said.append(
+                f"training stops after {self.patience} epochs without a better value "
+                "(train.patience): baseline and network found may train differently long, and "
+                "their figures are those of the best of several evaluations"
+            )
+        return tuple(said)
+
+    def obstacle(self, done: int) -> str | None:
+        """Say why a training of ``done`` epochs, otherwise of these settings, cannot go on to more.
+
+        It can where every step would have been the same with these ``epochs`` from the beginning.
+        """
+        before = self.model_copy(update={"epochs": done})
+        if self.epochs < done:
+            return f"{done} epochs cannot become {self.epochs}"
+        if self.schedule == "cosine":
+            return (
+                f"the learning rates of a cosine over {self.epochs} epochs are others than over "
+                f"{done}, from the first step on"
+            )
+        if self.warmup != before.warmup:
+            return f"with {self.epochs} epochs the warm-up would have been longer"
+        if self.patience and done % self.eval_every:
+            return (
+                f"epoch {done} was evaluated as the last one, which train.patience takes into "
+                "account"
+            )
+        return None
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainSettings:

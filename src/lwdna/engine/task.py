@@ -216,3 +216,12 @@ class PreparesImages(Protocol):
     def preprocessing(self) -> Preprocessing:
         """Return how validation images become the network's input."""
         ...
+
+
+@runtime_checkable
+class RecordsItself(Protocol):
+    """What a :class:`Task` may say more: what follows from the data and decides the result."""
+
+    def record(self) -> dict[str, Any]:
+        """Return entries for the ``results.json`` of a training, such as weights of classes."""
+        ...

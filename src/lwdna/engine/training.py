@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from lwdna.channels.proof.padding import Padding
 from lwdna.engine import order
+from lwdna.engine.best import keep, restore_best
 from lwdna.engine.device import as_channels_last
 from lwdna.engine.display import Display, display
 from lwdna.engine.evaluation import EvaluationStopped, check_validation, run_evaluation
@@ -25,7 +26,7 @@ from lwdna.engine.log import RunLog, open_log
 from lwdna.engine.optim import learning_rate
 from lwdna.engine.settings import TrainSettings
 from lwdna.engine.signals import Stop, TrainingInterrupted, stop_on_signal
-from lwdna.engine.state import Run, check_weights, keep_best, not_finite, open_run, save
+from lwdna.engine.state import Run, check_weights, not_finite, open_run, save
 from lwdna.engine.step_graph import StepGraph
 from lwdna.engine.task import Batch, Choices, Task
 from lwdna.engine.trackers import Tracking
@@ -41,7 +42,8 @@ class TrainResult:
     model: nn.Module
     """The trained network in eval mode: the moving average if there is one."""
     metrics: dict[str, float]
-    """The last evaluation: the task's metrics by name, its loss as ``val_loss``."""
+    """The last evaluation: the task's metrics by name, its loss as ``val_loss``. With a
+    ``patience`` model, metrics and outcomes are those of the best one."""
     outcomes: Tensor
     """The last evaluation: the outcome of every validation example, shape (N,)."""
     choices: Choices | None
@@ -52,7 +54,9 @@ class TrainResult:
     losses: tuple[float, ...]
     """Training loss of every optimizer step, over all sittings of a resumed run."""
     ended: int | None = None
-    """After how many steps a check ended it, if one did."""
+    """After how many steps a check or its patience ended it, if one did."""
+    best_epoch: int | None = None
+    """The epoch whose weights ``model`` has, in a run that may stop early."""
     padding: Padding | None = None
     """Which widths were larger in memory; those of ``model`` are its own."""
 
@@ -116,6 +120,9 @@ def train(
         ):
             _loop(run, stop, log, shown)
         run.step_graph = None  # its memory goes with it
+    if settings.patience and run.position.best is not None:
+        restore_best(run, model)
+        return _result(run, model)
     return _result(run, run.unpadded(run.ema.module) if run.ema else model)
 
 
@@ -130,6 +137,7 @@ def _result(run: Run, trained: nn.Module) -> TrainResult:
         epochs=position.epoch,
         losses=tuple(run.losses),
         ended=position.ended,
+        best_epoch=position.best_epoch or None if run.settings.patience else None,
         padding=run.padding,
     )
 
@@ -311,8 +319,8 @@ def _finish_epoch(run: Run, stop: Stop) -> dict[str, float]:
     }
     clock = time.perf_counter()
     last = number == run.epochs
-    evaluating = run.evaluating and (last or _every(settings.eval_every, number))
-    if evaluating:
+    evaluation = None
+    if run.evaluating and (last or _every(settings.eval_every, number)):
         evaluation = run_evaluation(
             run.accelerator,
             run.scored,
@@ -321,16 +329,14 @@ def _finish_epoch(run: Run, stop: Stop) -> dict[str, float]:
             channels_last=settings.channels_last,
             stop=stop,
         )
-        position.metrics, run.outcomes = evaluation.metrics, evaluation.outcomes
-        run.choices = evaluation.choices
-        line |= position.metrics
+        line |= evaluation.metrics
     seconds = position.train_seconds + time.perf_counter() - clock
     images = run.steps_counted * min(settings.batch_size, task.train_size)
     line |= {"seconds": seconds, "images_per_second": images / position.train_seconds}
     position.total_seconds += seconds
     position.epoch, position.step, position.loss_sum, position.train_seconds = number, 0, 0.0, 0.0
-    if evaluating:
-        keep_best(run, position.metrics[task.metric.name])
+    if evaluation is not None:
+        keep(run, evaluation)
     return line
 
 

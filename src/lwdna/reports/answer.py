@@ -148,6 +148,7 @@ def _notes(run: RunFiles) -> list[str]:
             continue
         sentences = (look(training.results.figures) for look in (not_finite, below_input))
         said += [f"{name}: {sentence}" for sentence in sentences if sentence]
+        said += [f"{name}: {remark}." for remark in training.results.remarks]
     return said
 
 

@@ -149,6 +149,8 @@ class Results(Record, extra="allow"):
     seed: int | None = None
     versions: dict[str, Any] = {}
     machine: dict[str, Any] = {}
+    remarks: tuple[str, ...] = ()
+    """Clauses on how the figures came about."""
 
     @model_validator(mode="after")
     def _measured(self) -> Results:

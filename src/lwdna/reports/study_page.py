@@ -46,8 +46,7 @@ from lwdna.run_folder import (
     RESULTS,
     TIMINGS,
     TRACKING_RECORD,
-    TRAINING,
-    cell_folder,
+    training_of_cell,
 )
 
 _SEEDS = (3, 5, 8, 12, 20)
@@ -185,7 +184,7 @@ def _pictures(
     seed = next(iter(cells.seeds(*cells.arms)), None)
     if seed is None:
         return None
-    places = {arm: cell_folder(folder, arm, seed) / TRAINING for arm in cells.arms}
+    places = {arm: training_of_cell(folder, arm, seed, BASELINE) for arm in cells.arms}
     tracked = all((place / EXAMPLES / TRACKING_RECORD).is_file() for place in places.values())
     shown = {arm: read_examples(place) for arm, place in places.items()}
     rows = picture_rows(shown, truth_first=True)
