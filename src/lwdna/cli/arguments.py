@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -16,7 +15,14 @@ RecipeArgs = Annotated[
     ),
 ]
 Model = Annotated[str | None, typer.Option("--model", help="Network: replaces model.name.")]
-Data = Annotated[Path | None, typer.Option("--data", help="Data folder: replaces data.root.")]
+Data = Annotated[
+    str | None,
+    typer.Option("--data", help="Data folder, or its address (s3://...): replaces data.root."),
+]
+Out = Annotated[
+    str | None,
+    typer.Option("--out", help="Folder [runs/NAME], or its address in a storage (s3://...)."),
+]
 Pretrained = Annotated[
     bool,
     typer.Option(
