@@ -7,6 +7,7 @@ cloud's profiles, ``~/.config/fsspec``.
 from __future__ import annotations
 
 import re
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -16,10 +17,14 @@ from typing import Annotated, Any, TypeGuard
 from pydantic import BeforeValidator
 
 from lwdna.errors import FileError, LwdnaError
+from lwdna.files import atomic
 
 _URL = re.compile(r"[a-z][a-z0-9+.-]+://")
 _COLLAPSED = re.compile(r"[a-z][a-z0-9+.-]+:/")
 """What pathlib makes of an address."""
+_TRIES = 5
+_WAIT = 0.1
+"""Seconds before the second try; twice as long before each that follows."""
 _STATES = ("ETag", "etag", "md5Hash", "LastModified", "mtime", "created")
 """What storages call that which changes with an object, best first."""
 
@@ -129,3 +134,43 @@ def _state(info: dict[str, Any]) -> str:
     """Return a text that changes with an object, as far as its storage tells."""
     told = next((info[name] for name in _STATES if info.get(name)), "")
     return f"{info.get('size')} {told}"
+
+
+def read_storage(url: str, start: int | None = None, end: int | None = None) -> bytes:
+    """Return an object's bytes, or those from ``start`` to before ``end``; failures are repeated.
+
+    Raises:
+        FileError: it is missing, or cannot be read.
+    """
+    for left in reversed(range(_TRIES)):
+        files, path = open_storage(url)
+        try:
+            content: bytes = files.cat_file(path, start=start, end=end)
+            return content
+        except FileNotFoundError as error:
+            raise FileError(f"there is no {url} (any more)") from error
+        except Exception as error:  # each kind of storage has errors of its own
+            if not left:
+                raise FileError(f"cannot read {url}: {reason(error)}") from error
+        time.sleep(_WAIT * 2.0 ** (_TRIES - 1 - left))
+    raise AssertionError("unreachable")
+
+
+def fetch_file(url: str, path: Path, size: int) -> None:
+    """Copy an object to a local file; failures are repeated.
+
+    Raises:
+        FileError: it is missing, of another size, or cannot be read; or the file not written.
+    """
+    for left in reversed(range(_TRIES)):
+        try:
+            with failures(f"cannot fetch {url}"), atomic(path) as temporary:
+                files, place = open_storage(url)
+                files.get_file(place, str(temporary))
+                if temporary.stat().st_size != size:
+                    raise FileError(f"{url} has other than the {size} bytes that were listed")
+            return
+        except FileError:
+            if not left:
+                raise
+        time.sleep(_WAIT * 2.0 ** (_TRIES - 1 - left))

@@ -175,7 +175,7 @@ def _alive(holder: dict[str, Any]) -> bool:
     """Whether a process of this machine that holds a lease is still there."""
     process = int(holder["process"])
     if process == os.getpid():
-        return holder["myself"] == _MYSELF
+        return bool(holder["myself"] == _MYSELF)
     try:
         os.kill(process, 0)
     except ProcessLookupError:
