@@ -21,6 +21,7 @@ from lwdna.cli.inspect import inspect
 from lwdna.cli.list_ import list_
 from lwdna.cli.merge import merge
 from lwdna.cli.output import error, hush, say
+from lwdna.cli.places import places
 from lwdna.cli.predict import predict
 from lwdna.cli.push import push
 from lwdna.cli.quickstart import quickstart
@@ -65,7 +66,8 @@ class _Commands(TyperGroup):
 
     def invoke(self, ctx: Any) -> Any:
         try:
-            return super().invoke(ctx)
+            with places():
+                return super().invoke(ctx)
         except LwdnaError as fault:
             error(str(fault))
             raise typer.Exit(1) from fault

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -40,7 +39,18 @@ Model = Annotated[
     str | None,
     typer.Option("--model", help="Network: replaces model.name.", autocompletion=complete_models),
 ]
-Data = Annotated[Path | None, typer.Option("--data", help="Data folder: replaces data.root.")]
+Data = Annotated[
+    str | None,
+    typer.Option("--data", help="Data folder, or its address (s3://...): replaces data.root."),
+]
+Out = Annotated[
+    str | None,
+    typer.Option(
+        "--out",
+        help="Folder, or its address in a storage (s3://...).",
+        show_default="runs/NAME",
+    ),
+]
 Pretrained = Annotated[
     bool,
     typer.Option(

@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lwdna.cli.arguments import PRETRAINED, Data, Model, Pretrained, Quiet, Resume, Trust
+from lwdna.cli.arguments import PRETRAINED, Data, Model, Out, Pretrained, Quiet, Resume, Trust
 from lwdna.cli.export import write_onnx
 from lwdna.cli.output import say
+from lwdna.cli.places import placed
 from lwdna.errors import RecipeError
 from lwdna.run_folder import RECIPE, WEIGHTS, find_weights
 from lwdna.run_options import RunOptions
@@ -48,7 +49,7 @@ def slim(
     model: Model = None,
     pretrained: Pretrained = False,
     data: Data = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the run.")] = None,
+    out: Out = None,
     onnx: Onnx = None,
     resume: Resume = False,
     quiet: Quiet = False,
@@ -70,10 +71,11 @@ def slim(
     """
     limits = {"macs": macs, "params": params, "memory": memory, "latency": latency}
     given, changes = _split(arguments or (), limits, pretrained)
-    name, chosen, weights, alone = _read(given, changes, recipe, model, data, out, resume)
     from lwdna.cli import options
 
-    folder = options.run_folder(out, f"{name}-slim")
+    place = placed(out)
+    name, chosen, weights, alone = _read(given, changes, recipe, model, data, place, resume)
+    folder = options.run_folder(place, f"{name}-slim")
     how = RunOptions(progress=not quiet, trust_code=trust_code, say=say)
     from lwdna.cli import show
     from lwdna.workflows.slim import recipe_of_weights, run_slim
@@ -116,7 +118,7 @@ def _read(
     changes: Sequence[str],
     recipe: str | None,
     model: str | None,
-    data: Path | None,
+    data: str | None,
     out: Path | None,
     resume: bool,
 ) -> tuple[str, Recipe, Path | None, bool]:

@@ -107,7 +107,9 @@ class Task(Protocol):
     resuming, sharding over processes and repeating a run need no state in the data pipeline.
     Everything random about an example follows from ``(seed, epoch, index)`` alone.
 
-    A task may have ``notes``, a tuple of sentences that users should read of its data.
+    A task may have ``notes``, a tuple of sentences that users should read of its data, and
+    ``train_groups``, :class:`lwdna.engine.order.Groups` of training examples that are used at about
+    the same time.
     Of a task that is a :class:`lwdna.engine.fingerprint.KnowsItsData`, too, runs are resumed on the
     same data only. What is trained for one that is a :class:`PreparesImages` says how to use it.
     """

@@ -199,7 +199,10 @@ def _epoch_batches(run: Run) -> tuple[list[list[list[int]]], Iterator[Batch]]:
     """Return what this process does in the rest of the epoch: indices per step and part, data."""
     task, settings, epoch = run.task, run.settings, run.position.epoch
     accelerator = run.accelerator
-    batches = order.train_batches(task.train_size, settings.batch_size, seed=run.seed, epoch=epoch)
+    groups = getattr(task, "train_groups", None)
+    batches = order.train_batches(
+        task.train_size, settings.batch_size, seed=run.seed, epoch=epoch, groups=groups
+    )
     left = None if run.last_step is None else run.last_step - epoch * run.steps
     shares = [
         order.share(

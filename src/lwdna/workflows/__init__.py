@@ -18,6 +18,7 @@ if TYPE_CHECKING:
     from lwdna.workflows.search import run_search
     from lwdna.workflows.sensitivity import run_sensitivity
     from lwdna.workflows.slim import run_slim
+    from lwdna.workflows.storing.run import stored_run
     from lwdna.workflows.track import track_target
     from lwdna.workflows.training import run_training
 
@@ -34,6 +35,7 @@ __all__ = [
     "run_sensitivity",
     "run_slim",
     "run_training",
+    "stored_run",
     "trace_network",
     "track_target",
 ]
@@ -55,6 +57,7 @@ export_lazily(
         "lwdna.workflows.search": ("run_search",),
         "lwdna.workflows.sensitivity": ("run_sensitivity",),
         "lwdna.workflows.slim": ("run_slim",),
+        "lwdna.workflows.storing.run": ("stored_run",),
         "lwdna.workflows.track": ("track_target",),
         "lwdna.workflows.training": ("run_training",),
     },

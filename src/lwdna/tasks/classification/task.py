@@ -19,12 +19,14 @@ from lwdna.data.data_format import FORMATS
 from lwdna.data.draws import Stream, draw_seed
 from lwdna.data.erasing import draw_erasures, erase
 from lwdna.data.image_transforms import EvalTransform
-from lwdna.data.images import Labels, stored_of
+from lwdna.data.images import ImageSet, Labels, stored_of
 from lwdna.data.normalise import Normalise
 from lwdna.data.reader import ImageReader
 from lwdna.data.settings import DataSettings, ResolvedData, resolve
+from lwdna.data.shards import InShards
 from lwdna.data.sources import open_source
 from lwdna.engine.fingerprint import Fingerprint, half_print
+from lwdna.engine.order import Groups
 from lwdna.engine.task import Choices, Metric
 from lwdna.input_size import InputSize, describe, only
 from lwdna.interface import Preprocessing
@@ -75,6 +77,7 @@ class ClassificationTask:
         self.num_classes = len(source.classes)
         self.in_chans = self.data.in_chans
         self.train_size = len(source.train.labels)
+        self.train_groups = _groups(source.train, settings.shards_at_once)
         self.eval_size = len(source.val.labels)
         self._train = ImageReader(source.train, self.data, training=True)
         self._eval = ImageReader(source.val, self.data, training=False)
@@ -265,6 +268,13 @@ class ClassificationTask:
             _, last = mixup(images[-1:].expand(2, -1, -1, -1), pair)
             mixed = torch.cat([mixed, last[:1]])
         return images, mixed
+
+
+def _groups(images: ImageSet, at_once: int | None) -> Groups | None:
+    """Return the shards of training images, if few of them are to be used at a time."""
+    if at_once is None or not isinstance(images, InShards):
+        return None
+    return Groups(images.shards, at_once)
 
 
 def _make_loss(
