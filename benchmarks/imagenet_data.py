@@ -28,7 +28,7 @@ def write_folder(root: Path, count: int, *, classes: int = 100, unique: int, see
         unique: how many different files there are; the others are hard links to these.
         seed: what the pixels follow from.
     """
-    pool = root / "pool"
+    classes, pool = min(classes, count), root / "pool"
     pool.mkdir(parents=True)
     starts = range(0, min(unique, count), _CHUNK)
     with ProcessPoolExecutor(os.cpu_count()) as workers:

@@ -19,8 +19,8 @@ from torch import Tensor, nn
 
 from lwdna.channels.proof.padding import Padding
 from lwdna.engine import order
-from lwdna.engine.compiling import compiled
 from lwdna.engine.checkpoint import load_state, save_state
+from lwdna.engine.compiling import compiled
 from lwdna.engine.device import make_accelerator, prepared
 from lwdna.engine.hooks import Hooks
 from lwdna.engine.optim import make_optimizer, make_scheduler, restore_optimizer
