@@ -100,6 +100,13 @@ class TrainSettings(Settings):
     For one process on an NVIDIA GPU without ``accumulate``; elsewhere it changes nothing. Not for
     networks that draw random numbers in Python, which would be drawn only once.
     """
+    compile: bool = False
+    """Compile forward and backward pass of a training (``torch.compile``), once per run.
+
+    That takes a minute or so, so it pays in long trainings; `--dry-run` says how long and what
+    for. Results differ by rounding. Evaluations and the short trainings of a search are not
+    compiled.
+    """
     pad_channels: int | None = Field(default=None, ge=2)
     """Pad odd widths in memory to multiples of this number, 8 for example: GPUs are faster at them.
 

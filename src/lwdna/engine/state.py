@@ -20,6 +20,7 @@ from torch import Tensor, nn
 from lwdna.channels.proof.padding import Padding
 from lwdna.engine import order
 from lwdna.engine.checkpoint import load_state, save_state
+from lwdna.engine.compiling import compiled
 from lwdna.engine.device import make_accelerator, prepared
 from lwdna.engine.hooks import Hooks
 from lwdna.engine.optim import make_optimizer, make_scheduler, restore_optimizer
@@ -72,7 +73,7 @@ class Run:
     folder: Path
     """Where the run keeps its files."""
     model: nn.Module
-    """The network as it is trained: in mixed precision and shared by the processes."""
+    """The network as it is trained: in mixed precision, shared by the processes, compiled."""
     bare: nn.Module
     """The same network without the wrapper for several processes."""
     scored: nn.Module
@@ -175,7 +176,7 @@ def open_run(
             settings=settings,
             seed=seed,
             folder=run_dir,
-            model=wrapped,
+            model=compiled(wrapped) if settings.compile else wrapped,
             bare=bare,
             scored=scored,
             ema=ema,

@@ -18,6 +18,7 @@ from torch import Tensor, nn
 from lwdna.channels.proof.padding import Padding
 from lwdna.engine import order
 from lwdna.engine.best import keep, restore_best
+from lwdna.engine.compiling import compile_errors
 from lwdna.engine.device import as_channels_last
 from lwdna.engine.display import Display, display
 from lwdna.engine.evaluation import EvaluationStopped, check_validation, run_evaluation
@@ -100,7 +101,7 @@ def train(
     Raises:
         TrainingInterrupted: a signal asked to stop; the checkpoint is saved.
         TrainingError: loss or weights are not finite; the last good checkpoint is kept. Or the task
-            does not compute the metrics that it declares.
+            does not compute the metrics that it declares, or the network cannot be compiled.
         CheckpointError: the checkpoint is missing, damaged or belongs to another run.
         FileError: the disk is full; the checkpoint before is kept.
         DataError: no training or no validation images.
@@ -114,6 +115,7 @@ def train(
         run.evaluating, run.hooks, run.step_graph = evaluate, hooks, _step_graph(run)
         with (
             _fast_convolutions(),
+            compile_errors() if settings.compile else nullcontext(),
             _log(run, tracking) as log,
             _display(run, progress) as shown,
             stop_on_signal() as stop,
