@@ -72,9 +72,10 @@ class Cell:
     """As in ``results.json``."""
     metric: Metric
     """The primary metric."""
-    outcomes: NDArray[np.float64]
+    outcomes: NDArray[Any]
     """What a comparison pairs: the primary metric of every validation example, shape (N,). Of a
-    metric that is no mean over the examples, its value, shape (1,)."""
+    metric that is no mean over the examples, its value, shape (1,). In the file's own type: there
+    may be thousands of cells."""
     examples: int
     """Number of validation examples."""
     architecture: TrainedArchitecture
@@ -154,8 +155,9 @@ class Cells:
         return bool(self.arms[name]) and all(c.kept_baseline for c in self.arms[name].values())
 
     def outcomes(self, name: str, seeds: list[int]) -> NDArray[np.float64]:
-        """Return an arm's outcomes, shape (S, N)."""
-        return np.stack([self.arms[name][seed].outcomes for seed in seeds])
+        """Return an arm's outcomes, shape (S, N), float64."""
+        stacked = [self.arms[name][seed].outcomes.astype(np.float64) for seed in seeds]
+        return np.stack(stacked)
 
 
 def read_cells(folder: Path) -> Cells:
@@ -215,7 +217,7 @@ def _read_recipe(path: Path) -> tuple[StudyRecipe, str]:
 def _read(place: Path, training: Path) -> Cell:
     own, common = (folder / SEARCH / SEARCH_RECORD for folder in (place, place.parent))
     record_of_search = next((path for path in (own, common) if path.is_file()), None)
-    search = record_of_search and read_record(SearchPart, record_of_search)
+    search = read_record(SearchPart, record_of_search) if record_of_search else None
     same = training.parent != place
     described_by = record_of_search.parent if same and record_of_search else training
     record = read_record(Results, training / RESULTS)
@@ -224,7 +226,7 @@ def _read(place: Path, training: Path) -> Cell:
         metric = described(results)[0]
         value = dict(record)[metric.name]
         value = math.nan if value is None else float(value)
-        outcomes = read_arrays(training / OUTCOMES)[metric.name].astype(np.float64)
+        outcomes = read_arrays(training / OUTCOMES)[metric.name]
     except (FileError, LookupError, TypeError, ValueError) as error:
         raise FileError(
             f"cannot read the results in {training} ({error}); delete the folder and repeat it"
@@ -249,10 +251,9 @@ def _pairing(metric: Metric) -> tuple[str, bool]:
     return metric.name, metric.mean_of_examples
 
 
-def _check_mean(
-    metric: Metric, value: float, outcomes: NDArray[np.float64], training: Path
-) -> None:
+def _check_mean(metric: Metric, value: float, outcomes: NDArray[Any], training: Path) -> None:
     """Make sure that a metric is what comparisons take it for."""
+    outcomes = outcomes.astype(np.float64)
     mean = float(outcomes.mean())
     if abs(mean - value) > _ROUNDING * float(np.abs(outcomes).mean()):
         raise FileError(

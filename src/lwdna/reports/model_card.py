@@ -17,9 +17,9 @@ from lwdna.input_size import describe
 from lwdna.interface import Interface, read_interface
 from lwdna.reports.answer import answer, figures_of
 from lwdna.reports.formats import format_metric
-from lwdna.reports.provenance import data_facts, flat
+from lwdna.reports.provenance import about, flat, start_of
+from lwdna.reports.records import ArchitectureRecord
 from lwdna.reports.run_files import (
-    ArchitectureRecord,
     RunFiles,
     TrainingRun,
     parse_record,
@@ -190,14 +190,16 @@ def mean_interval(outcomes: Floats) -> Interval:
 
 
 def _data(run: RunFiles | None, own: TrainingRun | None, interface: Interface) -> Iterator[str]:
-    facts = [] if run is None else data_facts(run)
+    size = run.architecture.input_size if run is not None and run.architecture else None
+    facts = "" if run is None else about(run.data, size, start_of(run))
     how = interface.preprocessing
     if not facts and own is None and how is None and interface.classes is None:
         return
     yield from ("", "## Data", "")
     if own is not None:
         yield f"- set: {_name_of_data(own)}"
-    yield from (f"- {name}: {value}" for name, value in facts)
+    if facts:
+        yield f"- {facts}"
     if interface.classes is not None:
         shown = ", ".join(interface.classes[:20])
         yield f"- names of classes: {shown}{', ...' if len(interface.classes) > 20 else ''}"

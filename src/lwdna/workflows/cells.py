@@ -83,13 +83,15 @@ def cells_of(recipe: Recipe, out: Path) -> list[Cell]:
     Raises:
         RecipeError: an arm asks for what the search does not know.
     """
+    # the cell's recipe must not change when arms or seeds are added
+    plain = recipe.model_copy(update={"compare": CompareSettings()})
+    of_arms = {}
+    for arm, changes in recipe.compare.arms.items():
+        values = {f"shrink.{key}": value for key, value in (changes or {}).items()}
+        of_arms[arm] = change_recipe(plain, values, f"the arm {arm}")
     cells = []
     for seed in range(recipe.seed, recipe.seed + recipe.compare.seeds):
-        for arm, changes in recipe.compare.arms.items():
-            # the cell's recipe must not change when arms or seeds are added
-            plain = recipe.model_copy(update={"compare": CompareSettings()})
-            values = {f"shrink.{key}": value for key, value in (changes or {}).items()}
-            common = change_recipe(plain, values, f"the arm {arm}")
+        for arm, common in of_arms.items():
             own, folder = common.model_copy(update={"seed": seed}), cell_folder(out, arm, seed)
             search = after = None
             if arm != BASELINE and _once(recipe.compare, common):
