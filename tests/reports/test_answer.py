@@ -71,7 +71,9 @@ def test_the_interval_of_decibels_is_that_of_student() -> None:
 def test_badges(second: np.ndarray, words: str, kind: str) -> None:
     first = right(1009, 0, 500)
     found = pair(TOP1, (float(first.mean()), float(second.mean())), (first, second))
-    assert (badge(TOP1, found), kind_of(TOP1, found)) == (words, kind)
+    assert found is not None
+    assert badge(TOP1, found.interval) == words
+    assert kind_of(TOP1, found.interval) == kind
 
 
 def test_what_is_no_mean_of_examples_or_missing_has_no_interval() -> None:

@@ -39,7 +39,7 @@ def test_a_whole_job_has_every_section_and_lands_beside_the_files(job: Path) -> 
     path = write_report(job)
     html = path.read_text(encoding="utf-8")
     assert path == job / "report.html"
-    assert sections(html) == ["summary", "training", "groups", "layers", "criterion", "provenance"]
+    assert sections(html) == ["summary", "groups", "layers", "criterion", "provenance"]
     assert "+0.8 points at" in html
     assert "lwdna compare baseline/recipe.yaml --seeds 5 --arms baseline,lwdna" in html
     assert "One run is no evidence" in html
@@ -181,17 +181,19 @@ def test_trials_are_drawn_in_their_order_by_their_losses(job: Path) -> None:
 
 def test_curves_show_both_networks_at_every_epoch(job: Path) -> None:
     html = write_report(job).read_text(encoding="utf-8")
-    training = html.split('<section id="training">')[1].split("</section>")[0]
+    training = html.split('<div id="training">')[1].split("</section>")[0]
     panels = training.split("<figure>")[1:]
     assert [re.search(r"<figcaption>(.*?)</figcaption>", panel)[1] for panel in panels] == [  # type: ignore[index]
-        "training loss",
-        "validation loss",
         "top-1 accuracy (%)",
+        "validation loss, training loss dashed",
     ]
-    for panel in panels:
-        assert len(re.findall(r"<circle class=\"base", panel)) == 12
-        assert len(re.findall(r"<circle class=\"found", panel)) == 12
-    assert "last: baseline 76.15, LW-DNA 76.95" in panels[2]
+    for panel, lines in zip(panels, (1, 2), strict=True):
+        assert len(re.findall(r"<circle class=\"base", panel)) == 12 * lines
+        assert len(re.findall(r"<circle class=\"found", panel)) == 12 * lines
+    assert "last: baseline 76.15, LW-DNA 76.95" in panels[0]
+    assert (
+        "last, validation: baseline 0.951, LW-DNA 0.951; training: baseline 1.58, LW" in panels[1]
+    )
 
 
 def test_a_loss_that_is_not_finite_parts_the_line(job_of: Maker) -> None:
@@ -201,9 +203,10 @@ def test_a_loss_that_is_not_finite_parts_the_line(job_of: Maker) -> None:
     lines[2]["train_loss"] = float("nan")
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     html = write_report(job).read_text(encoding="utf-8")
-    first = html.split("<figure>")[1]
-    assert len(re.findall('<polyline class="line base"', first)) == 2
-    assert "nan" not in first.lower()
+    losses = html.split("<figure>")[2].split("</figure>")[0]
+    assert len(re.findall('<polyline class="line base dashed"', losses)) == 2
+    assert len(re.findall('<polyline class="line base"', losses)) == 1
+    assert "nan" not in losses.lower()
 
 
 def test_an_epoch_repeated_after_a_resume_counts_once_and_a_torn_last_line_not_at_all(
@@ -213,7 +216,7 @@ def test_an_epoch_repeated_after_a_resume_counts_once_and_a_torn_last_line_not_a
     with (job / "lwdna" / "metrics.jsonl").open("a") as file:
         file.write('{"epoch": 2, "top1": 12.5}\n{"epoch": 3, "top')
     html = write_report(job).read_text(encoding="utf-8")
-    accuracy = html.split("<figure>")[3]
+    accuracy = html.split("<figure>")[1]
     assert len(re.findall('<circle class="found', accuracy)) == 3
     assert "LW-DNA 12.50" in accuracy
 
@@ -235,13 +238,13 @@ def test_a_search_alone(job: Path) -> None:
 def test_trainings_without_a_search_still_compare_widths(job: Path) -> None:
     shutil.rmtree(job / "search")
     html = write_report(job).read_text(encoding="utf-8")
-    assert sections(html) == ["summary", "training", "groups", "provenance"]
+    assert sections(html) == ["summary", "groups", "provenance"]
     assert "widened network" not in html
 
 
 def test_a_training_run_alone_is_shown_as_what_it_is(job: Path) -> None:
     html = write_report(job / "baseline").read_text(encoding="utf-8")
-    assert sections(html) == ["summary", "training", "provenance"]
+    assert sections(html) == ["summary", "provenance"]
     assert "<title>timm:resnet50: baseline</title>" in html
     assert ">LW-DNA</th>" not in html
     html = write_report(job / "lwdna").read_text(encoding="utf-8")

@@ -212,7 +212,7 @@ def test_a_comparison_shows_the_frames_of_all_arms_with_one_seed(tmp_path: Path)
         ("late", "output late 1"),
     ]
     assert '<div class="frames">' in html
-    assert "trainings with seed 1" in section(html, "examples")
+    assert "Trainings with seed 1." in section(html, "examples")
     assert '<a href="#examples">' in html
 
 
