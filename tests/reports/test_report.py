@@ -3,11 +3,13 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lwdna.engine.task import Metric
 from lwdna.errors import FileError
 from lwdna.reports import write_report
 
@@ -349,6 +351,14 @@ def test_pictures_of_examples_stand_side_by_side(job: Path) -> None:
     part = html[html.index('<section id="examples">') : html.index('<section id="groups">')]
     assert re.findall(r"<figcaption>(.*?)</figcaption>", part) == [
         "input", "baseline", "LW-DNA", "ground truth", "input", "baseline", "ground truth",
+    ]  # fmt: skip
+    told = {"metric": asdict(Metric("psnr", "PSNR", "dB")), "examples": {}}
+    for run, value in (("baseline", 24.0), ("lwdna", 27.25)):
+        told["examples"] = {"a": {"input": 25.5, "output": value}}
+        (job / run / "examples" / "figures.json").write_text(json.dumps(told))
+    again = write_report(job).read_text(encoding="utf-8")
+    assert re.findall(r"<figcaption>(?:input|baseline|LW-DNA) <.*?>(.*?)</span>", again) == [
+        "25.50 dB", "24.00 dB, worse than the input", "27.25 dB",
     ]  # fmt: skip
     shown = re.findall(r'src="data:image/png;base64,([^"]*)"', part)
     wanted = [("a", "input"), ("a", "output"), ("a", "output"), ("a", "target")]
