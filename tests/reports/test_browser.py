@@ -15,6 +15,7 @@ from lwdna.engine.task import Metric
 from lwdna.reports import write_report
 from tests.reports.browser import BROWSER, browse, driven, looked_at
 
+from . import test_sensitivity, test_slim_page
 from .conftest import chain, make_job, resnet50_like
 from .studies import Arm, make_study
 from .test_classes import chosen, leave, name_classes
@@ -113,7 +114,7 @@ def test_bars_are_painted_in_light_and_dark(
 
 @pytest.fixture(scope="module")
 def pages(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
-    """A job that classifies, one that restores, and a comparison: all that reports may show."""
+    """A job that classifies, one that restores, a comparison, a slim run, an analysis."""
     folder = tmp_path_factory.mktemp("pages")
     classes = [f"a class of some length, {number}" for number in range(11)]
     true = [number for number in range(11) for _ in range(3)]
@@ -143,7 +144,10 @@ def pages(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
         for seed in range(3):
             leave(study / "cells" / arm / f"seed{seed}" / "training",
                   chosen(true, shuffled if arm == "lwdna" else true), pictures=33)  # fmt: skip
-    return [write_report(run, folder / f"{run.name}.html") for run in (job, restored, study)]
+    runs = [job, restored, study]
+    for name, write in (("slim", test_slim_page.written), ("analysis", test_sensitivity.written)):
+        runs.append(write(folder / name))
+    return [write_report(run, folder / f"page{number}.html") for number, run in enumerate(runs)]
 
 
 def test_nothing_is_cut_or_overlaps_on_a_desk_and_on_a_phone(pages: list[Path]) -> None:
