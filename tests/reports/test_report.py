@@ -11,6 +11,7 @@ import pytest
 
 from lwdna.engine.task import Metric
 from lwdna.errors import FileError
+from lwdna.recipe import load_recipe
 from lwdna.reports import write_report
 
 Maker = Callable[..., Path]
@@ -66,6 +67,20 @@ def test_what_is_known_of_the_search_is_told_once(job: Path) -> None:
     assert facts["training seed"] == "0"
     assert facts["version of torch"] == "2.8.0"
     assert not [name for name in facts if "." in name]
+
+
+def test_what_the_recipe_sets_is_told_and_defaults_are_folded(job_of: Maker) -> None:
+    job = job_of()
+    text = load_recipe("digits", ["train.epochs=7", "data.augment.padding=2"]).to_yaml()
+    for name in ("search", "baseline", "lwdna"):
+        (job / name / "recipe.yaml").write_text(text)
+    html = write_report(job).read_text(encoding="utf-8")
+    shown = html.split('<section id="provenance">')[1].split("<details>")[0]
+    told = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", shown))
+    assert (told["train.epochs"], told["data.augment.padding"]) == ("7", "2")
+    assert told["model.name"] == "lwdna:resnet8_digits"
+    assert "momentum: " in html
+    assert "train.momentum" not in told
 
 
 def test_bars_are_as_long_as_the_widths_say(job_of: Maker) -> None:
