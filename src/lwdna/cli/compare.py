@@ -18,11 +18,14 @@ if TYPE_CHECKING:
     from lwdna.recipe import Recipe
 
 
+Seeds = Annotated[
+    int | None, typer.Option(min=1, help="Trainings per arm [5].", show_default=False)
+]
+
+
 def compare(
     arguments: RecipeArgs = None,
-    seeds: Annotated[
-        int | None, typer.Option(min=1, help="Trainings per arm [5].", show_default=False)
-    ] = None,
+    seeds: Seeds = None,
     arms: Annotated[
         str | None, typer.Option(help="Names of arms, with commas [those of the recipe].")
     ] = None,
