@@ -16,7 +16,7 @@ from typing import Any
 
 from lwdna.errors import FileError
 
-_UNFINISHED = ".lwdna-part"
+UNFINISHED = ".lwdna-part"
 """How the names of folders end in which files are written before they get their place."""
 ABANDONED = 3600.0
 """Seconds without a change after which nobody writes a file any more, where no lock says so."""
@@ -39,9 +39,7 @@ def atomic(path: str | Path) -> Iterator[Path]:
     folder: str | None = None
     try:
         path.parent.mkdir(parents=True, exist_ok=True)
-        folder = tempfile.mkdtemp(
-            prefix=f".{path.name[:100]}.", suffix=_UNFINISHED, dir=path.parent
-        )
+        folder = tempfile.mkdtemp(prefix=f".{path.name[:100]}.", suffix=UNFINISHED, dir=path.parent)
         temporary = Path(folder) / path.name
         temporary.touch()
         yield temporary
@@ -68,7 +66,7 @@ def remove_unfinished(folder: Path, older_than: float = 0.0) -> None:
             nobody else writes there.
     """
     now = time.time()
-    for place in folder.glob(f".*{_UNFINISHED}"):
+    for place in folder.glob(f".*{UNFINISHED}"):
         with suppress(OSError):  # somebody else was faster, or may not be disturbed
             changed = max(part.stat().st_mtime for part in (place, *place.iterdir()))
             if now - changed >= older_than:

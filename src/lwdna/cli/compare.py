@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lwdna.cli.arguments import Data, Jobs, Model, Pretrained, RecipeArgs, Resume, Trust
+from lwdna.cli.arguments import Data, Jobs, Model, Out, Pretrained, Quiet, RecipeArgs, Resume, Trust
 from lwdna.cli.output import say
+from lwdna.cli.places import placed
 from lwdna.errors import TrainingError
 from lwdna.run_folder import RESULTS
 from lwdna.run_options import RunOptions
@@ -36,9 +36,10 @@ def compare(
     model: Model = None,
     pretrained: Pretrained = False,
     data: Data = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for everything.")] = None,
+    out: Out = None,
     resume: Resume = False,
     jobs: Jobs = 1,
+    quiet: Quiet = False,
     trust_code: Trust = False,
 ) -> None:
     """Train several arms with several seeds; say what is better, by how much and how surely.
@@ -59,12 +60,13 @@ def compare(
     """
     from lwdna.cli import options
 
-    default = options.saved_recipe(out, resume)
+    place = placed(out)
+    default = options.saved_recipe(place, resume)
     name, recipe = options.read_recipe(arguments, model, data, default, pretrained)
     recipe = _with_arms(recipe, arms, arm or (), seeds)
-    folder = options.run_folder(out, f"{name}-compare")
+    folder = options.run_folder(place, f"{name}-compare")
     part = options.read_shard(shard)
-    run_options = RunOptions(progress=True, trust_code=trust_code, say=say, jobs=jobs)
+    run_options = RunOptions(progress=not quiet, trust_code=trust_code, say=say, jobs=jobs)
     from lwdna.cli import show
     from lwdna.workflows import run_comparison
 
@@ -76,7 +78,7 @@ def compare(
                 show.study(folder)
             raise
     show.study(folder)
-    say(f"report: {report}")
+    say(f"report: {report}", last=True)
 
 
 def _with_arms(

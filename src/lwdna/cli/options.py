@@ -14,6 +14,7 @@ import yaml
 from lwdna.channels.graph.edits import Edits
 from lwdna.cli.arguments import PRETRAINED
 from lwdna.cli.output import note
+from lwdna.cli.places import address_of
 from lwdna.engine import TrainingInterrupted
 from lwdna.errors import RecipeError
 from lwdna.models import resolve_name
@@ -26,7 +27,7 @@ if TYPE_CHECKING:
 def read_recipe(
     arguments: Sequence[str] | None,
     model: str | None,
-    data: Path | None,
+    data: str | None,
     default: str | Path | None = None,
     pretrained: bool = False,
 ) -> tuple[str, Recipe]:
@@ -57,7 +58,7 @@ def read_recipe(
     if model is not None:
         overrides.append(f"model.name={_quoted(model)}")
     if data is not None:
-        overrides.append(f"data.root={_quoted(str(data))}")
+        overrides.append(f"data.root={_quoted(data)}")
     if pretrained and not any(one.startswith("model.pretrained=") for one in overrides):
         overrides.append(PRETRAINED)
     recipe = load_recipe(named, overrides)
@@ -134,7 +135,7 @@ def resumable(verb: str, folder: Path) -> Iterator[None]:
     try:
         yield
     except TrainingInterrupted as stop:
-        command = f"lwdna {verb} --resume --out {shlex.quote(str(folder))}"
+        command = f"lwdna {verb} --resume --out {shlex.quote(address_of(folder))}"
         raise TrainingInterrupted(f"{stop}: {command}") from stop
 
 

@@ -2,13 +2,9 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
-from lwdna.cli.arguments import Data, Jobs, Model, Pretrained, RecipeArgs, Resume, Trust
+from lwdna.cli.arguments import Data, Jobs, Model, Out, Pretrained, Quiet, RecipeArgs, Resume, Trust
 from lwdna.cli.output import say
+from lwdna.cli.places import placed
 from lwdna.run_options import RunOptions
 
 
@@ -17,9 +13,10 @@ def quickstart(
     model: Model = None,
     pretrained: Pretrained = False,
     data: Data = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for everything [runs/NAME].")] = None,
+    out: Out = None,
     resume: Resume = False,
     jobs: Jobs = 1,
+    quiet: Quiet = False,
     trust_code: Trust = False,
 ) -> None:
     """Search, train baseline and result, compare, write a report.
@@ -38,15 +35,16 @@ def quickstart(
     """
     from lwdna.cli import options
 
-    default = options.saved_recipe(out, resume) or ("images" if data else "digits")
+    place = placed(out)
+    default = options.saved_recipe(place, resume) or ("images" if data else "digits")
     name, recipe = options.read_recipe(arguments, model, data, default, pretrained)
-    folder = options.run_folder(out, name)
-    chosen = RunOptions(progress=True, trust_code=trust_code, say=say, jobs=jobs)
+    folder = options.run_folder(place, name)
+    chosen = RunOptions(progress=not quiet, trust_code=trust_code, say=say, jobs=jobs)
     from lwdna.cli import show
     from lwdna.workflows import run_job
 
     with options.resumable("quickstart", folder):
         report = run_job(recipe, folder, resume=resume, options=chosen)
     show.comparison(folder)
-    say(f"report: {report}")
+    say(f"report: {report}", last=True)
     show.answer(folder)

@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from lwdna.cli.arguments import Data, Jobs, Model, Pretrained, RecipeArgs, Resume, Trust
+from lwdna.cli.arguments import Data, Jobs, Model, Out, Pretrained, Quiet, RecipeArgs, Resume, Trust
 from lwdna.cli.output import say, working
+from lwdna.cli.places import placed
 from lwdna.errors import LockedError
 from lwdna.run_folder import ARCHITECTURE, WEIGHTS, find_weights
 from lwdna.run_options import RunOptions
@@ -20,13 +21,14 @@ def shrink(
     model: Model = None,
     pretrained: Pretrained = False,
     data: Data = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the search.")] = None,
+    out: Out = None,
     weights: Annotated[
         Path | None,
         typer.Option(help="Trained network to shrink: a run's folder or a .safetensors file."),
     ] = None,
     resume: Resume = False,
     jobs: Jobs = 1,
+    quiet: Quiet = False,
     trust_code: Trust = False,
 ) -> None:
     """Find the widths of a better network; write an architecture file.
@@ -48,11 +50,12 @@ def shrink(
     """
     from lwdna.cli import options
 
-    default = options.saved_recipe(out, resume)
+    place = placed(out)
+    default = options.saved_recipe(place, resume)
     name, recipe = options.read_recipe(arguments, model, data, default, pretrained)
-    folder = options.run_folder(out, f"{name}-search")
+    folder = options.run_folder(place, f"{name}-search")
     given = find_weights(weights) if weights else None
-    chosen = RunOptions(progress=True, trust_code=trust_code, say=say, jobs=jobs)
+    chosen = RunOptions(progress=not quiet, trust_code=trust_code, say=say, jobs=jobs)
     from lwdna.cli import show
     from lwdna.workflows import help_search, run_search
 
@@ -66,9 +69,9 @@ def shrink(
                 raise
             say(f"{held.args[0].partition(';')[0]}: this one helps with its trials")
             help_search(recipe, folder, chosen)
-            say(f"the search has ended; architecture: {folder / ARCHITECTURE}")
+            say(f"the search has ended; architecture: {folder / ARCHITECTURE}", last=True)
             return
     show.search(found)
-    say(f"architecture: {folder / ARCHITECTURE}")
+    say(f"architecture: {folder / ARCHITECTURE}", last=True)
     if found.network is not None:
         say(f"with its weights: {folder / WEIGHTS}")

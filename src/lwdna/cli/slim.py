@@ -8,9 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lwdna.cli.arguments import PRETRAINED, Data, Model, Pretrained, Resume, Trust
+from lwdna.cli.arguments import PRETRAINED, Data, Model, Out, Pretrained, Quiet, Resume, Trust
 from lwdna.cli.export import write_onnx
 from lwdna.cli.output import say
+from lwdna.cli.places import placed
 from lwdna.errors import RecipeError
 from lwdna.run_folder import RECIPE, WEIGHTS, find_weights
 from lwdna.run_options import RunOptions
@@ -48,9 +49,10 @@ def slim(
     model: Model = None,
     pretrained: Pretrained = False,
     data: Data = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the run.")] = None,
+    out: Out = None,
     onnx: Onnx = None,
     resume: Resume = False,
+    quiet: Quiet = False,
     trust_code: Trust = False,
 ) -> None:
     """Make a trained network smaller: score, slice, recalibrate, fine-tune with it as teacher.
@@ -69,11 +71,12 @@ def slim(
     """
     limits = {"macs": macs, "params": params, "memory": memory, "latency": latency}
     given, changes = _split(arguments or (), limits, pretrained)
-    name, chosen, weights, alone = _read(given, changes, recipe, model, data, out, resume)
     from lwdna.cli import options
 
-    folder = options.run_folder(out, f"{name}-slim")
-    how = RunOptions(progress=True, trust_code=trust_code, say=say)
+    place = placed(out)
+    name, chosen, weights, alone = _read(given, changes, recipe, model, data, place, resume)
+    folder = options.run_folder(place, f"{name}-slim")
+    how = RunOptions(progress=not quiet, trust_code=trust_code, say=say)
     from lwdna.cli import show
     from lwdna.workflows.slim import recipe_of_weights, run_slim
 
@@ -87,7 +90,7 @@ def slim(
         record = run_slim(chosen, folder, weights=weights, resume=resume, options=how)
     show.stages(record)
     say(f"run: {folder}")
-    say(f"weights: {folder / WEIGHTS}")
+    say(f"weights: {folder / WEIGHTS}", last=True)
     if onnx is not None:
         write_onnx(folder / WEIGHTS, onnx, trust_code)
 
@@ -115,7 +118,7 @@ def _read(
     changes: Sequence[str],
     recipe: str | None,
     model: str | None,
-    data: Path | None,
+    data: str | None,
     out: Path | None,
     resume: bool,
 ) -> tuple[str, Recipe, Path | None, bool]:

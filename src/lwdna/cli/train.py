@@ -7,8 +7,9 @@ from typing import Annotated
 
 import typer
 
-from lwdna.cli.arguments import Data, Model, Pretrained, RecipeArgs, Resume, Trust
+from lwdna.cli.arguments import Data, Model, Out, Pretrained, Quiet, RecipeArgs, Resume, Trust
 from lwdna.cli.output import say
+from lwdna.cli.places import placed
 from lwdna.run_folder import BASELINE, FOUND
 from lwdna.run_options import RunOptions
 
@@ -25,8 +26,9 @@ def train(
     model: Model = None,
     pretrained: Pretrained = False,
     data: Data = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the run.")] = None,
+    out: Out = None,
     resume: Resume = False,
+    quiet: Quiet = False,
     trust_code: Trust = False,
 ) -> None:
     """Train the baseline of a recipe, or a network found for it, with the same protocol.
@@ -43,10 +45,11 @@ def train(
     """
     from lwdna.cli import options
 
-    default = options.saved_recipe(out, resume)
+    place = placed(out)
+    default = options.saved_recipe(place, resume)
     name, recipe = options.read_recipe(arguments, model, data, default, pretrained)
-    folder = options.run_folder(out, f"{name}-{FOUND if architecture else BASELINE}")
-    chosen = RunOptions(progress=True, trust_code=trust_code, say=say)
+    folder = options.run_folder(place, f"{name}-{FOUND if architecture else BASELINE}")
+    chosen = RunOptions(progress=not quiet, trust_code=trust_code, say=say)
     from lwdna.architecture import Architecture
     from lwdna.cli import show
     from lwdna.workflows import run_training
@@ -62,4 +65,4 @@ def train(
             options=chosen,
         )
     show.results(results)
-    say(f"run: {folder}")
+    say(f"run: {folder}", last=True)

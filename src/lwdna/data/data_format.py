@@ -11,6 +11,7 @@ from lwdna.registry import Registry
 
 if TYPE_CHECKING:  # a recipe is checked without what reads images
     from lwdna.data.images import ImageSet
+    from lwdna.data.remote import RemoteFolder
 
 Crop = Literal["random-resized", "pad", "none"]
 Floats = tuple[float, ...]
@@ -91,6 +92,17 @@ class DataFormat:
             DataError: saying which file is missing, damaged or not to be trusted.
         """
         raise NotImplementedError
+
+    def open_remote(self, root: RemoteFolder) -> tuple[Half, Half | None]:
+        """List the images in a folder of a storage; unless a format can, all files are fetched.
+
+        Raises:
+            DataError: as :meth:`open` does.
+            FileError: the storage cannot be read, or the disk is full.
+        """
+        from lwdna.data.remote import local_copy
+
+        return self.open(local_copy(root))
 
     def defaults_for(self, class_count: int) -> Defaults:
         """Return the defaults for a set of so many classes."""

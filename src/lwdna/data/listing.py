@@ -6,9 +6,9 @@ import os
 from collections import Counter
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
-from pathlib import Path
 
 from lwdna.data.image_files import EXTENSIONS
+from lwdna.data.remote import Folder, RemoteFolder
 from lwdna.errors import DataError
 
 _SYSTEM = {"__macosx", "thumbs.db", "desktop.ini", "@eadir", "lost+found", "$recycle.bin"}
@@ -42,12 +42,14 @@ def is_image(name: str) -> bool:
     return name.lower().endswith(EXTENSIONS)
 
 
-def visible_folders(root: Path) -> list[str]:
+def visible_folders(root: Folder) -> list[str]:
     """Return the names of the folders in ``root`` that are not hidden, ascending.
 
     Raises:
         DataError: ``root`` cannot be read.
     """
+    if isinstance(root, RemoteFolder):
+        return [name for name in root.folders if not is_hidden(name)]
     try:
         with os.scandir(root) as entries:
             return sorted(e.name for e in entries if not is_hidden(e.name) and e.is_dir())
@@ -55,12 +57,13 @@ def visible_folders(root: Path) -> list[str]:
         raise _unreadable(error, str(root)) from error
 
 
-def images_in(root: Path) -> list[str]:
+def images_in(root: Folder) -> list[str]:
     """Return the names of the images that lie directly in ``root``, ascending."""
-    return sorted(name for name in os.listdir(root) if is_image(name) and not is_hidden(name))
+    names = root.files if isinstance(root, RemoteFolder) else os.listdir(root)
+    return sorted(name for name in names if is_image(name) and not is_hidden(name))
 
 
-def list_images(folder: Path) -> Listing:
+def list_images(folder: Folder) -> Listing:
     """List all images below a folder; links are followed, hidden files and folders left out.
 
     Raises:
@@ -78,7 +81,7 @@ def list_images(folder: Path) -> Listing:
     return found
 
 
-def holds_images(folder: Path) -> bool:
+def holds_images(folder: Folder) -> bool:
     """Whether there is an image below a folder, as far as a short look shows."""
     for count, (_, names) in enumerate(_walk(folder)):
         if any(map(is_image, names)):
@@ -88,7 +91,7 @@ def holds_images(folder: Path) -> bool:
     return False
 
 
-def unread_note(folder: Path, unread: Counter[str]) -> str:
+def unread_note(folder: Folder, unread: Counter[str]) -> str:
     """Return a sentence about pictures of kinds that are not read, ``""`` if there are none."""
     if not unread:
         return ""
@@ -96,7 +99,7 @@ def unread_note(folder: Path, unread: Counter[str]) -> str:
     return f"left out pictures below {folder} of kinds that lwdna does not read: {kinds}"
 
 
-def stray_note(folder: Path, names: Sequence[str]) -> str:
+def stray_note(folder: Folder, names: Sequence[str]) -> str:
     """Return a sentence about images outside of class folders, ``""`` if there are none."""
     if not names:
         return ""
@@ -104,8 +107,13 @@ def stray_note(folder: Path, names: Sequence[str]) -> str:
     return f"left out the {images} in {folder}, outside of class folders"
 
 
-def _walk(folder: Path) -> Iterator[tuple[str, list[str]]]:
+def _walk(folder: Folder) -> Iterator[tuple[str, list[str]]]:
     """Yield every folder below ``folder``, and itself, with the files in it; each folder once."""
+    if isinstance(folder, RemoteFolder):
+        for place, folders, names in folder.walk():
+            folders[:] = [name for name in folders if not is_hidden(name)]
+            yield place, [name for name in names if not is_hidden(name)]
+        return
     seen: set[tuple[int, int]] = set()
     for place, folders, names in os.walk(folder, followlinks=True, onerror=_raise):
         state = os.stat(place)

@@ -11,6 +11,7 @@ from lwdna.data.batch_order import Order
 from lwdna.data.images import ImageSet
 from lwdna.data.memory_batches import MemoryBatches, MixedSizes, fits_in_memory
 from lwdna.data.settings import ResolvedData
+from lwdna.data.shards import FetchesAhead
 from lwdna.data.worker_batches import WorkerBatches
 
 
@@ -45,7 +46,10 @@ class ImageReader:
         """
         if self._batches is None:
             self._batches = self._choose()
-        return self._batches(orders, device)
+        batches = self._batches(orders, device)
+        if isinstance(self._images, FetchesAhead):
+            return self._images.ahead(batches, [order.indices for order in orders])
+        return batches
 
     def _choose(self) -> WorkerBatches | MemoryBatches:
         images, settings, training = self._images, self._settings, self._training

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-from pathlib import Path
 from typing import Any, Literal, Self
 
 from pydantic import Field, field_validator, model_validator
@@ -11,6 +10,7 @@ from pydantic import Field, field_validator, model_validator
 from lwdna.data.data_format import FORMATS, Crop, Floats
 from lwdna.errors import DataError
 from lwdna.settings import Settings
+from lwdna.storage import Place
 
 AUTO = "auto"
 Interpolation = Literal["nearest", "bilinear", "bicubic"]
@@ -68,8 +68,12 @@ class DataSettings(Settings):
 
     kind: str = AUTO
     """One of :data:`lwdna.data.FORMATS`; ``auto`` looks at the files below ``root``."""
-    root: Path | None = None
-    """Folder of the data set; ``digits`` needs none."""
+    root: Place | None = None
+    """Folder of the data set, or its address in a storage (``s3://bucket/set``); ``digits`` needs
+    none."""
+    shards_at_once: int | None = Field(default=None, ge=1)
+    """Train on so many of a set's shards at a time, so that no more of them need to be near; of
+    None images are in random order over all shards."""
     classes: int | tuple[str, ...] | None = None
     """Use the first so many classes only, or the classes named."""
     train_limit: int | None = Field(default=None, ge=1)
@@ -100,6 +104,9 @@ class DataSettings(Settings):
     augment: AugmentSettings = AugmentSettings()
     workers: int | None = Field(default=None, ge=0)
     """Processes that read images; by default one per CPU core, eight at most."""
+    decode: Literal["cpu", "gpu"] = "cpu"
+    """``gpu`` lets an NVIDIA GPU decode the JPEG files of random resized crops (nvJPEG), where the
+    processor's cores are too few. It rounds a little differently; elsewhere it changes nothing."""
     in_memory: bool | Literal["auto"] = "auto"
     """Hold all images, decoded, on the training device and augment whole batches there. ``auto``
     does so for images of one small size that take less than 1 GB."""
@@ -124,6 +131,11 @@ class DataSettings(Settings):
             raise ValueError("skip_damaged needs the scan; set scan to auto or true")
         if self.resize is not None and self.crop_pct is not None:
             raise ValueError("give resize or crop_pct, not both")
+        if self.decode == "gpu" and self.augment.needs_pil:
+            raise ValueError(
+                "decode: gpu cannot go with augment.color_jitter or augment.policy; "
+                "set decode to cpu"
+            )
         if self.in_memory is True and self.augment.needs_pil:
             raise ValueError(
                 "in_memory: true cannot go with augment.color_jitter or augment.policy; "

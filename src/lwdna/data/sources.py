@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import tempfile
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -21,8 +22,10 @@ from lwdna.data.classes import (
 from lwdna.data.data_format import FORMATS, Half, HasNotes
 from lwdna.data.images import FolderImages, ImageSet
 from lwdna.data.listing import visible_folders
+from lwdna.data.remote import Folder, RemoteFolder, RemoteImages
 from lwdna.data.scan import Sizes, fault_message, scan
 from lwdna.data.settings import AUTO, DataSettings
+from lwdna.data.shards import InShards, check_room
 from lwdna.data.split import split_note, split_off
 from lwdna.errors import DataError
 
@@ -69,7 +72,8 @@ def open_source(settings: DataSettings) -> ImageSource:
             decoded: all of them are named.
     """
     kind, root = _locate(settings)
-    train, val = FORMATS[kind].open(root)
+    opened = FORMATS[kind]
+    train, val = opened.open_remote(root) if isinstance(root, RemoteFolder) else opened.open(root)
     chosen = choose_classes(train.classes, settings.classes)
     classes = tuple(train.classes[number] for number in chosen)
     learnt, notes = train.images(chosen), []
@@ -82,6 +86,7 @@ def open_source(settings: DataSettings) -> ImageSource:
         validated = validation_images(val, classes)
         notes.append("" if settings.classes else strangers(val, train))
     check_learnt(learnt, validated, classes)
+    _check_shards(learnt, settings.shards_at_once)
     source = ImageSource(
         kind,
         len(train.classes),
@@ -93,6 +98,18 @@ def open_source(settings: DataSettings) -> ImageSource:
     source = _scanned(source, settings)
     notes = [*source.notes, absent(source.val, classes), scarce(source.train, classes)]
     return replace(source, notes=tuple(filter(None, notes)))
+
+
+def _check_shards(images: ImageSet, at_once: int | None) -> None:
+    """Make sure that images lie in shards if so many of these are to be used at a time.
+
+    Raises:
+        DataError: they do not, or the shards are too large for that.
+    """
+    if isinstance(images, InShards):
+        check_room(images.files, at_once)
+    elif at_once is not None:
+        raise DataError("data.shards_at_once is for WebDataset's shards; leave it out")
 
 
 def _notes_of(half: Half | None) -> tuple[str, ...]:
@@ -108,6 +125,12 @@ def _scanned(source: ImageSource, settings: DataSettings) -> ImageSource:
     halves = source.train, source.val
     files = [half for half in halves if isinstance(half, FolderImages)]
     count = sum(len(half.labels) for half in files)
+    remote = [half.url for half in halves if isinstance(half, RemoteImages)]
+    if remote and (settings.skip_damaged or settings.scan is True):
+        raise DataError(
+            f"images in {remote[0]} are not decoded beforehand; leave out data.scan and "
+            "data.skip_damaged, or fetch the data set"
+        )
     if settings.scan is False or not files:
         return source
     if settings.scan == AUTO and count > _SCANNED and not settings.skip_damaged:
@@ -167,22 +190,36 @@ def _skipped_note(faults: Sequence[str], count: int) -> str:
     )
 
 
-def _locate(settings: DataSettings) -> tuple[str, Path]:
+def _locate(settings: DataSettings) -> tuple[str, Folder]:
     """Return the format and the folder of a data set."""
     kind, root = settings.kind, settings.root
     if kind != AUTO and not FORMATS[kind].needs_root:
-        return kind, root or Path()
+        return kind, Path()
     if root is None:
         free = " or ".join(name for name, known in FORMATS.items() if not known.needs_root)
         raise DataError(
             f"data.root is missing; give the folder of the data set, or set data.kind to {free}, "
             "which needs no files"
         )
+    if isinstance(root, str):
+        listed = RemoteFolder.at(root)
+        return _detect_remote(listed) if kind == AUTO else kind, listed
     if not root.is_dir():
         raise DataError(
             f"there is no data folder {root}; data.root must name a folder with {_layouts()}"
         )
     return _detect(root) if kind == AUTO else kind, root
+
+
+def _detect_remote(root: RemoteFolder) -> str:
+    with tempfile.TemporaryDirectory(prefix="lwdna-") as name:
+        place = Path(name, root.name)
+        place.mkdir()
+        root.show(place)
+        try:
+            return _detect(place)
+        except DataError as error:
+            raise DataError(str(error).replace(str(place), root.url)) from error
 
 
 def _detect(root: Path) -> str:

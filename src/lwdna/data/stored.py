@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lwdna.engine.fingerprint import Stored
 
-_END = 32 * 1024
+END = 32 * 1024
 """Bytes that are read from the beginning and from the end of a file."""
 _SUMMED = 256 * 2**20
 """Bytes of an array up to which every image of it gets a checksum."""
@@ -63,8 +63,8 @@ def file_ends(path: str | bytes) -> bytes:
     """Return the beginning and the end of a file."""
     try:
         with open(path, "rb") as file:
-            first = file.read(_END)
-            file.seek(max(_END, file.seek(0, os.SEEK_END) - _END))
+            first = file.read(END)
+            file.seek(max(END, file.seek(0, os.SEEK_END) - END))
             return first + file.read()
     except OSError:  # reading it will say so
         return b""

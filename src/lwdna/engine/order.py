@@ -6,6 +6,9 @@ of processes shares the same global batches.
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+from typing import Any
+
 import numpy as np
 import torch
 from numpy.typing import NDArray
@@ -13,17 +16,43 @@ from numpy.typing import NDArray
 Indices = NDArray[np.int64]
 
 
+@dataclass(frozen=True)
+class Groups:
+    """Examples that lie together, as in a file, and should be used at about the same time."""
+
+    numbers: NDArray[np.integer[Any]]
+    """The group of each example, shape (N,)."""
+    at_once: int
+    """How many groups are in use at a time."""
+
+
 def steps_per_epoch(size: int, batch_size: int) -> int:
     """Return the number of global batches; a partial one counts only when it is the only one."""
     return max(1, size // batch_size)
 
 
-def train_batches(size: int, batch_size: int, *, seed: int, epoch: int) -> list[Indices]:
+def train_batches(
+    size: int, batch_size: int, *, seed: int, epoch: int, groups: Groups | None = None
+) -> list[Indices]:
     """Return the global batches of an epoch: slices of a permutation of ``range(size)``.
 
     The last partial batch is dropped unless it is the only one, so every step has equal weight.
+
+    Args:
+        size: how many examples there are.
+        batch_size: of a global batch.
+        seed: of the run.
+        epoch: counted from 0.
+        groups: use examples of few groups at a time: the groups come in random order, one after
+            the other, and every one is spread evenly over the time of ``at_once`` of them.
     """
-    order = np.random.default_rng((seed, epoch)).permutation(size)
+    generator = np.random.default_rng((seed, epoch))
+    if groups is None:
+        order = generator.permutation(size)
+    else:
+        _, group = np.unique(groups.numbers, return_inverse=True)
+        start = generator.permutation(int(group.max()) + 1)[group]
+        order = np.argsort(start + groups.at_once * generator.random(size), kind="stable")
     count = steps_per_epoch(size, batch_size)
     return [order[i * batch_size : (i + 1) * batch_size] for i in range(count)]
 

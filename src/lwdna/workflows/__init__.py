@@ -12,11 +12,13 @@ if TYPE_CHECKING:
     from lwdna.workflows.help import help_search
     from lwdna.workflows.inspection import added_latency, trace_network
     from lwdna.workflows.predict import predict
+    from lwdna.workflows.push import push
     from lwdna.workflows.quickstart import run_job
     from lwdna.workflows.restoration import restore_images
     from lwdna.workflows.search import run_search
     from lwdna.workflows.sensitivity import run_sensitivity
     from lwdna.workflows.slim import run_slim
+    from lwdna.workflows.storing.run import stored_run
     from lwdna.workflows.track import track_target
     from lwdna.workflows.training import run_training
 
@@ -25,6 +27,7 @@ __all__ = [
     "evaluate_run",
     "help_search",
     "predict",
+    "push",
     "restore_images",
     "run_comparison",
     "run_job",
@@ -32,6 +35,7 @@ __all__ = [
     "run_sensitivity",
     "run_slim",
     "run_training",
+    "stored_run",
     "trace_network",
     "track_target",
 ]
@@ -47,11 +51,13 @@ export_lazily(
             "trace_network",
         ),
         "lwdna.workflows.predict": ("predict",),
+        "lwdna.workflows.push": ("push",),
         "lwdna.workflows.quickstart": ("run_job",),
         "lwdna.workflows.restoration": ("restore_images",),
         "lwdna.workflows.search": ("run_search",),
         "lwdna.workflows.sensitivity": ("run_sensitivity",),
         "lwdna.workflows.slim": ("run_slim",),
+        "lwdna.workflows.storing.run": ("stored_run",),
         "lwdna.workflows.track": ("track_target",),
         "lwdna.workflows.training": ("run_training",),
     },

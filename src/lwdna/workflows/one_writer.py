@@ -12,6 +12,7 @@ from lwdna.files import remove_unfinished
 from lwdna.locks import locked
 from lwdna.run_folder import CHECKPOINTS, EXAMPLES, IMAGES, LOCK, ROUNDS, TRIALS, WARMUP
 from lwdna.run_options import RunOptions
+from lwdna.storage import check_local
 
 _WRITTEN = (CHECKPOINTS, EXAMPLES, WARMUP, f"{WARMUP}/{CHECKPOINTS}", TRIALS, IMAGES, ROUNDS)
 """Folders inside a run's own that have no lock of their own."""
@@ -42,6 +43,7 @@ def one_writer(folder: Path, options: RunOptions) -> Iterator[None]:
 
 @contextmanager
 def _kept(folder: Path, options: RunOptions) -> Iterator[None]:
+    check_local(folder)
     made = [place for place in (folder, *folder.parents) if not place.exists()]
     try:
         try:

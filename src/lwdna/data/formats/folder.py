@@ -11,7 +11,7 @@ import numpy as np
 
 from lwdna.data.data_format import DataFormat, Half, register_format
 from lwdna.data.image_files import EXTENSIONS
-from lwdna.data.images import FolderImages, Labels, as_names
+from lwdna.data.images import FolderImages, ImageSet, Labels, as_names
 from lwdna.data.listing import (
     Listing,
     holds_images,
@@ -21,6 +21,7 @@ from lwdna.data.listing import (
     unread_note,
     visible_folders,
 )
+from lwdna.data.remote import Folder, RemoteFolder, RemoteImages
 from lwdna.errors import DataError
 
 TRAIN = ("train", "training")
@@ -48,19 +49,22 @@ class ClassFolders(DataFormat):
             holds_images(folder) for folder in inside
         )
 
-    def open(self, root: Path) -> tuple[Half, Half | None]:
+    def open_remote(self, root: RemoteFolder) -> tuple[Half, Half | None]:
+        return self.open(root)
+
+    def open(self, root: Folder) -> tuple[Half, Half | None]:
         train, val, note = halves_in(root)
         if train is None:
             return FolderHalf.of_root(root), None
-        first = FolderHalf.of(train, training=True, remarks=(note,) if note else ())
-        return first, FolderHalf.of(val) if val else None
+        first = FolderHalf.of(root / train, training=True, remarks=(note,) if note else ())
+        return first, FolderHalf.of(root / val) if val else None
 
 
 @dataclass(frozen=True)
 class FolderHalf:
     """A folder of class folders; those of classes not in use are not looked into."""
 
-    root: Path
+    root: Folder
     classes: tuple[str, ...]
     training: bool
     remarks: tuple[str, ...] = ()
@@ -68,7 +72,9 @@ class FolderHalf:
     _seen: dict[str, Listing] = field(default_factory=dict, repr=False, compare=False)
 
     @classmethod
-    def of(cls, root: Path, *, training: bool = False, remarks: tuple[str, ...] = ()) -> FolderHalf:
+    def of(
+        cls, root: Folder, *, training: bool = False, remarks: tuple[str, ...] = ()
+    ) -> FolderHalf:
         """Look at a folder ``<class>/<image>``.
 
         Images may lie deeper in a class folder (as Tiny-ImageNet's ``train/<class>/images`` do).
@@ -89,7 +95,7 @@ class FolderHalf:
         return cls(root, classes, training, (*remarks, stray_note(root, images_in(root))))
 
     @classmethod
-    def of_root(cls, root: Path) -> FolderHalf:
+    def of_root(cls, root: Folder) -> FolderHalf:
         """Look at a data set that has no halves; a folder without images is none of a class.
 
         Raises:
@@ -111,13 +117,16 @@ class FolderHalf:
     def title(self) -> str:
         return str(self.root)
 
-    def images(self, chosen: Sequence[int]) -> FolderImages:
+    def images(self, chosen: Sequence[int]) -> ImageSet:
         wanted = [self.classes[number] for number in chosen]
         found = [[f"{name}/{image}" for image in self.listing(name).images] for name in wanted]
         labels = np.repeat(np.arange(len(wanted), dtype=np.int64), [len(names) for names in found])
         if self.training:
             _check_filled(self.root, wanted, labels)
-        return FolderImages(self.root, as_names([n for names in found for n in names]), labels)
+        packed = as_names([n for names in found for n in names])
+        if isinstance(self.root, RemoteFolder):
+            return RemoteImages.of(self.root, packed, labels)
+        return FolderImages(self.root, packed, labels)
 
     def notes(self) -> tuple[str, ...]:
         """Return sentences about what was left out of the folders that were looked into."""
@@ -131,8 +140,8 @@ class FolderHalf:
         return self._seen[name]
 
 
-def halves_in(root: Path) -> tuple[Path | None, Path | None, str]:
-    """Return the folders of training and of validation images, and a note on others.
+def halves_in(root: Folder) -> tuple[str | None, str | None, str]:
+    """Return the names of the folders of training and of validation images, and a note on others.
 
     Returns:
         None for a half that has no folder. Without both, the set is not divided.
@@ -151,7 +160,7 @@ def halves_in(root: Path) -> tuple[Path | None, Path | None, str]:
         raise DataError(f"{root} has several folders to train on: {', '.join(train)}; keep one")
     unused = " and ".join(val[1:])
     note = f"left out {unused} in {root}: {val[0]} is validated on" if unused else ""
-    return root / train[0] if train else None, root / val[0] if val else None, note
+    return train[0] if train else None, val[0] if val else None, note
 
 
 def _named(folders: Sequence[str], names: Sequence[str]) -> list[str]:
@@ -160,7 +169,7 @@ def _named(folders: Sequence[str], names: Sequence[str]) -> list[str]:
     return sorted(found, key=lambda folder: names.index(folder.lower()))
 
 
-def _check_filled(root: Path, classes: Sequence[str], labels: Labels) -> None:
+def _check_filled(root: Folder, classes: Sequence[str], labels: Labels) -> None:
     """Make sure that every class to learn has images.
 
     Raises:

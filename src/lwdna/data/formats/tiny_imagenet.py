@@ -33,10 +33,10 @@ class TinyImageNet(DataFormat):
         train, val, _ = halves_in(root)
         if train is None or val is None:
             raise DataError(f"{root} has no folder {'val' if train else 'train'}; fetch it again")
-        listed = FolderHalf.of(train, training=True)
-        if (val / _ANNOTATIONS).is_file():
-            return listed, _read_annotations(val, listed.classes)
-        return listed, FolderHalf.of(val)
+        listed = FolderHalf.of(root / train, training=True)
+        if (root / val / _ANNOTATIONS).is_file():
+            return listed, _read_annotations(root / val, listed.classes)
+        return listed, FolderHalf.of(root / val)
 
 
 @dataclass(frozen=True)

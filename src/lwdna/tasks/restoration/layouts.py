@@ -12,6 +12,7 @@ from pathlib import Path
 import numpy as np
 
 from lwdna.data.image_files import EXTENSIONS
+from lwdna.data.remote import local_copy
 from lwdna.data.stored import stored_files
 from lwdna.engine.fingerprint import Stored
 from lwdna.errors import DataError
@@ -41,9 +42,9 @@ def find_pairs(settings: RestorationSettings) -> tuple[list[Pair], list[Pair]]:
     if settings.kind == "photos":
         train, val = (_photo(name) for name in ("china", "flower"))
         return [train], [val]
-    root = settings.root
-    if root is None:
+    if settings.root is None:
         raise DataError("which images? set data.root (--data) to a folder of images")
+    root = local_copy(settings.root)
     if not root.is_dir():
         raise DataError(f"data.root {root} is not a folder; give the folder of the data set")
     halves = []

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
 from lwdna.settings import Settings
+from lwdna.storage import Place
 
 
 class RestorationSettings(Settings):
@@ -16,8 +16,9 @@ class RestorationSettings(Settings):
     kind: Literal["folders", "photos"] = "folders"
     """``photos`` are scikit-learn's two, one to train on and one to validate on; no files of one's
     own are needed."""
-    root: Path | None = None
-    """Folder that holds those of ``train`` and ``val``; ``photos`` need none."""
+    root: Place | None = None
+    """Folder that holds those of ``train`` and ``val``, or its address in a storage, from which it
+    is fetched; ``photos`` need none."""
     train: tuple[str, ...] = ()
     """Folders of images to train on, below ``root``; by default ``DIV2K_train_HR`` or ``train``."""
     val: tuple[str, ...] = ()

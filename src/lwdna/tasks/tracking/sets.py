@@ -6,6 +6,7 @@ from collections.abc import Sequence as Ordered
 from dataclasses import dataclass
 from pathlib import Path
 
+from lwdna.data.remote import local_copy
 from lwdna.data.sequences import FrameMemory, Sequence, open_sequences, photo_sequences
 from lwdna.errors import DataError
 from lwdna.tasks.tracking.sampling import WeightedSet, showing
@@ -39,10 +40,11 @@ def open_sets(settings: TrackingSettings) -> OpenedSets:
         train = photo_sequences(count, frames, seed=0, size=_PHOTO_SIZE)
         val = photo_sequences(-(-count // 2), frames, seed=1, size=_PHOTO_SIZE)
         return OpenedSets([WeightedSet(train, 1.0)], val[: settings.val_limit])
+    root = None if settings.root is None else local_copy(settings.root)
     halves, memory = [], FrameMemory()
     for key, asked in (("train", settings.train), ("val", settings.val)):
-        sets = asked or (SequenceSet(root=_usual(settings, key)),)
-        halves.append([WeightedSet(_opened(settings, one, memory), one.weight) for one in sets])
+        sets = asked or (SequenceSet(root=_usual(root, key)),)
+        halves.append([WeightedSet(_opened(root, one, memory), one.weight) for one in sets])
     learnt, judged = halves
     validated = [sequence for one in judged for sequence in one.sequences]
     _check_names(validated)
@@ -63,20 +65,20 @@ def _note(sequences: Ordered[Sequence], what: str) -> str:
     return f"the sequence {sequences[0].name}{more} {what}"
 
 
-def _usual(settings: TrackingSettings, key: str) -> Path:
-    if settings.root is None:
+def _usual(root: Path | None, key: str) -> Path:
+    if root is None:
         raise DataError("which sequences? set data.root (--data) to a folder of sequences")
-    if not (settings.root / key).is_dir():
+    if not (root / key).is_dir():
         raise DataError(
-            f"{settings.root} has no folder {key}; say which sequences with "
+            f"{root} has no folder {key}; say which sequences with "
             f"data.{key}=[{{root: FOLDER, sequences: [NAME, ...]}}]"
         )
-    return settings.root / key
+    return root / key
 
 
-def _opened(settings: TrackingSettings, asked: SequenceSet, memory: FrameMemory) -> list[Sequence]:
-    root = asked.root if settings.root is None else settings.root / asked.root
-    return open_sequences(root, asked.layout, asked.sequences, asked.exclude, memory=memory)
+def _opened(root: Path | None, asked: SequenceSet, memory: FrameMemory) -> list[Sequence]:
+    place = asked.root if root is None else root / asked.root
+    return open_sequences(place, asked.layout, asked.sequences, asked.exclude, memory=memory)
 
 
 def _check_names(sequences: Ordered[Sequence]) -> None:

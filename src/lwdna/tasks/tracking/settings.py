@@ -8,6 +8,7 @@ from typing import Literal, Self
 from pydantic import Field, field_validator, model_validator
 
 from lwdna.settings import Settings
+from lwdna.storage import Place
 from lwdna.tasks.tracking.kinds.kind import TRACKERS
 from lwdna.tasks.tracking.online.settings import OnlineSettings
 from lwdna.tasks.tracking.siamese_settings import SiameseSettings
@@ -65,8 +66,9 @@ class TrackingSettings(Settings):
     kind: Literal["folders", "photos"] = "folders"
     """``photos`` are sequences made of scikit-learn's two images; no files of one's own are
     needed."""
-    root: Path | None = None
-    """Folder that holds those of ``train`` and ``val``; ``photos`` need none."""
+    root: Place | None = None
+    """Folder that holds those of ``train`` and ``val``, or its address in a storage, from which it
+    is fetched; ``photos`` need none."""
     train: tuple[SequenceSet, ...] = ()
     """Sequences to train on; by default those in the folder ``train`` below ``root``."""
     val: tuple[SequenceSet, ...] = ()

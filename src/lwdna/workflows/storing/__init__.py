@@ -1,0 +1,1 @@
+"""Runs whose files are kept in a storage, while they work in a local folder."""
