@@ -32,6 +32,11 @@ A default of `null` means that nothing is said; the description tells what happe
 section is `null` by default, it is off until you name one of its keys.
 """
 
+OPTIONS = """Keys that `shrink.keep` and `slim.keep` may have beside `rule`, the name of the rule:
+`shrink.keep={rule: proportional, curvature: 0}`."""
+SETTINGS = """Keys that an entry of `model.transforms` or `slim.transforms` may have beside `name`:
+`{name: factorize, rank: 0.5}`."""
+
 USUAL = {
     "batch_size": "Examples per step.",
     "betas": "The two decay rates of Adam and its kin; by default those of the optimizer.",
@@ -81,8 +86,8 @@ def page() -> str:
                 parts += [f"## data of a {task} task", *_section(kind.settings, "data", places)]
         elif inner := _inner(field):
             parts += [f"## {name}", *_section(inner[0], name, places)]
-    parts += ["## Options of keep rules", *_options(keep.KEEP_RULES, "options")]
-    parts += ["## Settings of transforms", *_options(TRANSFORMS, "settings")]
+    parts += ["## Options of keep rules", OPTIONS, *_options(keep.KEEP_RULES, "options")]
+    parts += ["## Settings of transforms", SETTINGS, *_options(TRANSFORMS, "settings")]
     return "\n\n".join(parts) + "\n"
 
 
