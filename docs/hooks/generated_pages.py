@@ -38,7 +38,10 @@ def on_files(files: Files, config: MkDocsConfig) -> Files:
         files.append(File.generated(config, f"reference/{name}", content=page()))
     for name, target in BESIDE.items():
         text = (ROOT / name).read_text(encoding="utf-8")
-        files.append(File.generated(config, target, content=_LINK.sub(_from_root, text)))
+        content = _LINK.sub(_from_root, text)
+        if target == "index.md":
+            content = f"---\nhide: [navigation]\n---\n\n{content}"
+        files.append(File.generated(config, target, content=content))
     return files
 
 

@@ -47,8 +47,16 @@ def page() -> str:
     groups["What the command line does"].append("lwdna.run_options.RunOptions")
     parts = [HEAD]
     for title, names in groups.items():
-        parts += [f"## {title}", *(f"::: {name}" for name in names)]
+        parts += [f"## {title}", *(_entry(name) for name in names)]
     return "\n\n".join(parts) + "\n"
+
+
+def _entry(name: str) -> str:
+    """Where mkdocstrings puts a name; the fields of settings have a page of their own."""
+    if name.endswith("Settings"):
+        options = "    options:\n      members: []"
+        return f"::: {name}\n{options}\n\nIts fields are [recipe keys](recipe.md)."
+    return f"::: {name}"
 
 
 def _rooms() -> dict[str, str]:

@@ -32,6 +32,11 @@ A default of `null` means that nothing is said; the description tells what happe
 section is `null` by default, it is off until you name one of its keys.
 """
 
+OPTIONS = """Keys that `shrink.keep` and `slim.keep` may have beside `rule`, the name of the rule:
+`shrink.keep={rule: proportional, curvature: 0}`."""
+SETTINGS = """Keys that an entry of `model.transforms` or `slim.transforms` may have beside `name`:
+`{name: factorize, rank: 0.5}`."""
+
 USUAL = {
     "batch_size": "Examples per step.",
     "betas": "The two decay rates of Adam and its kin; by default those of the optimizer.",
@@ -81,8 +86,8 @@ def page() -> str:
                 parts += [f"## data of a {task} task", *_section(kind.settings, "data", places)]
         elif inner := _inner(field):
             parts += [f"## {name}", *_section(inner[0], name, places)]
-    parts += ["## Options of keep rules", *_options(keep.KEEP_RULES, "options")]
-    parts += ["## Settings of transforms", *_options(TRANSFORMS, "settings")]
+    parts += ["## Options of keep rules", OPTIONS, *_options(keep.KEEP_RULES, "options")]
+    parts += ["## Settings of transforms", SETTINGS, *_options(TRANSFORMS, "settings")]
     return "\n\n".join(parts) + "\n"
 
 
@@ -135,29 +140,33 @@ def _options(table: Any, attribute: str) -> Iterator[str]:
 
 def _said(field: FieldInfo) -> str:
     """Type and default, as they stand below a key."""
-    limits = "".join(_limit(mark) for mark in field.metadata)
-    kind = f"{_type(field.annotation)}{limits}"
+    limits = " and ".join(filter(None, map(_limit, field.metadata)))
+    alternatives = typing.get_args(field.annotation)
+    optional = type(None) in alternatives
+    kinds = [one for one in alternatives if one is not type(None)] if optional else []
+    kind = " or ".join(map(_type, kinds)) if optional else _type(field.annotation)
+    kind = " ".join(filter(None, (kind, limits, "or null" if optional else "")))
     if field.is_required():
         return f"*{kind}; required*"
     default = field.get_default(call_default_factory=True)
     if isinstance(default, BaseModel):
         said = default.model_dump(mode="json", exclude_defaults=True)
-        return f"*{kind}*" + (f"; default `{said}`" if said else "")
+        return f"*{kind}*" + (f"; default `{_value(said)}`" if said else "")
     return f"*{kind}*; default `{_value(default)}`"
 
 
 def _limit(mark: Any) -> str:
     match mark:
         case annotated_types.Ge(ge=number):
-            return f" ≥ {number:g}"
+            return f"≥ {number:g}"
         case annotated_types.Gt(gt=number):
-            return f" > {number:g}"
+            return f"> {number:g}"
         case annotated_types.Le(le=number):
-            return f" ≤ {number:g}"
+            return f"≤ {number:g}"
         case annotated_types.Lt(lt=number):
-            return f" < {number:g}"
+            return f"< {number:g}"
     if isinstance(mark, FieldInfo):
-        return "".join(_limit(inner) for inner in mark.metadata)
+        return " and ".join(filter(None, map(_limit, mark.metadata)))
     return ""
 
 
@@ -178,13 +187,15 @@ def _type(kind: Any) -> str:
     if kind is JsonValue:
         return "any value"
     if origin is typing.Annotated:
-        return _type(arguments[0]) + "".join(_limit(mark) for mark in arguments[1:])
+        limits = " and ".join(filter(None, map(_limit, arguments[1:])))
+        return f"{_type(arguments[0])} {limits}".strip()
     if origin is typing.Literal:
-        return ", ".join(str(value) for value in arguments)
+        return " or ".join(str(value) for value in arguments)
     if origin in (typing.Union, types.UnionType):
         return " or ".join(_type(one) for one in arguments)
     if origin is tuple and arguments[-1] is not ...:
-        return f"list of {len(arguments)}: " + ", ".join(_type(one) for one in arguments)
+        kinds = list(dict.fromkeys(map(_type, arguments)))
+        return f"list of {len(arguments)}, each {' or '.join(kinds)}"
     if origin in (tuple, list):
         return f"list of {_type(arguments[0])}"
     if origin is dict:
