@@ -191,7 +191,10 @@ def test_the_server_lets_one_writer_in(server: None, tmp_path: Path) -> None:
     with pytest.raises(OSError, match="pre-conditions"):
         files.pipe_file(f"{address}/a.json", b"2", mode="create")
     files.rm_file(f"{address}/a.json")
-    with pytest.raises(CheckpointError, match=r"a\.json is missing"), stored_run(address, tmp_path):
+    with (
+        pytest.raises(CheckpointError, match=r"a\.json is missing"),
+        stored_run(address, tmp_path / "c"),
+    ):
         pass
 
 

@@ -6,12 +6,14 @@ import json
 import time
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
 import fsspec
 import pytest
 
 from lwdna.errors import CheckpointError, FileError, LockedError
 from lwdna.workflows import stored_run
+from lwdna.workflows.storing import fetch
 from lwdna.workflows.storing import lease as leases
 from lwdna.workflows.storing.run import working_folder
 from lwdna.workflows.storing.upload import Pace
@@ -70,6 +72,34 @@ def test_a_run_goes_on_elsewhere_and_comes_back(tmp_path: Path) -> None:
         "d.json",
     ]
     assert not [name for name in stored() if "objects" in name or "lease" in name]
+
+
+def test_a_folder_that_was_emptied_or_half_fetched_is_filled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    with stored_run(URL, tmp_path / "x", pace=FAST) as folder:
+        write(folder, a_json="1", b_json="2")
+    kept = local(folder)
+    for path in folder.iterdir():
+        path.unlink()
+    with stored_run(URL, tmp_path / "x", pace=FAST):
+        assert local(folder) == kept
+    fetched = fetch._fetch
+    calls = []
+
+    def dying(*arguments: Any) -> None:
+        calls.append(arguments)
+        if len(calls) == 2:
+            raise KeyboardInterrupt
+        fetched(*arguments)
+
+    with monkeypatch.context() as patched:
+        patched.setattr(fetch, "_fetch", dying)
+        with pytest.raises(KeyboardInterrupt), stored_run(URL, tmp_path / "y", pace=FAST):
+            pass
+    assert len(local(tmp_path / "y")) == 1
+    with stored_run(URL, tmp_path / "y", pace=FAST) as other:
+        assert local(other) == kept
 
 
 def test_states_that_do_not_follow_from_each_other(tmp_path: Path) -> None:
