@@ -9,8 +9,9 @@ from __future__ import annotations
 
 import json
 import reprlib
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import asdict
+from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -27,6 +28,8 @@ from pydantic import (
 from torch import Tensor, nn
 
 from lwdna.channels import ChannelGraph, Edits, resize, trace
+from lwdna.channels.copies.accepted import needs_weights
+from lwdna.channels.graph.notebook import table
 from lwdna.channels.graph.structure import MOST_CHANNELS
 from lwdna.errors import (
     ArchitectureError,
@@ -68,14 +71,62 @@ class ModelSource(Settings):
             ModelError: there is no such network, its code is not trusted, or a transform cannot
                 be applied to it.
         """
-        ours = {"name", "trust_code"} & self.args.keys()
+        self._check_arguments()
+        network = create_model(self.name, trust_code=trust_code, **self.args)
+        return rewrite(network, self.transforms)
+
+    def skeleton(self, trust_code: bool = False) -> nn.Module | None:
+        """Build the baseline without weights, which costs no memory: it can be traced, not run.
+
+        Args:
+            trust_code: allow sources that import Python code.
+
+        Returns:
+            The network, or None where it is not to be had like that: weights are loaded, rewritten
+            or computed from others, or its constructor reads them; and where :meth:`create` fails.
+
+        Raises:
+            ModelError: the arguments are none that a network's may be.
+        """
+        self._check_arguments()
+        if self.transforms or self.args.get("pretrained"):
+            return None
+        try:
+            network = create_model(
+                self.name, trust_code=trust_code, with_weights=False, **self.args
+            )
+        except ModelError:
+            return None
+        return None if needs_weights(network) else network
+
+    def graph(
+        self, example_inputs: Any, edits: Edits | None = None, trust_code: bool = False
+    ) -> ChannelGraph:
+        """Return the baseline's channel graph, traced without weights where it does not need them.
+
+        Args:
+            example_inputs: as for :func:`lwdna.trace`, on the CPU.
+            edits: decisions by hand about its groups.
+            trust_code: allow sources that import Python code.
+
+        Raises:
+            ModelError: there is no such network, its code is not trusted, or a transform cannot
+                be applied to it.
+            GraphError: the network does not run; the transforms that rewrote it are named.
+            EditError: an edit names nothing or cannot hold.
+        """
+        skeleton, create = self.skeleton(trust_code), partial(self.create, trust_code)
+        if skeleton is None:
+            return traced(create(), example_inputs, edits, self)
+        return traced_without_weights(skeleton, create, example_inputs, edits)
+
+    def _check_arguments(self) -> None:
+        ours = {"name", "trust_code", "with_weights"} & self.args.keys()
         if ours:  # whether code is trusted is never for a file to say
             raise ModelError(
                 f"{', '.join(sorted(ours))} cannot be among the arguments of {self.name}; leave "
                 "that out of model.args"
             )
-        network = create_model(self.name, trust_code=trust_code, **self.args)
-        return rewrite(network, self.transforms)
 
     @model_serializer(mode="wrap")
     def _without_nothing(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
@@ -109,6 +160,25 @@ def traced(
             "runs without that, its code uses more of a replaced layer than its result: choose "
             "layers that leave those of this module out"
         ) from error
+
+
+def traced_without_weights(
+    skeleton: nn.Module,
+    create: Callable[[], nn.Module],
+    example_inputs: Any,
+    edits: Edits | None = None,
+) -> ChannelGraph:
+    """Return the channel graph of a network built without weights.
+
+    Where it does not run like that, since which way it takes depends on values, it is that of the
+    network with weights, which ``create`` builds. Errors are those of :func:`lwdna.trace`.
+    """
+    try:
+        return trace(skeleton, example_inputs, edits)
+    except EditError:
+        raise
+    except GraphError:
+        return trace(create(), example_inputs, edits)
 
 
 Count = Annotated[int, Field(ge=0, le=2**62)]
@@ -200,8 +270,7 @@ class Architecture(Settings):
             ModelError: there is no such network, or its code is not trusted.
             InputError: sizes that no inputs have.
         """
-        model = source.create(trust_code)
-        graph = traced(model, zeros(input_size, input_types), edits, source)
+        graph = source.graph(zeros(input_size, input_types), edits, trust_code)
         return cls.of(graph, input_size, source, input_types=input_types)
 
     def build(
@@ -228,14 +297,46 @@ class Architecture(Settings):
             with torch.random.fork_rng(devices=[], enabled=seed is not None):
                 if seed is not None:
                     torch.manual_seed(seed)
-                # a buffer may be as large as the parameters, and some are made twice
-                most = 8 * torch.float32.itemsize * self.baseline.params + 2**30
-                with limited_memory(most, f"the file's {self.baseline.params} parameters suggest"):
+                with limited_memory(*self._most_memory):
                     model = self.model.create(trust_code)
         inputs = zeros(self.input_size, self.input_types)
         graph = traced(model, inputs, self.edits, self.model)
         self._check_fits(graph)
         return resize(model, graph, self.widths, init="fresh", seed=seed)
+
+    def skeleton(self, trust_code: bool = False) -> nn.Module | None:
+        """Return the network without weights: it can be traced, not run.
+
+        Args:
+            trust_code: allow a baseline whose source imports Python code.
+
+        Returns:
+            The network, or None where it has to be built with weights; see
+            :meth:`ModelSource.skeleton`.
+
+        Raises:
+            ArchitectureError: the widths do not fit the baseline.
+            ModelError: the baseline is far larger than the file says.
+        """
+        if self.model is None:
+            return None
+        with limited_memory(*self._most_memory, together=False):
+            model = self.model.skeleton(trust_code)
+        if model is None:
+            return None
+        try:
+            graph = trace(model, zeros(self.input_size, self.input_types), self.edits)
+        except GraphError:
+            return None
+        self._check_fits(graph)
+        return resize(model, graph, self.widths, undefined=graph.parameters)
+
+    @property
+    def _most_memory(self) -> tuple[int, str]:
+        """What building the baseline may take, and why."""
+        # a buffer may be as large as the parameters, and some are made twice
+        most = 8 * torch.float32.itemsize * self.baseline.params + 2**30
+        return most, f"the file's {self.baseline.params} parameters suggest"
 
     def _check_fits(self, graph: ChannelGraph) -> None:
         known = graph.widths
@@ -262,6 +363,24 @@ class Architecture(Settings):
                     f"{recorded.macs} and {recorded.params}; use the file with the model it was "
                     "made from"
                 )
+
+    def __repr__(self) -> str:
+        return f"<Architecture: {self._summary()}>"
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: what it costs, and the width of every group."""
+        rows = [(name, f"{width}") for name, width in self.widths.items()]
+        return table(f"Architecture: {self._summary()}", ("group", "width"), rows)
+
+    def _summary(self) -> str:
+        name = self.model.name if self.model is not None else "a network of your own"
+        before, now = self.baseline, self.cost
+        costs = f"{now.macs:,} MACs, {now.params:,} parameters"
+        if now == before:
+            return f"{name}, {costs}"
+        return f"{name}, {costs} (baseline: {before.macs:,} and {before.params:,})"
 
     def save(self, path: str | Path) -> None:
         """Write the architecture as JSON, atomically."""

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lwdna.cli.arguments import Data, Jobs, Model, Out, Pretrained, RecipeArgs, Resume, Trust
+from lwdna.cli.arguments import Data, Jobs, Model, Out, Pretrained, Quiet, RecipeArgs, Resume, Trust
 from lwdna.cli.output import say
 from lwdna.cli.places import placed
 from lwdna.errors import TrainingError
@@ -39,6 +39,7 @@ def compare(
     out: Out = None,
     resume: Resume = False,
     jobs: Jobs = 1,
+    quiet: Quiet = False,
     trust_code: Trust = False,
 ) -> None:
     """Train several arms with several seeds; say what is better, by how much and how surely.
@@ -65,7 +66,7 @@ def compare(
     recipe = _with_arms(recipe, arms, arm or (), seeds)
     folder = options.run_folder(place, f"{name}-compare")
     part = options.read_shard(shard)
-    run_options = RunOptions(progress=True, trust_code=trust_code, say=say, jobs=jobs)
+    run_options = RunOptions(progress=not quiet, trust_code=trust_code, say=say, jobs=jobs)
     from lwdna.cli import show
     from lwdna.workflows import run_comparison
 
@@ -77,7 +78,7 @@ def compare(
                 show.study(folder)
             raise
     show.study(folder)
-    say(f"report: {report}")
+    say(f"report: {report}", last=True)
 
 
 def _with_arms(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lwdna.cli.arguments import PRETRAINED, Data, Model, Out, Pretrained, Resume, Trust
+from lwdna.cli.arguments import PRETRAINED, Data, Model, Out, Pretrained, Quiet, Resume, Trust
 from lwdna.cli.export import write_onnx
 from lwdna.cli.output import say
 from lwdna.cli.places import placed
@@ -52,6 +52,7 @@ def slim(
     out: Out = None,
     onnx: Onnx = None,
     resume: Resume = False,
+    quiet: Quiet = False,
     trust_code: Trust = False,
 ) -> None:
     """Make a trained network smaller: score, slice, recalibrate, fine-tune with it as teacher.
@@ -75,7 +76,7 @@ def slim(
     place = placed(out)
     name, chosen, weights, alone = _read(given, changes, recipe, model, data, place, resume)
     folder = options.run_folder(place, f"{name}-slim")
-    how = RunOptions(progress=True, trust_code=trust_code, say=say)
+    how = RunOptions(progress=not quiet, trust_code=trust_code, say=say)
     from lwdna.cli import show
     from lwdna.workflows.slim import recipe_of_weights, run_slim
 
@@ -89,7 +90,7 @@ def slim(
         record = run_slim(chosen, folder, weights=weights, resume=resume, options=how)
     show.stages(record)
     say(f"run: {folder}")
-    say(f"weights: {folder / WEIGHTS}")
+    say(f"weights: {folder / WEIGHTS}", last=True)
     if onnx is not None:
         write_onnx(folder / WEIGHTS, onnx, trust_code)
 

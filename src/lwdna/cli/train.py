@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lwdna.cli.arguments import Data, Model, Out, Pretrained, RecipeArgs, Resume, Trust
+from lwdna.cli.arguments import Data, Model, Out, Pretrained, Quiet, RecipeArgs, Resume, Trust
 from lwdna.cli.output import say
 from lwdna.cli.places import placed
 from lwdna.run_folder import BASELINE, FOUND
@@ -28,6 +28,7 @@ def train(
     data: Data = None,
     out: Out = None,
     resume: Resume = False,
+    quiet: Quiet = False,
     trust_code: Trust = False,
 ) -> None:
     """Train the baseline of a recipe, or a network found for it, with the same protocol.
@@ -48,7 +49,7 @@ def train(
     default = options.saved_recipe(place, resume)
     name, recipe = options.read_recipe(arguments, model, data, default, pretrained)
     folder = options.run_folder(place, f"{name}-{FOUND if architecture else BASELINE}")
-    chosen = RunOptions(progress=True, trust_code=trust_code, say=say)
+    chosen = RunOptions(progress=not quiet, trust_code=trust_code, say=say)
     from lwdna.architecture import Architecture
     from lwdna.cli import show
     from lwdna.workflows import run_training
@@ -64,4 +65,4 @@ def train(
             options=chosen,
         )
     show.results(results)
-    say(f"run: {folder}")
+    say(f"run: {folder}", last=True)

@@ -1,7 +1,8 @@
 """Crop and flip: what is drawn for each training image, and doing it to one or to a batch.
 
-Single images are Pillow's and are cut before their colours change; batches are tensors of decoded
-images on the training device. Boxes are (top, left, height, width) in pixels, int64, shape (B, 4).
+Batches are tensors of decoded images on the training device; single images of a padded crop are
+Pillow's, those of a resized one are cut out in :mod:`lwdna.data.regions`. Boxes are (top, left,
+height, width) in pixels, int64, shape (B, 4).
 """
 
 from __future__ import annotations
@@ -24,8 +25,8 @@ from lwdna.data.settings import Interpolation, ResolvedAugment, ResolvedData
 class CropAndFlip:
     """The crop and the flip (left and right swapped) of the training images of one data set.
 
-    :meth:`draw` says what happens to each image, :meth:`image` and :meth:`batch` do it, either of
-    them to an image that :meth:`prepare` returned.
+    :meth:`draw` says what happens to each image; :meth:`batch` does it, and so does :meth:`image`
+    unless the crop is resized, either of them to an image that :meth:`prepare` returned.
     """
 
     def __init__(self, settings: ResolvedData) -> None:
@@ -33,7 +34,8 @@ class CropAndFlip:
         self._side = settings.image_size
         self._interpolation: Interpolation = settings.interpolation
         self._mode = InterpolationMode(settings.interpolation)
-        self._resizes = settings.augment.crop == "random-resized"
+        self.resizes = settings.augment.crop == "random-resized"
+        """Whether the crop is one of any size, resized to the network's."""
         self._padding = settings.augment.padding if settings.augment.crop == "pad" else 0
 
     def draw(self, seed: int, epoch: int, indices: Tensor, sizes: Tensor) -> tuple[Tensor, Tensor]:
@@ -51,24 +53,21 @@ class CropAndFlip:
     @property
     def preparation(self) -> str:
         """What :meth:`prepare` does, in words that tell one preparation from another."""
-        return "as stored" if self._resizes else f"fit {self._side} {self._interpolation}"
+        return "as stored" if self.resizes else f"fit {self._side} {self._interpolation}"
 
     def prepare(self, image: Image.Image) -> Image.Image:
         """Do what depends on no draw: nothing before a resized crop, else make it square."""
-        return image if self._resizes else fit(image, self._side, self._side, self._mode)
+        return image if self.resizes else fit(image, self._side, self._side, self._mode)
 
     def image(self, image: Image.Image, box: Sequence[int], flip: bool) -> Image.Image:
-        """Crop and flip one prepared image; the result has the network's size."""
-        if self._resizes:
-            size = [self._side, self._side]
-            image = F.resized_crop(image, *box, size=size, interpolation=self._mode)
-        elif self._padding:
+        """Crop and flip one prepared image by a box of the network's size."""
+        if self._padding:
             image = F.crop(image, *box)  # zeros beyond the border
         return F.horizontal_flip(image) if flip else image
 
     def batch(self, images: Tensor, boxes: Tensor, flips: Tensor) -> Tensor:
         """Crop and flip prepared images of one size, shape (B, C, H, W), values 0 to 255."""
-        if self._resizes:
+        if self.resizes:
             return crop_resized(images, boxes, flips, self._side, self._interpolation)
         return crop_padded(images, boxes, flips, self._padding)
 
@@ -133,7 +132,12 @@ def crop_padded(images: Tensor, boxes: Tensor, flips: Tensor, padding: int) -> T
 
 
 def crop_resized(
-    images: Tensor, boxes: Tensor, flips: Tensor, side: int, interpolation: Interpolation
+    images: Tensor,
+    boxes: Tensor,
+    flips: Tensor,
+    side: int,
+    interpolation: Interpolation,
+    dtype: torch.dtype = torch.float32,
 ) -> Tensor:
     """Cut a box out of every image, resize it with antialiasing, and flip some.
 
@@ -146,12 +150,14 @@ def crop_resized(
         flips: bool, shape (B,).
         side: height and width of the result.
         interpolation: the filter.
+        dtype: in which to compute.
 
     Returns:
-        Float32, shape (B, C, side, side), values 0 to 255.
+        Of ``dtype``, shape (B, C, side, side), values 0 to 255.
     """
     rows = resize_matrix(boxes[:, 0], boxes[:, 2], images.shape[2], side, interpolation)
     columns = resize_matrix(boxes[:, 1], boxes[:, 3], images.shape[3], side, interpolation)
     columns = torch.where(flips[:, None, None], columns.flip(1), columns)
-    resized = rows[:, None] @ images.float() @ columns.transpose(1, 2)[:, None]
+    rows, columns = rows.to(dtype), columns.to(dtype)
+    resized = rows[:, None] @ images.to(dtype) @ columns.transpose(1, 2)[:, None]
     return resized.clamp_(0, 255)

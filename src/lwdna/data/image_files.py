@@ -79,7 +79,7 @@ def size_of(image: Image.Image) -> tuple[int, int]:
     """Return width and height of an opened image as :func:`decode` will return it."""
     tags = getattr(image, "tag_v2", {})
     size = (tags[_WIDTH], tags[_HEIGHT]) if _WIDTH in tags and _HEIGHT in tags else image.size
-    return size[::-1] if _orientation(image) >= 5 else size
+    return size[::-1] if orientation(image) >= 5 else size
 
 
 def decode(image: Image.Image, in_chans: int, name: str) -> Image.Image:
@@ -102,7 +102,7 @@ def upright(image: Image.Image, name: str) -> Image.Image:
     """
     try:
         # Pillow turns TIFF files while it decodes them, and forgets the tag
-        turn = None if image.format == "TIFF" else _TURNS.get(_orientation(image))
+        turn = None if image.format == "TIFF" else _TURNS.get(orientation(image))
         image.load()
         invisible = image.info.get("transparency")
         if isinstance(invisible, tuple) and max(invisible) > 255:  # of 16 bits, as the pixels were
@@ -127,7 +127,7 @@ def opacity(image: Image.Image) -> Image.Image | None:
     return image.convert("RGBA").getchannel("A")
 
 
-def _orientation(image: Image.Image) -> int:
+def orientation(image: Image.Image) -> int:
     """Return how an image is to be turned, from 1 (not at all) to 8."""
     if image.format is None:  # made in memory
         return 1

@@ -1,4 +1,4 @@
-"""Pillow images to arrays of the network's size, by torchvision's v2 transforms."""
+"""Images of a set as they are trained on and validated: arrays of the network's size."""
 
 from __future__ import annotations
 
@@ -7,12 +7,14 @@ from collections.abc import Sequence
 import numpy as np
 import torch
 from PIL import Image
+from torch import Tensor
 from torchvision.transforms import InterpolationMode, v2
 
 from lwdna.data.crops import CropAndFlip, fit
 from lwdna.data.draws import Stream, draw_seed
 from lwdna.data.image_files import Pixels, decode, size_of
 from lwdna.data.images import ImageSet
+from lwdna.data.regions import read_region
 from lwdna.data.settings import AugmentSettings, ResolvedData
 from lwdna.interface import Preprocessing
 
@@ -51,15 +53,19 @@ class TrainTransform:
     """Images as they are trained on: cropped and flipped at random, then perhaps recoloured."""
 
     def __init__(self, settings: ResolvedData) -> None:
-        self.in_chans = settings.in_chans
+        self.settings = settings
         self.crop = CropAndFlip(settings)
         self.colour = colour_transform(settings.augment)
 
     def __call__(
         self, images: ImageSet, indices: Sequence[int], seed: int, epoch: int
-    ) -> list[Pixels]:
-        """Return one batch, each uint8, shape (image_size, image_size, in_chans)."""
-        batch: list[Pixels] = []
+    ) -> list[Tensor]:
+        """Return one batch, each uint8, shape (in_chans, image_size, image_size).
+
+        Raises:
+            DataError: an image is missing or damaged.
+        """
+        batch: list[Tensor] = []
         with torch.random.fork_rng(devices=[], enabled=self.colour is not None):
             for start in range(0, len(indices), _CHUNK):
                 batch += self._chunk(images, indices[start : start + _CHUNK], seed, epoch)
@@ -67,23 +73,53 @@ class TrainTransform:
 
     def _chunk(
         self, images: ImageSet, indices: Sequence[int], seed: int, epoch: int
-    ) -> list[Pixels]:
-        # headers first: all crops are then drawn at once, which costs far less than one by one
-        opened = [images.open(index) for index in indices]
-        sizes = torch.tensor([size_of(image)[::-1] for image in opened])
-        boxes, flips = self.crop.draw(seed, epoch, torch.tensor(indices), sizes)
+    ) -> list[Tensor]:
+        opened, boxes, flips = open_and_draw(self.crop, images, indices, seed, epoch)
         drawn = zip(indices, boxes.tolist(), flips.tolist(), strict=True)
         chunk = []
         for position, (index, box, flip) in enumerate(drawn):
-            image = decode(opened[position], self.in_chans, images.name(index))
-            opened[position] = image  # lets go of the encoded bytes
-            image = self.crop.image(self.crop.prepare(image), box, flip)
+            image, opened[position] = opened[position], None  # lets go of it when it is done
+            assert image is not None
+            pixels = self._cropped(image, box, flip, images.name(index))
             if self.colour is not None:
                 # torchvision draws from torch's global generator, which the caller has forked
                 torch.default_generator.manual_seed(draw_seed(seed, epoch, index, Stream.COLOUR))
-                image = self.colour(image)
-            chunk.append(to_array(image))
+                pixels = _recoloured(self.colour, pixels)
+            chunk.append(pixels)
         return chunk
+
+    def _cropped(self, image: Image.Image, box: Sequence[int], flip: bool, name: str) -> Tensor:
+        settings = self.settings
+        if self.crop.resizes:
+            pixels = read_region(
+                image, box, settings.image_size, settings.interpolation, settings.in_chans, name
+            )
+            return pixels.flip(2) if flip else pixels
+        prepared = self.crop.prepare(decode(image, settings.in_chans, name))
+        return torch.from_numpy(to_array(self.crop.image(prepared, box, flip))).permute(2, 0, 1)
+
+
+def open_and_draw(
+    crop: CropAndFlip, images: ImageSet, indices: Sequence[int], seed: int, epoch: int
+) -> tuple[list[Image.Image | None], Tensor, Tensor]:
+    """Open images, and draw boxes, shape (B, 4), and which of them are flipped, shape (B,).
+
+    All are drawn at once, which costs far less than one by one.
+    """
+    opened: list[Image.Image | None] = []
+    sizes = []
+    for index in indices:
+        image = images.open(index)
+        opened.append(image)
+        sizes.append(size_of(image)[::-1])
+    return opened, *crop.draw(seed, epoch, torch.tensor(indices), torch.tensor(sizes))
+
+
+def _recoloured(colour: v2.Transform, pixels: Tensor) -> Tensor:
+    """Change the colours of an image, shape (C, H, W), as Pillow does."""
+    array = pixels.permute(1, 2, 0).contiguous().numpy()
+    image = Image.fromarray(array if array.shape[2] > 1 else array[:, :, 0])
+    return torch.from_numpy(to_array(colour(image))).permute(2, 0, 1)
 
 
 def colour_transform(augment: AugmentSettings) -> v2.Transform | None:

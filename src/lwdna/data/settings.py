@@ -104,6 +104,9 @@ class DataSettings(Settings):
     augment: AugmentSettings = AugmentSettings()
     workers: int | None = Field(default=None, ge=0)
     """Processes that read images; by default one per CPU core, eight at most."""
+    decode: Literal["cpu", "gpu"] = "cpu"
+    """``gpu`` lets an NVIDIA GPU decode the JPEG files of random resized crops (nvJPEG), where the
+    processor's cores are too few. It rounds a little differently; elsewhere it changes nothing."""
     in_memory: bool | Literal["auto"] = "auto"
     """Hold all images, decoded, on the training device and augment whole batches there. ``auto``
     does so for images of one small size that take less than 1 GB."""
@@ -128,6 +131,11 @@ class DataSettings(Settings):
             raise ValueError("skip_damaged needs the scan; set scan to auto or true")
         if self.resize is not None and self.crop_pct is not None:
             raise ValueError("give resize or crop_pct, not both")
+        if self.decode == "gpu" and self.augment.needs_pil:
+            raise ValueError(
+                "decode: gpu cannot go with augment.color_jitter or augment.policy; "
+                "set decode to cpu"
+            )
         if self.in_memory is True and self.augment.needs_pil:
             raise ValueError(
                 "in_memory: true cannot go with augment.color_jitter or augment.policy; "

@@ -11,6 +11,8 @@ from lwdna.models.names import timm_optimizers
 from lwdna.settings import Settings
 
 Precision = Literal["no", "bf16", "fp16"]
+Tracker = Literal["aim", "clearml", "comet_ml", "dvclive", "mlflow", "swanlab", "trackio", "wandb"]
+"""Trackers of experiments by the names of their packages, as Accelerate knows them."""
 Scales = dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]
 """Factors by shell patterns of names; of several that match a name the last counts."""
 
@@ -98,6 +100,13 @@ class TrainSettings(Settings):
     For one process on an NVIDIA GPU without ``accumulate``; elsewhere it changes nothing. Not for
     networks that draw random numbers in Python, which would be drawn only once.
     """
+    compile: bool = False
+    """Compile forward and backward pass of a training (``torch.compile``), once per run.
+
+    That takes a minute or so, so it pays in long trainings; `--dry-run` says how long and what
+    for. Results differ by rounding. Evaluations and the short trainings of a search are not
+    compiled.
+    """
     pad_channels: int | None = Field(default=None, ge=2)
     """Pad odd widths in memory to multiples of this number, 8 for example: GPUs are faster at them.
 
@@ -115,8 +124,15 @@ class TrainSettings(Settings):
 
     eval_every: int = Field(default=1, ge=1)
     """Epochs between evaluations; the last epoch is always evaluated."""
+    patience: int | None = Field(default=None, ge=1)
+    """Stop after so many epochs without a better value of the primary metric, and keep the weights
+    and figures of the best epoch. The schedule stays that of all ``epochs``. Baseline and network
+    found then train differently long, and each is judged on the images that chose its epoch."""
     checkpoint_every: int | None = Field(default=None, ge=1)
     """Optimizer steps between checkpoints inside an epoch; one is always written after it."""
+    trackers: tuple[Tracker, ...] = ()
+    """Where else the metrics of every epoch go, beside ``metrics.jsonl`` and TensorBoard:
+    ``[wandb, mlflow]``. Their packages have to be installed. Trials of a search are not tracked."""
 
     _no_is_not_false = field_validator("mixed_precision", mode="before")(no_is_not_false)
     _known_optimizer = field_validator("optimizer")(known_optimizer)
@@ -129,12 +145,41 @@ class TrainSettings(Settings):
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know of how these settings are carried out."""
-        if self.warmup == self.warmup_epochs:
-            return ()
-        return (
-            f"the warm-up takes {self.warmup:g} of {self.epochs} epochs, not "
-            f"train.warmup_epochs={self.warmup_epochs:g}: half of a training at most",
-        )
+        said = []
+        if self.warmup != self.warmup_epochs:
+            said.append(
+                f"the warm-up takes {self.warmup:g} of {self.epochs} epochs, not "
+                f"train.warmup_epochs={self.warmup_epochs:g}: half of a training at most"
+            )
+        if self.patience:
+            said.append(
+                f"training stops after {self.patience} epochs without a better value "
+                "(train.patience): baseline and network found may train differently long, and "
+                "their figures are those of the best of several evaluations"
+            )
+        return tuple(said)
+
+    def obstacle(self, done: int) -> str | None:
+        """Say why a training of ``done`` epochs, otherwise of these settings, cannot go on to more.
+
+        It can where every step would have been the same with these ``epochs`` from the beginning.
+        """
+        before = self.model_copy(update={"epochs": done})
+        if self.epochs < done:
+            return f"{done} epochs cannot become {self.epochs}"
+        if self.schedule == "cosine":
+            return (
+                f"the learning rates of a cosine over {self.epochs} epochs are others than over "
+                f"{done}, from the first step on"
+            )
+        if self.warmup != before.warmup:
+            return f"with {self.epochs} epochs the warm-up would have been longer"
+        if self.patience and done % self.eval_every:
+            return (
+                f"epoch {done} was evaluated as the last one, which train.patience takes into "
+                "account"
+            )
+        return None
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainSettings:

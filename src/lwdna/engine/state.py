@@ -20,18 +20,19 @@ from torch import Tensor, nn
 from lwdna.channels.proof.padding import Padding
 from lwdna.engine import order
 from lwdna.engine.checkpoint import load_state, save_state
+from lwdna.engine.compiling import compiled
 from lwdna.engine.device import make_accelerator, prepared
 from lwdna.engine.hooks import Hooks
 from lwdna.engine.optim import make_optimizer, make_scheduler, restore_optimizer
 from lwdna.engine.padding import make_padding
 from lwdna.engine.settings import TrainSettings
 from lwdna.engine.step_graph import StepGraph
-from lwdna.engine.task import Task
+from lwdna.engine.task import Choices, Task
 from lwdna.errors import CheckpointError, DataError, TrainingError
-from lwdna.run_folder import best_checkpoint, last_checkpoint
-from lwdna.weights import load_weights, save_weights
+from lwdna.run_folder import last_checkpoint
+from lwdna.weights import load_weights
 
-_FREE_ON_RESUME = {"eval_batch_size", "eval_every", "checkpoint_every"}
+_FREE_ON_RESUME = {"eval_batch_size", "eval_every", "checkpoint_every", "trackers"}
 """Settings that may change on resume, because training does not depend on them."""
 
 
@@ -53,10 +54,12 @@ class Position:
     """Time of all finished epochs, training and evaluation."""
     best: float | None = None
     """Best value so far of the task's primary metric."""
+    best_epoch: int = 0
+    """After how many epochs that was; 0 if there is none."""
     metrics: dict[str, float] = field(default_factory=dict)
-    """Results of the last evaluation."""
+    """Results of the last evaluation; of the best one in a run that may stop early."""
     ended: int | None = None
-    """After how many steps since the very beginning a check ended the run."""
+    """After how many steps since the very beginning a check or its patience ended the run."""
 
 
 @dataclass
@@ -70,7 +73,7 @@ class Run:
     folder: Path
     """Where the run keeps its files."""
     model: nn.Module
-    """The network as it is trained: in mixed precision and shared by the processes."""
+    """The network as it is trained: in mixed precision, shared by the processes, compiled."""
     bare: nn.Module
     """The same network without the wrapper for several processes."""
     scored: nn.Module
@@ -84,7 +87,10 @@ class Run:
     given: nn.Module
     """The network as it was given, whose widths are what is written."""
     outcomes: Tensor
-    """The outcome of every example in the last evaluation, shape (N,)."""
+    """The outcome of every example in the evaluation that ``position.metrics`` is of, shape
+    (N,)."""
+    choices: Choices | None = None
+    """The class chosen for every example in that evaluation, where there is one."""
 
     first_step: int = 0
     """The step of data order and schedule at which the run began."""
@@ -170,7 +176,7 @@ def open_run(
             settings=settings,
             seed=seed,
             folder=run_dir,
-            model=wrapped,
+            model=compiled(wrapped) if settings.compile else wrapped,
             bare=bare,
             scored=scored,
             ema=ema,
@@ -208,6 +214,7 @@ def save(run: Run) -> None:
                 "position": asdict(run.position),
                 "losses": torch.tensor(run.losses, dtype=torch.float64),
                 "outcomes": run.outcomes,
+                "choices": vars(run.choices) if run.choices else None,
                 "run": _identity(run),
                 "model": run.bare.state_dict(),
                 "ema": run.ema.module.state_dict() if run.ema else None,
@@ -227,20 +234,6 @@ def check_weights(run: Run) -> None:
     norm = torch.nn.utils.get_total_norm(run.bare.parameters())
     if not math.isfinite(norm.item()):
         raise not_finite(run, "a weight", run.position.step)
-
-
-def keep_best(run: Run, value: float) -> None:
-    """Keep the evaluated weights as ``best.safetensors`` if ``value`` is the best so far.
-
-    A value that is not finite is none: nothing would ever be better than a NaN.
-    """
-    best, metric = run.position.best, run.task.metric
-    if math.isfinite(value) and (best is None or metric.better(value, best)):
-        run.position.best = value
-        if run.accelerator.is_main_process:
-            note = {"epoch": str(run.position.epoch), metric.name: str(value)}
-            weights = run.unpadded(run.scored).state_dict()
-            save_weights(best_checkpoint(run.folder), weights, note)
 
 
 def not_finite(run: Run, what: str, step: int) -> TrainingError:
@@ -290,25 +283,36 @@ def _synchronised(model: nn.Module, accelerator: Accelerator) -> nn.Module:
 
 def _identity(run: Run) -> dict[str, Any]:
     """Return what must not change between saving and resuming."""
-    settings = run.settings.model_dump(mode="json", exclude=_FREE_ON_RESUME)
+    free = _FREE_ON_RESUME - ({"eval_every"} if run.settings.patience else set())
+    settings = run.settings.model_dump(mode="json", exclude=free)
     return {"seed": run.seed, "train_size": run.task.train_size, **settings}
 
 
 def _restore(run: Run) -> None:
     state = load_state(run.last)
-    _check_identity(run, state["run"])
+    position = Position(**state["position"])
+    _check_identity(run, state["run"], position)
     load_weights(run.bare, state["model"], run.last)
     if run.ema:
         load_weights(run.ema.module, state["ema"], run.last)
     restore_optimizer(run.optimizer, state["optimizer"])
     if run.accelerator.scaler and state["scaler"]:
         run.accelerator.scaler.load_state_dict(state["scaler"])
-    run.position, run.outcomes = Position(**state["position"]), state["outcomes"]
+    run.position, run.outcomes = position, state["outcomes"]
+    run.choices = Choices(**state["choices"]) if state.get("choices") else None
     run.losses = state["losses"].tolist()
 
 
-def _check_identity(run: Run, saved: Mapping[str, Any]) -> None:
+def _check_identity(run: Run, saved: Mapping[str, Any], position: Position) -> None:
     own = _identity(run)
+    before, now = saved.get("epochs"), run.settings.epochs
+    why = None
+    if before != now and isinstance(before, int):
+        why = run.settings.obstacle(before)
+        if position.ended is not None:
+            why = why or f"it ended by itself after epoch {position.epoch}"
+        if why is None:  # it goes on as if it had been begun with so many epochs
+            saved = {**saved, "epochs": now}
     changed = [
         f"{name} was {saved.get(name)} and is now {value}"
         for name, value in own.items()
@@ -316,6 +320,6 @@ def _check_identity(run: Run, saved: Mapping[str, Any]) -> None:
     ]
     if changed:
         raise CheckpointError(
-            f"cannot resume {run.last} exactly: {'; '.join(changed)}; resume with the settings "
-            "it was made with or start a new run"
+            f"cannot resume {run.last} exactly: {'; '.join(changed)}{f' ({why})' if why else ''}; "
+            "resume with the settings it was made with or start a new run"
         )

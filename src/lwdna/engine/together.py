@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import TypeVar
 
+import torch
+from accelerate import PartialState
 from accelerate.utils import broadcast_object_list
 
-from lwdna.engine.device import make_accelerator
 from lwdna.errors import LwdnaError
 
 T = TypeVar("T")
@@ -15,7 +16,7 @@ T = TypeVar("T")
 
 def is_first() -> bool:
     """Whether this process decides."""
-    return bool(make_accelerator("no").is_main_process)
+    return bool(_processes().is_main_process)
 
 
 def by_first(work: Callable[[], T]) -> T | None:
@@ -38,7 +39,16 @@ def by_first(work: Callable[[], T]) -> T | None:
 
 def shared(value: T) -> T:
     """Return the value of the first process."""
-    make_accelerator("no")  # so that a launcher's processes know of each other
+    if _processes().num_processes == 1:
+        return value
     held = [value]
     broadcast_object_list(held)
     return held[0]
+
+
+def _processes() -> PartialState:
+    """Return what a launcher's processes know of each other: found out once, then at hand.
+
+    A comparison asks for each of its cells, and making an Accelerator takes a millisecond.
+    """
+    return PartialState(cpu=not torch.accelerator.is_available())

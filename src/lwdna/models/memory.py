@@ -23,17 +23,18 @@ MOST_TENSORS = 25_000
 
 
 @contextmanager
-def limited_memory(most: int, why: str) -> Iterator[None]:
+def limited_memory(most: int, why: str, together: bool = True) -> Iterator[None]:
     """Inside the block, making larger tensors than fit is an error.
 
     Args:
         most: bytes of a tensor, and of all those together that are made from nothing.
         why: where the limit comes from, for the message.
+        together: False lets the sum be larger, where no tensor is kept.
 
     Raises:
         ModelError: the limit would be exceeded, or more than ``MOST_TENSORS`` tensors be made.
     """
-    with _Limit(most, why):
+    with _Limit(most, why, together):
         yield
 
 
@@ -43,9 +44,9 @@ def physical_memory() -> int:
 
 
 class _Limit(TorchDispatchMode):  # type: ignore[misc]
-    def __init__(self, most: int, why: str) -> None:
+    def __init__(self, most: int, why: str, together: bool) -> None:
         super().__init__()
-        self.most, self.why = most, why
+        self.most, self.why, self.together = most, why, together
         self.made = self.tensors = 0
 
     def __torch_dispatch__(
@@ -57,7 +58,7 @@ class _Limit(TorchDispatchMode):  # type: ignore[misc]
             dtype = kwargs.get("dtype") or next(_types(args), torch.get_default_dtype())
             size = wanted * dtype.itemsize
             if not any(isinstance(arg, Tensor) for arg in args):
-                self.made += size
+                self.made += size if self.together else 0
                 self.tensors += 1
             if max(size, self.made) > self.most:
                 raise ModelError(

@@ -16,6 +16,7 @@ import reprlib
 import sys
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path, PurePath
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -80,12 +81,16 @@ def _builder(name: str) -> Builder:
     return _builders[name]
 
 
-def create_model(name: str, *, trust_code: bool = False, **args: Any) -> nn.Module:
+def create_model(
+    name: str, *, trust_code: bool = False, with_weights: bool = True, **args: Any
+) -> nn.Module:
     """Build a network with fresh weights.
 
     Args:
         name: a name as :func:`resolve_name` takes it.
         trust_code: allow ``python:`` names, which import and run the module they name.
+        with_weights: False leaves the parameters without memory
+            (:func:`lwdna.models.weightless.without_weights`), for a network that is only traced.
         args: passed to the network's own function. ``pretrained=True`` asks timm or torchvision
             for trained weights, whose output layer is a fresh one for another number of classes;
             without it nothing is ever downloaded, not even the backbone of a detector.
@@ -102,9 +107,11 @@ def create_model(name: str, *, trust_code: bool = False, **args: Any) -> nn.Modu
     else:
         build = partial(_create_timm if prefix == "timm" else _create_torchvision, bare, args)
     from lwdna.models.memory import limited_memory, physical_memory
+    from lwdna.models.weightless import without_weights
 
+    limit = limited_memory(physical_memory(), "this machine's memory", together=with_weights)
     try:
-        with limited_memory(physical_memory(), "this machine's memory"):
+        with limit, nullcontext() if with_weights else without_weights():
             return build()
     except ModelError as error:
         if full in str(error):

@@ -17,16 +17,15 @@ from lwdna.arms import BASELINE, CompareSettings
 from lwdna.arrays import read_arrays
 from lwdna.engine.task import Metric, described
 from lwdna.errors import FileError
-from lwdna.reports.run_files import (
+from lwdna.reports.records import (
     ArchitectureRecord,
     LawRecord,
     ModelRecord,
     Record,
     RecordedCost,
     Results,
-    parse_record,
-    read_record,
 )
+from lwdna.reports.run_files import parse_record, read_record
 from lwdna.run_folder import (
     ARCHITECTURE,
     OUTCOMES,
@@ -34,8 +33,8 @@ from lwdna.run_folder import (
     RESULTS,
     SEARCH,
     SEARCH_RECORD,
-    TRAINING,
     cell_folder,
+    training_of_cell,
 )
 
 _ROUNDING = 1e-3
@@ -73,9 +72,10 @@ class Cell:
     """As in ``results.json``."""
     metric: Metric
     """The primary metric."""
-    outcomes: NDArray[np.float64]
+    outcomes: NDArray[Any]
     """What a comparison pairs: the primary metric of every validation example, shape (N,). Of a
-    metric that is no mean over the examples, its value, shape (1,)."""
+    metric that is no mean over the examples, its value, shape (1,). In the file's own type: there
+    may be thousands of cells."""
     examples: int
     """Number of validation examples."""
     architecture: TrainedArchitecture
@@ -85,6 +85,8 @@ class Cell:
     """Whether the search is that of all seeds of the arm."""
     kept_baseline: bool = False
     """Whether the search kept the baseline, because no gain was sure."""
+    same_as_baseline: bool = False
+    """Whether its widths are the baseline's, whose training is its own."""
 
     @property
     def search_trainings(self) -> float | None:
@@ -153,8 +155,9 @@ class Cells:
         return bool(self.arms[name]) and all(c.kept_baseline for c in self.arms[name].values())
 
     def outcomes(self, name: str, seeds: list[int]) -> NDArray[np.float64]:
-        """Return an arm's outcomes, shape (S, N)."""
-        return np.stack([self.arms[name][seed].outcomes for seed in seeds])
+        """Return an arm's outcomes, shape (S, N), float64."""
+        stacked = [self.arms[name][seed].outcomes.astype(np.float64) for seed in seeds]
+        return np.stack(stacked)
 
 
 def read_cells(folder: Path) -> Cells:
@@ -168,9 +171,9 @@ def read_cells(folder: Path) -> Cells:
     left_out: dict[str, dict[int, Cell]] = {}
     for name in recipe.compare.arms:
         for seed in range(recipe.seed, recipe.seed + recipe.compare.seeds):
-            place = cell_folder(folder, name, seed)
-            if (place / TRAINING / RESULTS).is_file():
-                cell = _read(place)
+            training = training_of_cell(folder, name, seed, BASELINE)
+            if (training / RESULTS).is_file():
+                cell = _read(cell_folder(folder, name, seed), training)
                 (arms if cell.comparable else left_out).setdefault(name, {})[seed] = cell
     if left_out and not arms:
         metric = next(iter(next(iter(left_out.values())).values())).metric
@@ -211,17 +214,19 @@ def _read_recipe(path: Path) -> tuple[StudyRecipe, str]:
         ) from error
 
 
-def _read(place: Path) -> Cell:
-    training, own = place / TRAINING, place / SEARCH / SEARCH_RECORD
-    common = place.parent / SEARCH / SEARCH_RECORD
-    search = next((read_record(SearchPart, path) for path in (own, common) if path.is_file()), None)
+def _read(place: Path, training: Path) -> Cell:
+    own, common = (folder / SEARCH / SEARCH_RECORD for folder in (place, place.parent))
+    record_of_search = next((path for path in (own, common) if path.is_file()), None)
+    search = read_record(SearchPart, record_of_search) if record_of_search else None
+    same = training.parent != place
+    described_by = record_of_search.parent if same and record_of_search else training
     record = read_record(Results, training / RESULTS)
     results = record.figures
     try:
         metric = described(results)[0]
         value = dict(record)[metric.name]
         value = math.nan if value is None else float(value)
-        outcomes = read_arrays(training / OUTCOMES)[metric.name].astype(np.float64)
+        outcomes = read_arrays(training / OUTCOMES)[metric.name]
     except (FileError, LookupError, TypeError, ValueError) as error:
         raise FileError(
             f"cannot read the results in {training} ({error}); delete the folder and repeat it"
@@ -233,10 +238,11 @@ def _read(place: Path) -> Cell:
         metric=metric,
         outcomes=outcomes if metric.mean_of_examples else np.array([value]),
         examples=len(outcomes),
-        architecture=read_record(TrainedArchitecture, training / ARCHITECTURE),
+        architecture=read_record(TrainedArchitecture, described_by / ARCHITECTURE),
         search_seconds=search.seconds if search is not None else 0.0,
         search_shared=common.is_file() and not own.is_file(),
         kept_baseline=bool(search and search.law and search.law.kept_baseline),
+        same_as_baseline=same,
     )
 
 
@@ -245,10 +251,9 @@ def _pairing(metric: Metric) -> tuple[str, bool]:
     return metric.name, metric.mean_of_examples
 
 
-def _check_mean(
-    metric: Metric, value: float, outcomes: NDArray[np.float64], training: Path
-) -> None:
+def _check_mean(metric: Metric, value: float, outcomes: NDArray[Any], training: Path) -> None:
     """Make sure that a metric is what comparisons take it for."""
+    outcomes = outcomes.astype(np.float64)
     mean = float(outcomes.mean())
     if abs(mean - value) > _ROUNDING * float(np.abs(outcomes).mean()):
         raise FileError(

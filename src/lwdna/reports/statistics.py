@@ -15,7 +15,8 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
-from typing import Literal
+from functools import lru_cache
+from typing import Any, Literal
 
 import numpy as np
 from numpy.typing import NDArray
@@ -34,6 +35,8 @@ _EXHAUSTIVE = 6
 """Up to this many seeds the bootstrap over seeds goes through all resamples."""
 _RESAMPLES = 10_000
 _RESAMPLES_OF_BOTH = 2_000
+_TOGETHER = 100
+"""Resamples of both that are worked on at once."""
 _QUANTILES = 2_000
 _SEED = 200616242
 
@@ -199,13 +202,29 @@ def _means_of_both(difference: Floats) -> Floats:
     Owen, "The pigeonhole bootstrap", Annals of Applied Statistics 1 (2007): for crossed factors
     it errs on the wide side.
     """
-    generator = np.random.default_rng(_SEED)
-    seeds, examples = difference.shape
+    rows, columns = _resamples_of_both(*difference.shape)
     means = np.empty(_RESAMPLES_OF_BOTH)
-    for i in range(len(means)):
-        row = difference[generator.integers(0, seeds, seeds)].mean(axis=0)
-        means[i] = row[generator.integers(0, examples, examples)].mean()
+    for start in range(0, len(means), _TOGETHER):
+        part = slice(start, start + _TOGETHER)
+        sums = rows[part].astype(np.float64) @ difference
+        means[part] = np.einsum("re,re->r", sums, columns[part]) / difference.size
     return means
+
+
+@lru_cache(maxsize=1)
+def _resamples_of_both(seeds: int, examples: int) -> tuple[NDArray[Any], NDArray[Any]]:
+    """Return how often each seed, (R, seeds), and each example, (R, examples), is in a resample.
+
+    All pairs of arms with as many seeds have the same.
+    """
+    generator = np.random.default_rng(_SEED)
+    rows = np.empty((_RESAMPLES_OF_BOTH, seeds), np.uint16)
+    columns = np.empty((_RESAMPLES_OF_BOTH, examples), np.uint16)
+    for row, column in zip(rows, columns, strict=True):
+        for counts in (row, column):
+            size = len(counts)
+            counts[:] = np.bincount(generator.integers(0, size, size), minlength=size)
+    return rows, columns
 
 
 def _percentiles(means: Floats) -> Interval:

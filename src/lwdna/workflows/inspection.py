@@ -2,18 +2,18 @@
 
 from __future__ import annotations
 
+from functools import partial
 from pathlib import Path
 
 import torch
 from torch import nn
 
-from lwdna.architecture import Architecture
+from lwdna.architecture import Architecture, ModelSource, traced_without_weights
 from lwdna.channels import ChannelGraph, Edits, trace
 from lwdna.engine import LatencyModel
 from lwdna.errors import EditError, GraphError, ModelError
 from lwdna.input_size import InputSize, check_size, describe, only
 from lwdna.inputs import zeros
-from lwdna.models import create_model
 from lwdna.run_options import RunOptions
 
 _USUAL = (3, 224, 224)
@@ -43,22 +43,22 @@ def trace_network(
         GraphError: the network does not run on such images.
         EditError: an edit names nothing or cannot hold.
     """
-    if model.endswith((".json", ".safetensors")):
-        architecture = Architecture.load(Path(model))
-        network = architecture.build(trust_code=options.trust_code)
-        usual, types = architecture.input_size, architecture.input_types
-        edits = edits or architecture.edits
-    else:
-        if Path(model).exists():
-            raise ModelError(
-                f"{model} is no architecture file; give one (*.lwdna.json), weights "
-                "(*.safetensors) or a network's name"
-            )
-        network = create_model(model, trust_code=options.trust_code)
-        usual, types = _made_for(network), None
-    chosen = _at(usual, size, channels, model)
+    architecture = _architecture(model)
+    types = architecture.input_types if architecture else None
+    edits = edits or (architecture.edits if architecture else None)
+    made: Architecture | ModelSource = architecture or ModelSource(name=model)
+    build = made.build if isinstance(made, Architecture) else made.create
+    create = partial(build, trust_code=options.trust_code)
+    skeleton = made.skeleton(options.trust_code)
+    network = create() if skeleton is None else skeleton
+    chosen = _at(
+        architecture.input_size if architecture else _made_for(network), size, channels, model
+    )
+    inputs = zeros(chosen, types)
     try:
-        return trace(network, zeros(chosen, types), edits), chosen
+        if skeleton is None:
+            return trace(network, inputs, edits), chosen
+        return traced_without_weights(skeleton, create, inputs, edits), chosen
     except EditError:
         raise
     except GraphError as error:
@@ -66,6 +66,23 @@ def trace_network(
             f"{error}; set --size and --channels to what {model} takes; for several inputs use "
             "lwdna.trace or an architecture file"
         ) from error
+
+
+def _architecture(model: str) -> Architecture | None:
+    """Return what a file says; None of a network's name.
+
+    Raises:
+        ModelError: it is another file.
+        ArchitectureError: the file cannot be read.
+    """
+    if model.endswith((".json", ".safetensors")):
+        return Architecture.load(Path(model))
+    if Path(model).exists():
+        raise ModelError(
+            f"{model} is no architecture file; give one (*.lwdna.json), weights (*.safetensors) "
+            "or a network's name"
+        )
+    return None
 
 
 def _at(usual: InputSize, size: int | None, channels: int | None, model: str) -> InputSize:

@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 from torch import nn
 
-from lwdna.architecture import Architecture, load, traced
+from lwdna.architecture import Architecture, load
 from lwdna.channels import ChannelGraph
 from lwdna.engine import Task
 from lwdna.engine.device import make_accelerator
@@ -159,9 +159,8 @@ def _graph(architecture: Architecture, task: Task, options: RunOptions) -> Chann
             "the architecture does not say how to make its baseline, whose groups are cut; write "
             "the weights again with a network's name"
         )
-    inputs = task.example_inputs()
-    baseline = source.create(options.trust_code)
-    return traced(baseline, inputs, architecture.edits, source).at(architecture.widths)
+    given = task.example_inputs(), architecture.edits, options.trust_code
+    return source.graph(*given).at(architecture.widths)
 
 
 def _subject(

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -13,6 +13,8 @@ from torch.nn.parallel import DataParallel, DistributedDataParallel
 from torch.nn.parameter import is_lazy
 from torch.utils._pytree import tree_leaves
 
+from lwdna.channels.copies.computed import computes_weights
+from lwdna.channels.copies.skeleton import held_tensors
 from lwdna.errors import GraphError
 
 _QUANTIZED = ("torch.ao.nn.quantized", "torch.ao.nn.intrinsic.quantized", "torch.nn.quantized")
@@ -47,19 +49,37 @@ def check_inputs(inputs: Any) -> None:
         raise GraphError("an input is a nested tensor, which has no shape; give a padded one")
 
 
-def check_values(model: nn.Module, init: str) -> None:
+def check_values(model: nn.Module, init: str, undefined: Collection[str] = ()) -> None:
     """Make sure that the parameters of a network have the values that new ones are made of.
+
+    Those ``undefined`` get no new ones.
 
     Raises:
         GraphError: they are fake, or on the meta device and to be drawn from.
     """
+    drawn = init == "fresh"
     for name, tensor in model.named_parameters():
-        if isinstance(tensor, FakeTensor) or (tensor.is_meta and init == "fresh"):
+        if isinstance(tensor, FakeTensor) or (tensor.is_meta and drawn and name not in undefined):
             raise GraphError(
                 f"parameter {name} has no values ({'fake' if not tensor.is_meta else 'meta'} "
                 "tensor), so that no new ones can be made of them; make the network on a device "
                 "such as the CPU"
             )
+
+
+def needs_weights(model: nn.Module) -> bool:
+    """Tell whether a network built without weights may not be traced in the place of the network.
+
+    Its parameters are on the meta device. It may not where something that was computed from them
+    is, or will be: a buffer, a tensor that a module keeps, a weight under a norm; and where a
+    module has kept a parameter from before.
+    """
+    if any(buffer.is_meta for buffer in model.buffers()):
+        return True
+    modules = list(model.modules())
+    if any(tensor.is_meta != isinstance(tensor, nn.Parameter) for tensor in held_tensors(modules)):
+        return True
+    return computes_weights(model)
 
 
 @contextmanager

@@ -181,6 +181,15 @@ def _keeps_zeros(steps: Any) -> bool:
         return False
 
 
+def computes_weights(model: nn.Module) -> bool:
+    """Tell whether modules of a network compute weights from others."""
+    return any(
+        is_parametrized(module)
+        or any(isinstance(h, WeightNorm | SpectralNorm) for h in module._forward_pre_hooks.values())
+        for module in model.modules()
+    )
+
+
 def is_parametrized(module: nn.Module) -> bool:
     """Tell whether torch computes tensors of a module; torch's own asks the module's code."""
     return isinstance(module._modules.get("parametrizations"), nn.ModuleDict)

@@ -54,8 +54,9 @@ def redraw(
     old, new = dict(source.named_parameters()), dict(target.named_parameters())
     owners = _owners(source)
     lengths = {one.g for one in magnitudes(source)}
-    rules = _scaling_rules({n: t for n, t in old.items() if n not in lengths}, owners)
     found = _structures(source, {name: old[name] for name in new if name not in skip}, owners)
+    votes = {n: t for n, t in old.items() if n not in lengths} if found else {}
+    rules = _scaling_rules(votes, owners)
     with torch.no_grad():
         for name, structure in found.items():
             before, tensor = _real(old[name]), _real(new[name])

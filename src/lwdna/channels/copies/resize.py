@@ -70,7 +70,7 @@ def resize(
             another network, or a network whose tensors have no values.
     """
     check_network(model)
-    check_values(model, init)
+    check_values(model, init, undefined)
     _check_fits(model, graph)
     kept = _kept_units(graph, widths_or_indices, init, inexact == "allow")
     widths = graph.complete({name: len(units) for name, units in kept.items()})

@@ -111,7 +111,7 @@ def shortened(protocol: TrainSettings, settings: TrialSettings, train_size: int)
 
     Compressed, schedules in steps become a cosine, and of a length that is no whole number of
     epochs the last epoch ends early. There is no moving average of the weights, which the training
-    loss would not show.
+    loss would not show, and nothing is compiled, which would take longer than it saves.
 
     Args:
         protocol: that of the whole training.
@@ -130,13 +130,14 @@ def shortened(protocol: TrainSettings, settings: TrialSettings, train_size: int)
             "train.epochs"
         )
     if settings.schedule == "cut":
-        return Protocol(protocol.model_copy(update={"ema": None}), steps)
+        return Protocol(protocol.model_copy(update={"ema": None, "compile": False}), steps)
     epochs = math.ceil(settings.length * protocol.epochs)
     changed = {
         "epochs": epochs,
         "warmup_epochs": protocol.warmup_epochs * epochs / protocol.epochs,
         "schedule": "constant" if protocol.schedule == "constant" else "cosine",
         "ema": None,
+        "compile": False,
     }
     return Protocol(protocol.model_copy(update=changed), steps)
 
