@@ -63,12 +63,10 @@ def compare(
     """
     from lwdna.cli import options
 
-    place = placed(out)
-    default = options.saved_recipe(place, resume)
+    default = options.saved_recipe(place := placed(out), resume)
     name, recipe = options.read_recipe(arguments, model, data, default, pretrained)
-    recipe = _with_arms(recipe, arms, arm or (), seeds)
+    part, recipe = options.read_shard(shard), _with_arms(recipe, arms, arm or (), seeds)
     folder = options.run_folder(place, f"{name}-compare")
-    part = options.read_shard(shard)
     run_options = RunOptions(progress=not quiet, trust_code=trust_code, say=say, jobs=jobs)
     from lwdna.cli import show
     from lwdna.workflows import run_comparison
