@@ -8,11 +8,21 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lwdna.cli.arguments import Data, Jobs, Model, Pretrained, RecipeArgs, Resume, Trust
+from lwdna.cli.arguments import (
+    Data,
+    Executor,
+    GpusPerTask,
+    Jobs,
+    Model,
+    Pretrained,
+    RecipeArgs,
+    Resume,
+    Trust,
+)
 from lwdna.cli.output import say
 from lwdna.errors import TrainingError
 from lwdna.run_folder import RESULTS
-from lwdna.run_options import RunOptions
+from lwdna.run_options import LOCAL, RunOptions
 
 if TYPE_CHECKING:
     from lwdna.recipe import Recipe
@@ -39,6 +49,8 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="Folder for everything.")] = None,
     resume: Resume = False,
     jobs: Jobs = 1,
+    executor: Executor = LOCAL,
+    gpus_per_task: GpusPerTask = None,
     trust_code: Trust = False,
 ) -> None:
     """Train several arms with several seeds; say what is better, by how much and how surely.
@@ -64,7 +76,14 @@ def compare(
     recipe = _with_arms(recipe, arms, arm or (), seeds)
     folder = options.run_folder(out, f"{name}-compare")
     part = options.read_shard(shard)
-    run_options = RunOptions(progress=True, trust_code=trust_code, say=say, jobs=jobs)
+    run_options = RunOptions(
+        progress=True,
+        trust_code=trust_code,
+        say=say,
+        jobs=jobs,
+        executor=executor,
+        gpus_per_task=gpus_per_task,
+    )
     from lwdna.cli import show
     from lwdna.workflows import run_comparison
 

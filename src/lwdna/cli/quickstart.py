@@ -7,9 +7,19 @@ from typing import Annotated
 
 import typer
 
-from lwdna.cli.arguments import Data, Jobs, Model, Pretrained, RecipeArgs, Resume, Trust
+from lwdna.cli.arguments import (
+    Data,
+    Executor,
+    GpusPerTask,
+    Jobs,
+    Model,
+    Pretrained,
+    RecipeArgs,
+    Resume,
+    Trust,
+)
 from lwdna.cli.output import say
-from lwdna.run_options import RunOptions
+from lwdna.run_options import LOCAL, RunOptions
 
 
 def quickstart(
@@ -20,6 +30,8 @@ def quickstart(
     out: Annotated[Path | None, typer.Option(help="Folder for everything [runs/NAME].")] = None,
     resume: Resume = False,
     jobs: Jobs = 1,
+    executor: Executor = LOCAL,
+    gpus_per_task: GpusPerTask = None,
     trust_code: Trust = False,
 ) -> None:
     """Search, train baseline and result, compare, write a report.
@@ -41,7 +53,14 @@ def quickstart(
     default = options.saved_recipe(out, resume) or ("images" if data else "digits")
     name, recipe = options.read_recipe(arguments, model, data, default, pretrained)
     folder = options.run_folder(out, name)
-    chosen = RunOptions(progress=True, trust_code=trust_code, say=say, jobs=jobs)
+    chosen = RunOptions(
+        progress=True,
+        trust_code=trust_code,
+        say=say,
+        jobs=jobs,
+        executor=executor,
+        gpus_per_task=gpus_per_task,
+    )
     from lwdna.cli import show
     from lwdna.workflows import run_job
 

@@ -8,11 +8,21 @@ from typing import Annotated
 
 import typer
 
-from lwdna.cli.arguments import Data, Jobs, Model, Pretrained, RecipeArgs, Resume, Trust
+from lwdna.cli.arguments import (
+    Data,
+    Executor,
+    GpusPerTask,
+    Jobs,
+    Model,
+    Pretrained,
+    RecipeArgs,
+    Resume,
+    Trust,
+)
 from lwdna.cli.output import say, working
 from lwdna.errors import LockedError
 from lwdna.run_folder import ARCHITECTURE, WEIGHTS, find_weights
-from lwdna.run_options import RunOptions
+from lwdna.run_options import LOCAL, RunOptions
 
 
 def shrink(
@@ -27,6 +37,8 @@ def shrink(
     ] = None,
     resume: Resume = False,
     jobs: Jobs = 1,
+    executor: Executor = LOCAL,
+    gpus_per_task: GpusPerTask = None,
     trust_code: Trust = False,
 ) -> None:
     """Find the widths of a better network; write an architecture file.
@@ -52,7 +64,14 @@ def shrink(
     name, recipe = options.read_recipe(arguments, model, data, default, pretrained)
     folder = options.run_folder(out, f"{name}-search")
     given = find_weights(weights) if weights else None
-    chosen = RunOptions(progress=True, trust_code=trust_code, say=say, jobs=jobs)
+    chosen = RunOptions(
+        progress=True,
+        trust_code=trust_code,
+        say=say,
+        jobs=jobs,
+        executor=executor,
+        gpus_per_task=gpus_per_task,
+    )
     from lwdna.cli import show
     from lwdna.workflows import help_search, run_search
 
@@ -62,7 +81,7 @@ def shrink(
         try:
             found = run_search(recipe, folder, weights=given, resume=resume, options=chosen)
         except LockedError as held:
-            if not recipe.shrink.trials:
+            if not recipe.shrink.trials or executor != LOCAL:
                 raise
             say(f"{held.args[0].partition(';')[0]}: this one helps with its trials")
             help_search(recipe, folder, chosen)
