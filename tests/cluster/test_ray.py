@@ -1,4 +1,4 @@
-"""Comparisons and searches on a Ray cluster whose parts fail: nothing is lost, nothing done twice."""
+"""Comparisons and searches on a Ray cluster whose parts fail: nothing is lost or done twice."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ import pytest
 pytest.importorskip("ray")
 
 from cli.command import done, fault
-
 from lwdna.files import read_json
 from lwdna.locks import locked
 
