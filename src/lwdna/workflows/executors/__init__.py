@@ -7,11 +7,12 @@ each cell and each trial to a cluster, and are imported when asked for.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import AbstractContextManager, contextmanager
 from pathlib import Path
 
 from lwdna.engine.device import make_accelerator
 from lwdna.engine.executor import Executor
+from lwdna.engine.signals import TrainingInterrupted
 from lwdna.errors import RecipeError
 from lwdna.run_folder import SLURM
 from lwdna.run_options import LOCAL, RunOptions
@@ -52,16 +53,25 @@ def opened(options: RunOptions, folder: Path) -> Iterator[Executor | None]:
 
     Raises:
         RecipeError: there is no such cluster.
+        TrainingInterrupted: Ctrl-C.
     """
     if options.executor == LOCAL:
         yield None
-    elif options.executor == "slurm":
+        return
+    if options.executor == "slurm":
         from lwdna.workflows.executors.slurm import slurm
 
-        with slurm(folder / SLURM, options.gpus_per_task) as jobs:
-            yield jobs
+        cluster: AbstractContextManager[Executor] = slurm(folder / SLURM, options.gpus_per_task)
     else:
         from lwdna.workflows.executors.ray import ray_cluster
 
-        with ray_cluster(options.executor, options.gpus_per_task) as tasks:
-            yield tasks
+        cluster = ray_cluster(options.executor, options.gpus_per_task)
+    try:
+        with cluster as executor:
+            yield executor
+    except TrainingInterrupted:
+        raise
+    except KeyboardInterrupt as stop:
+        raise TrainingInterrupted(
+            f"stopped; what was under way in {folder} is saved, resume to go on"
+        ) from stop
