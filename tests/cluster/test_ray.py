@@ -214,7 +214,7 @@ def test_ctrl_c_saves_and_the_same_command_goes_on(nodes: TwoNodes, study: Path)
     process.send_signal(signal.SIGINT)
     said, _ = process.communicate(timeout=120)
     assert process.returncode == 130, said
-    assert "lwdna compare --resume --out stopped" in said
+    assert "lwdna compare --resume --out stopped --executor ray" in said
     assert "Traceback" not in said
     assert "stopped; the same command goes on" in Path("stopped/progress.html").read_text()
     assert not list(Path("stopped").rglob("*.lock"))

@@ -87,7 +87,7 @@ def compare(
     from lwdna.cli import show
     from lwdna.workflows import run_comparison
 
-    with options.resumable("compare", folder):
+    with options.resumable("compare", folder, run_options):
         try:
             report = run_comparison(recipe, folder, shard=part, options=run_options)
         except TrainingError:

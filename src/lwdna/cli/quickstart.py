@@ -64,7 +64,7 @@ def quickstart(
     from lwdna.cli import show
     from lwdna.workflows import run_job
 
-    with options.resumable("quickstart", folder):
+    with options.resumable("quickstart", folder, chosen):
         report = run_job(recipe, folder, resume=resume, options=chosen)
     show.comparison(folder)
     say(f"report: {report}")

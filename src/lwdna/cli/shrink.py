@@ -77,7 +77,7 @@ def shrink(
 
     training = recipe.shrink.warmup or recipe.shrink.trials  # with progress bars of their own
     bar = nullcontext() if training else working("searching for the width of every layer")
-    with options.resumable("shrink", folder), bar:
+    with options.resumable("shrink", folder, chosen), bar:
         try:
             found = run_search(recipe, folder, weights=given, resume=resume, options=chosen)
         except LockedError as held:
