@@ -15,7 +15,11 @@ from ray.cluster_utils import Cluster
 
 MEMORY = 80_000_000
 """Bytes of each node's object store, which is Ray's least; lwdna keeps nothing there."""
-ENVIRONMENT = {"CUDA_VISIBLE_DEVICES": "", "RAY_USAGE_STATS_ENABLED": "0"}
+ENVIRONMENT = {
+    "CUDA_VISIBLE_DEVICES": "",
+    "RAY_USAGE_STATS_ENABLED": "0",
+    "RAY_worker_niceness": "0",  # by default all other tests go first
+}
 
 
 class TwoNodes:
