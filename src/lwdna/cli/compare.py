@@ -24,7 +24,8 @@ def compare(
         int | None, typer.Option(min=1, help="Trainings per arm [5].", show_default=False)
     ] = None,
     arms: Annotated[
-        str | None, typer.Option(help="Names of arms, with commas [those of the recipe].")
+        str | None,
+        typer.Option(help="Names of arms, with commas.", show_default="those of the recipe"),
     ] = None,
     arm: Annotated[
         list[str] | None,
@@ -36,7 +37,9 @@ def compare(
     model: Model = None,
     pretrained: Pretrained = False,
     data: Data = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for everything.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for everything.", show_default="runs/NAME")
+    ] = None,
     resume: Resume = False,
     jobs: Jobs = 1,
     trust_code: Trust = False,

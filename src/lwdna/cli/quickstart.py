@@ -17,7 +17,9 @@ def quickstart(
     model: Model = None,
     pretrained: Pretrained = False,
     data: Data = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for everything [runs/NAME].")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for everything.", show_default="runs/NAME")
+    ] = None,
     resume: Resume = False,
     jobs: Jobs = 1,
     trust_code: Trust = False,

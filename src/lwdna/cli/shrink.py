@@ -20,7 +20,9 @@ def shrink(
     model: Model = None,
     pretrained: Pretrained = False,
     data: Data = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the search.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the search.", show_default="runs/NAME")
+    ] = None,
     weights: Annotated[
         Path | None,
         typer.Option(help="Trained network to shrink: a run's folder or a .safetensors file."),

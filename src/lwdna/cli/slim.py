@@ -48,7 +48,9 @@ def slim(
     model: Model = None,
     pretrained: Pretrained = False,
     data: Data = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the run.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the run.", show_default="runs/NAME")
+    ] = None,
     onnx: Onnx = None,
     resume: Resume = False,
     trust_code: Trust = False,

@@ -25,7 +25,9 @@ def train(
     model: Model = None,
     pretrained: Pretrained = False,
     data: Data = None,
-    out: Annotated[Path | None, typer.Option(help="Folder for the run.")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="Folder for the run.", show_default="runs/NAME")
+    ] = None,
     resume: Resume = False,
     trust_code: Trust = False,
 ) -> None:

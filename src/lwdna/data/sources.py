@@ -21,7 +21,7 @@ from lwdna.data.classes import (
 from lwdna.data.data_format import FORMATS, Half, HasNotes
 from lwdna.data.images import FolderImages, ImageSet
 from lwdna.data.listing import visible_folders
-from lwdna.data.scan import Sizes, fault_message, scan
+from lwdna.data.scan import Scan, Sizes, fault_message, scan, twins, twins_note
 from lwdna.data.settings import AUTO, DataSettings
 from lwdna.data.split import split_note, split_off
 from lwdna.errors import DataError
@@ -117,11 +117,12 @@ def _scanned(source: ImageSource, settings: DataSettings) -> ImageSource:
     faults: list[str] = []
     names: list[str] = []
     sizes: list[Sizes] = []
+    looks: list[Scan] = []
     for half in halves:
         if not isinstance(half, FolderImages):
             kept.append(half)
             continue
-        seen = scan(half)
+        looks.append(seen := scan(half))
         faults += seen.faults.values()
         names += [os.fsdecode(bytes(half.names[index])) for index in seen.faults]
         good = np.setdiff1d(np.arange(len(half.labels)), list(seen.faults))
@@ -129,8 +130,10 @@ def _scanned(source: ImageSource, settings: DataSettings) -> ImageSource:
         kept.append(half.take(good, half.labels[good]) if seen.faults else half)
     if faults and not settings.skip_damaged:
         raise DataError(fault_message(faults, count))
-    note = _skipped_note(faults, count) if faults else ""
-    left = replace(source, train=kept[0], val=kept[1], notes=(*source.notes, note))
+    said = [_skipped_note(faults, count) if faults else ""]
+    if len(files) == 2:
+        said.append(twins_note(twins(*files, (looks[0], looks[1])), len(files[1].labels)))
+    left = replace(source, train=kept[0], val=kept[1], notes=(*source.notes, *said))
     _check_left(left)
     return replace(left, sizes=_range(np.concatenate(sizes)), left_out=tuple(names))
 
