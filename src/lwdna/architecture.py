@@ -37,7 +37,7 @@ from lwdna.errors import (
     nearest,
 )
 from lwdna.files import json_text, write_text
-from lwdna.input_size import InputSize, InputTypes, check_size, check_types
+from lwdna.input_size import InputSize, InputTypes, check_size, check_types, describe, only
 from lwdna.inputs import zeros
 from lwdna.interface import Interface
 from lwdna.models import create_model
@@ -236,6 +236,63 @@ class Architecture(Settings):
         graph = traced(model, inputs, self.edits, self.model)
         self._check_fits(graph)
         return resize(model, graph, self.widths, init="fresh", seed=seed)
+
+    def at_size(self, input_size: InputSize, trust_code: bool = False) -> Architecture:
+        """Return the same network with what it costs on inputs of another size.
+
+        The size that it was found at stays as ``found["input_size"]``.
+
+        Args:
+            input_size: in the form of ``self.input_size``.
+            trust_code: allow a baseline whose source imports Python code.
+
+        Raises:
+            ArchitectureError: it does not say how to make its baseline, or that takes no others.
+            ModelError: the baseline cannot be made.
+        """
+        here, there = describe(self.input_size), describe(input_size)
+        found_at = self.found.get("input_size", self.model_dump(mode="json")["input_size"])
+        if self.model is None:
+            raise ArchitectureError(
+                f"the architecture was made for inputs of {here}, and does not say how to make its "
+                f"baseline for {there}; search with a network's name"
+            )
+        network = self.model.create(trust_code)
+        try:
+            graph = traced(network, zeros(input_size, self.input_types), self.edits, self.model)
+        except GraphError as error:
+            raise ArchitectureError(
+                f"{self.model.name} takes inputs of {here} only, not of {there} ({error}); use the "
+                "size that it was found at"
+            ) from error
+        baseline, cost = graph.cost(), graph.cost(self.widths)
+        if graph.widths.keys() != self.widths.keys() or baseline.params != self.baseline.params:
+            raise ArchitectureError(
+                f"{self.model.name} is another network on inputs of {there} than on {here}, with "
+                "other groups; search at that size"
+            )
+        return self.model_copy(
+            update={
+                "input_size": check_size(input_size),
+                "baseline": CostRecord(**asdict(baseline)),
+                "cost": CostRecord(**asdict(cost)),
+                "found": {**self.found, "input_size": found_at} if self.found else {},
+            }
+        )
+
+    def with_side(self, side: int, trust_code: bool = False) -> Architecture:
+        """Return the same network for square images of another side; see :meth:`at_size`.
+
+        Raises:
+            ArchitectureError: it takes no single images, or none of that side.
+        """
+        size = only(self.input_size)
+        if size is None or len(size) != 3:
+            raise ArchitectureError(
+                f"the network takes inputs of {describe(self.input_size)}, not single images; "
+                "leave out the size"
+            )
+        return self.at_size((size[0], side, side), trust_code)
 
     def _check_fits(self, graph: ChannelGraph) -> None:
         known = graph.widths

@@ -183,9 +183,7 @@ def test_a_file_is_looked_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch)
     assert len(looked) == 26 + 24
 
 
-def test_images_of_both_halves_are_noticed(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_images_of_both_halves_are_noticed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """By their contents, whatever they are called; also where what was seen is read again."""
     assert not any("too" in note for note in opened(folder).notes)
     for place, (own, other) in enumerate((("bee/1", "cat/0"), ("cat/1", "ant/2"))):

@@ -29,6 +29,10 @@ PRETRAINED = "model.pretrained=true"
 Trust = Annotated[
     bool, typer.Option("--trust-code", help="Allow a model source that imports Python code.")
 ]
+Out = Annotated[
+    Path | None,
+    typer.Option("--out", help="Folder for everything.", show_default="runs/NAME"),
+]
 Resume = Annotated[
     bool, typer.Option("--resume", help="Go on with the run in the folder --out names.")
 ]

@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lwdna.cli.arguments import Data, Jobs, Model, Pretrained, RecipeArgs, Resume, Trust
+from lwdna.cli.arguments import Data, Jobs, Model, Out, Pretrained, RecipeArgs, Resume, Trust
 from lwdna.cli.output import say
 from lwdna.errors import TrainingError
 from lwdna.run_folder import RESULTS
@@ -37,9 +36,7 @@ def compare(
     model: Model = None,
     pretrained: Pretrained = False,
     data: Data = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for everything.", show_default="runs/NAME")
-    ] = None,
+    out: Out = None,
     resume: Resume = False,
     jobs: Jobs = 1,
     trust_code: Trust = False,

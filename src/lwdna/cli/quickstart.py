@@ -2,12 +2,7 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-from typing import Annotated
-
-import typer
-
-from lwdna.cli.arguments import Data, Jobs, Model, Pretrained, RecipeArgs, Resume, Trust
+from lwdna.cli.arguments import Data, Jobs, Model, Out, Pretrained, RecipeArgs, Resume, Trust
 from lwdna.cli.output import say
 from lwdna.run_options import RunOptions
 
@@ -17,9 +12,7 @@ def quickstart(
     model: Model = None,
     pretrained: Pretrained = False,
     data: Data = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for everything.", show_default="runs/NAME")
-    ] = None,
+    out: Out = None,
     resume: Resume = False,
     jobs: Jobs = 1,
     trust_code: Trust = False,

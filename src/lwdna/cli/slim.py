@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lwdna.cli.arguments import PRETRAINED, Data, Model, Pretrained, Resume, Trust
+from lwdna.cli.arguments import PRETRAINED, Data, Model, Out, Pretrained, Resume, Trust
 from lwdna.cli.export import write_onnx
 from lwdna.cli.output import say
 from lwdna.errors import RecipeError
@@ -48,9 +48,7 @@ def slim(
     model: Model = None,
     pretrained: Pretrained = False,
     data: Data = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the run.", show_default="runs/NAME")
-    ] = None,
+    out: Out = None,
     onnx: Onnx = None,
     resume: Resume = False,
     trust_code: Trust = False,

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lwdna.cli.arguments import Data, Model, Pretrained, RecipeArgs, Resume, Trust
+from lwdna.cli.arguments import Data, Model, Out, Pretrained, RecipeArgs, Resume, Trust
 from lwdna.cli.output import say
 from lwdna.run_folder import BASELINE, FOUND
 from lwdna.run_options import RunOptions
@@ -25,9 +25,7 @@ def train(
     model: Model = None,
     pretrained: Pretrained = False,
     data: Data = None,
-    out: Annotated[
-        Path | None, typer.Option(help="Folder for the run.", show_default="runs/NAME")
-    ] = None,
+    out: Out = None,
     resume: Resume = False,
     trust_code: Trust = False,
 ) -> None:

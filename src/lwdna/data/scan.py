@@ -84,22 +84,22 @@ def scan(images: FolderImages) -> Scan:
     return _gathered(images, keys, known, faults)
 
 
-def twins(train: FolderImages, val: FolderImages, seen: tuple[Scan, Scan]) -> list[tuple[str, str]]:
+def twins(
+    train: tuple[FolderImages, Scan], val: tuple[FolderImages, Scan]
+) -> list[tuple[str, str]]:
     """Return the images of the validation half that are in the training half, too.
 
     Args:
-        train: the files to learn from.
-        val: the files to validate on.
-        seen: what a look at either showed.
+        train: the files to learn from, and what a look at them showed.
+        val: the same of those to validate on.
 
     Returns:
-        Below their folders, which file is the same, byte for byte, as which; in the order of the
-        files.
+        Which file is the same, byte for byte, as which; in the order of the files.
     """
-    known = {bytes(digest): place for place, digest in enumerate(seen[0].digests) if digest}
+    known = {bytes(digest): place for place, digest in enumerate(train[1].digests) if digest}
     return [
-        (_shown(val, place), _shown(train, known[bytes(digest)]))
-        for place, digest in enumerate(seen[1].digests)
+        (_shown(val[0], place), _shown(train[0], known[bytes(digest)]))
+        for place, digest in enumerate(val[1].digests)
         if bytes(digest) in known
     ]
 

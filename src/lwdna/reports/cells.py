@@ -216,7 +216,7 @@ def _read_recipe(path: Path) -> tuple[StudyRecipe, str]:
 def _read(place: Path, training: Path) -> Cell:
     own, common = (folder / SEARCH / SEARCH_RECORD for folder in (place, place.parent))
     record_of_search = next((path for path in (own, common) if path.is_file()), None)
-    search = record_of_search and read_record(SearchPart, record_of_search)
+    search = read_record(SearchPart, record_of_search) if record_of_search else None
     same = training.parent != place
     described_by = record_of_search.parent if same and record_of_search else training
     record = read_record(Results, training / RESULTS)

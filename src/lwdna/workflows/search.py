@@ -146,7 +146,7 @@ def _networks(
     model = make_baseline(recipe, source, options.trust_code, trained=bool(start)).to(device)
     if weights is None:
         return model, Trained(model, start=start) if start else None
-    network, architecture = load_for_recipe(weights, recipe, task, options.trust_code)
+    network, architecture = load_for_recipe(weights, recipe, task, options)
     check_same_classes(weights, task, f"the network in {weights}", options)
     return model, Trained(network.to(device), architecture.widths)
 
