@@ -123,7 +123,8 @@ def _columns(
             return (given[0], next(place for place in others if place != half), half), 0
     raise DataError(
         f"{path} has the columns {', '.join(head) or '(none)'}; one must be called file (or "
-        f"{', '.join(FILE[1:4])}, ...), one label (or {', '.join(_LABEL[2:6])}, ...)"
+        f"{', '.join(FILE[1:4])}, ...), one label (or {', '.join(_LABEL[2:6])}, ...); "
+        "numbers instead of classes are learnt with task=regression"
     )
 
 
