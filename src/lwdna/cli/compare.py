@@ -39,7 +39,8 @@ def compare(
     arguments: RecipeArgs = None,
     seeds: Seeds = None,
     arms: Annotated[
-        str | None, typer.Option(help="Names of arms, with commas [those of the recipe].")
+        str | None,
+        typer.Option(help="Names of arms, with commas.", show_default="those of the recipe"),
     ] = None,
     arm: Annotated[
         list[str] | None,

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from torch import nn
 
-from lwdna.architecture import ModelSource, save
+from lwdna.architecture import save
 from lwdna.engine import Task
 from lwdna.engine.device import make_accelerator
 from lwdna.engine.fingerprint import Fingerprint
@@ -19,6 +19,7 @@ from lwdna.files import write_json, write_text
 from lwdna.inputs import move
 from lwdna.methods import Search, Trained, TrialSetup, WarmupRun, search
 from lwdna.methods.trials.runs import Proxy, Workers
+from lwdna.model_source import ModelSource
 from lwdna.recipe import Recipe
 from lwdna.run_folder import (
     ARCHITECTURE,
@@ -156,7 +157,7 @@ def _networks(
     model = make_baseline(recipe, source, options.trust_code, trained=bool(start)).to(device)
     if weights is None:
         return model, Trained(model, start=start) if start else None
-    network, architecture = load_for_recipe(weights, recipe, task, options.trust_code)
+    network, architecture = load_for_recipe(weights, recipe, task, options)
     check_same_classes(weights, task, f"the network in {weights}", options)
     return model, Trained(network.to(device), architecture.widths)
 
