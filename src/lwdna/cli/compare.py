@@ -24,7 +24,7 @@ from lwdna.cli.output import say
 from lwdna.cli.places import placed
 from lwdna.errors import TrainingError
 from lwdna.run_folder import RESULTS
-from lwdna.run_options import LOCAL, RunOptions
+from lwdna.run_options import LOCAL
 
 if TYPE_CHECKING:
     from lwdna.recipe import Recipe
@@ -33,22 +33,25 @@ if TYPE_CHECKING:
 Seeds = Annotated[
     int | None, typer.Option(min=1, help="Trainings per arm [5].", show_default=False)
 ]
+Arms = Annotated[
+    str | None,
+    typer.Option(help="Names of arms, with commas.", show_default="those of the recipe"),
+]
+Arm = Annotated[
+    list[str] | None,
+    typer.Option(metavar="NAME=shrink.KEY=VALUE,...", help="Describe a further arm."),
+]
+Shard = Annotated[
+    str, typer.Option(metavar="I/N", help="Do one of N parts of the work, from 1/N to N/N.")
+]
 
 
 def compare(
     arguments: RecipeArgs = None,
     seeds: Seeds = None,
-    arms: Annotated[
-        str | None,
-        typer.Option(help="Names of arms, with commas.", show_default="those of the recipe"),
-    ] = None,
-    arm: Annotated[
-        list[str] | None,
-        typer.Option(metavar="NAME=shrink.KEY=VALUE,...", help="Describe a further arm."),
-    ] = None,
-    shard: Annotated[
-        str, typer.Option(metavar="I/N", help="Do one of N parts of the work, from 1/N to N/N.")
-    ] = "1/1",
+    arms: Arms = None,
+    arm: Arm = None,
+    shard: Shard = "1/1",
     model: Model = None,
     pretrained: Pretrained = False,
     data: Data = None,
@@ -84,14 +87,7 @@ def compare(
     recipe = _with_arms(recipe, arms, arm or (), seeds)
     folder = options.run_folder(place, f"{name}-compare")
     part = options.read_shard(shard)
-    run_options = RunOptions(
-        progress=not quiet,
-        trust_code=trust_code,
-        say=say,
-        jobs=jobs,
-        executor=executor,
-        gpus_per_task=gpus_per_task,
-    )
+    run_options = options.shared_run(quiet, trust_code, jobs, executor, gpus_per_task)
     from lwdna.cli import show
     from lwdna.workflows import run_comparison
 

@@ -13,7 +13,7 @@ import yaml
 
 from lwdna.channels.graph.edits import Edits
 from lwdna.cli.arguments import PRETRAINED
-from lwdna.cli.output import note
+from lwdna.cli.output import note, say
 from lwdna.cli.places import address_of
 from lwdna.engine import TrainingInterrupted
 from lwdna.errors import RecipeError
@@ -128,6 +128,20 @@ def run_folder(out: Path | None, name: str) -> Path:
         count += 1
         candidate = Path("runs") / f"{name}-{count}"
     return candidate
+
+
+def shared_run(
+    quiet: bool, trust_code: bool, jobs: int, executor: str, gpus_per_task: float | None
+) -> RunOptions:
+    """Return how a run goes that several processes may share."""
+    return RunOptions(
+        progress=not quiet,
+        trust_code=trust_code,
+        say=say,
+        jobs=jobs,
+        executor=executor,
+        gpus_per_task=gpus_per_task,
+    )
 
 
 @contextmanager

@@ -17,7 +17,7 @@ from lwdna.cli.arguments import (
 )
 from lwdna.cli.output import say
 from lwdna.cli.places import placed
-from lwdna.run_options import LOCAL, RunOptions
+from lwdna.run_options import LOCAL
 
 
 def quickstart(
@@ -53,14 +53,7 @@ def quickstart(
     default = options.saved_recipe(place, resume) or ("images" if data else "digits")
     name, recipe = options.read_recipe(arguments, model, data, default, pretrained)
     folder = options.run_folder(place, name)
-    chosen = RunOptions(
-        progress=not quiet,
-        trust_code=trust_code,
-        say=say,
-        jobs=jobs,
-        executor=executor,
-        gpus_per_task=gpus_per_task,
-    )
+    chosen = options.shared_run(quiet, trust_code, jobs, executor, gpus_per_task)
     from lwdna.cli import show
     from lwdna.workflows import run_job
 

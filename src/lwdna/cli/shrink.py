@@ -25,7 +25,7 @@ from lwdna.cli.output import say, working
 from lwdna.cli.places import placed
 from lwdna.errors import LockedError
 from lwdna.run_folder import ARCHITECTURE, WEIGHTS, find_weights
-from lwdna.run_options import LOCAL, RunOptions
+from lwdna.run_options import LOCAL
 
 
 def shrink(
@@ -69,14 +69,7 @@ def shrink(
     name, recipe = options.read_recipe(arguments, model, data, default, pretrained)
     folder = options.run_folder(place, f"{name}-search")
     given = find_weights(weights) if weights else None
-    chosen = RunOptions(
-        progress=not quiet,
-        trust_code=trust_code,
-        say=say,
-        jobs=jobs,
-        executor=executor,
-        gpus_per_task=gpus_per_task,
-    )
+    chosen = options.shared_run(quiet, trust_code, jobs, executor, gpus_per_task)
     from lwdna.cli import show
     from lwdna.workflows import help_search, run_search
 

@@ -86,9 +86,8 @@ def train(
         model: trained in place; moved to the device of this process.
         task: data, loss and metrics.
         settings: the protocol.
-        run_dir: gets ``checkpoints/last.safetensors`` (everything needed to go on),
-            ``checkpoints/best.safetensors`` (weights), ``metrics.jsonl`` (one line per epoch)
-            and ``tensorboard/``. Has to be visible to all processes.
+        run_dir: gets ``checkpoints/last.safetensors`` (all that is needed to go on) and ``best``
+            (weights), ``metrics.jsonl``, ``tensorboard/``. Has to be visible to all processes.
         seed: decides order, augmentation and dropout; initial weights are the caller's.
         resume: continue the run in ``run_dir`` exactly where its checkpoint left it.
         progress: show a bar on standard error.
