@@ -9,6 +9,8 @@ import pytest
 import torch
 
 import lwdna as api
+from lwdna.architecture import ModelSource
+from lwdna.errors import CheckpointError
 from lwdna.interop.timm_config import preprocessing_of
 from lwdna.model_source import ModelSource
 from lwdna.models import create_model
@@ -48,31 +50,26 @@ def test_predict_takes_what_was_imported(state: Path) -> None:
     assert interface.classes == NAMES
     assert interface.task == "classification"
     assert said.startswith("note: images are taken to be prepared as for timm:test_resnet: ")
-    told = json.loads(
-        done("predict", state / "image.png", "--weights", "in.safetensors", "--json", "--top", 3)
-    )
-    network = create_model("timm:test_resnet", num_classes=3).eval()
-    network.load_state_dict(torch.load(state / "state.pth", weights_only=True))
-    assert interface.preprocessing
-    image = api.prepare(state / "image.png", interface.preprocessing)
-    with torch.no_grad():
-        want = network(image[None]).softmax(1)[0]
-    for guess in told[0]["predictions"]:
-        assert guess["class"] == NAMES[guess["index"]]
-        assert guess["probability"] == pytest.approx(float(want[guess["index"]]), rel=1e-5)
-
-
-def test_timms_own_preparation_at_the_size_asked_for(state: Path) -> None:
-    interface, _ = imported(state, "--classes", state / "names.json")
-    cfg = create_model("timm:test_resnet").pretrained_cfg
-    how = interface.preprocessing
+    how, cfg = interface.preprocessing, create_model("timm:test_resnet").pretrained_cfg
     assert how
     assert (how.mean, how.std, how.interpolation) == (
         cfg["mean"], cfg["std"], cfg["interpolation"],
     )  # fmt: skip
     whole = preprocessing_of("timm:test_resnet")
-    assert (how.image_size, how.resize) == (41, int(41 * whole.resize / whole.image_size))
     assert whole.resize == int(cfg["input_size"][1] / cfg["crop_pct"])
+    assert (how.image_size, how.resize) == (41, int(41 * whole.resize / whole.image_size))
+
+    told = json.loads(
+        done("predict", state / "image.png", "--weights", "in.safetensors", "--json", "--top", 3)
+    )
+    network = create_model("timm:test_resnet", num_classes=3).eval()
+    network.load_state_dict(torch.load(state / "state.pth", weights_only=True))
+    image = api.prepare(state / "image.png", how)
+    with torch.no_grad():
+        want = network(image[None]).softmax(1)[0]
+    for guess in told[0]["predictions"]:
+        assert guess["class"] == NAMES[guess["index"]]
+        assert guess["probability"] == pytest.approx(float(want[guess["index"]]), rel=1e-5)
 
 
 @pytest.mark.parametrize(
@@ -105,9 +102,12 @@ def test_another_preparation_and_mere_numbers(state: Path) -> None:
     assert interface.classes is None
     assert interface.preprocessing
     assert interface.preprocessing.mean == (0.4914, 0.4822, 0.4465)
-    Path("in.safetensors").rename("other.safetensors")
-    again, _ = imported(state, "--classes", 3, "--preprocessing", "other.safetensors")
-    assert again.preprocessing == interface.preprocessing
+    architecture = api.Architecture.load("in.safetensors")
+    names = read_classes(str(state / "names.json"))
+    again, assumed = interface_of_import(architecture, names, "in.safetensors")
+    assert (again.classes, again.preprocessing, assumed) == (NAMES, interface.preprocessing, [])
+    with pytest.raises(CheckpointError, match="2 classes are named and the network has 3"):
+        interface_of_import(architecture, NAMES[:2], None)
 
 
 def test_faults(state: Path, tmp_path: Path) -> None:

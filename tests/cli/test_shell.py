@@ -42,10 +42,15 @@ def test_completion_and_its_script_start_without_torch() -> None:
 
 
 def test_a_quiet_command_prints_its_last_line_only(tmp_path: Path) -> None:
-    quiet = lwdna("train", *DIGITS, "train.warmup_epochs=9", "--quiet", "--out", tmp_path / "run")
-    assert (quiet.code, quiet.out, quiet.err) == (0, f"run: {tmp_path / 'run'}\n", "")
+    out = tmp_path / "run"
+    quiet = lwdna("shrink", *DIGITS, "train.warmup_epochs=9", "--quiet", "--out", out)
+    assert (quiet.code, quiet.err) == (0, "")
+    assert quiet.out == f"architecture: {out / 'architecture.lwdna.json'}\n"
     assert done("--version").startswith("lwdna ")  # the next command is not quiet
-    assert "already holds a run" in fault("train", *DIGITS, "-q", "--out", tmp_path / "run")
+    assert "already holds" in fault("shrink", *DIGITS, "-q", "--out", out)
+    loud = lwdna("shrink", *DIGITS, "train.warmup_epochs=9", "--out", tmp_path / "other")
+    assert "note: the warm-up" in loud.err
+    assert len(loud.out.splitlines()) > 1
 
 
 @pytest.mark.parametrize("verb", ["shrink", "quickstart", "train", "compare"])

@@ -148,7 +148,8 @@ def _evidence(run: RunFiles | None, own: TrainingRun | None, weights: Path) -> I
         if metric.mean_of_examples and own.outcomes is not None:
             low, high = (format_metric(end, metric) for end in mean_interval(own.outcomes))
             between = f" (95 % interval over the validation examples: {low} to {high})"
-        length = f" of {own.results.epochs} epochs" if own.results.epochs else ""
+        epochs = own.results.epochs
+        length = f" of {epochs} epoch{'s' if epochs != 1 else ''}" if epochs else ""
         yield (
             f"{metric.title}: {format_metric(value, metric)}{between}, on {_count(figures)} "
             f"validation examples, after one training{length}."
