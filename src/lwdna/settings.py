@@ -4,9 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Container, Iterable, Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any
+from pathlib import Path
+from typing import Annotated, Any
 
-from pydantic import BaseModel, ConfigDict
+from pydantic import BaseModel, BeforeValidator, ConfigDict
+
+from lwdna.storage import is_url
+
+
+def _place(value: object) -> object:
+    return Path(value) if isinstance(value, str) and not is_url(value) else value
+
+
+Place = Annotated[Path | str, BeforeValidator(_place)]
+"""A local path, or the address of a folder in a storage as text."""
 
 
 class Settings(BaseModel):

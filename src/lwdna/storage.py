@@ -12,9 +12,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, TypeGuard
-
-from pydantic import BeforeValidator
+from typing import Any, TypeGuard
 
 from lwdna.errors import FileError, LwdnaError
 from lwdna.files import atomic
@@ -32,14 +30,6 @@ _STATES = ("ETag", "etag", "md5Hash", "LastModified", "mtime", "created")
 def is_url(place: object) -> TypeGuard[str]:
     """Whether a text names a place in a storage, and not a local path."""
     return isinstance(place, str) and _URL.match(place) is not None
-
-
-def _place(value: object) -> object:
-    return Path(value) if isinstance(value, str) and not is_url(value) else value
-
-
-Place = Annotated[Path | str, BeforeValidator(_place)]
-"""A local path, or the address of a folder in a storage as text."""
 
 
 @dataclass(frozen=True)

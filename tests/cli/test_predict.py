@@ -56,7 +56,13 @@ def test_it_tells_what_an_evaluation_counts(run: Path) -> None:
     assert 0 < int(right.sum()) < len(right)
     told = json.loads(done("predict", val, "--weights", run, "--batch-size", "5", "--json"))
     classes = [one["predictions"][0]["class"] for one in told]
+    kept = load_file(run / "predictions.safetensors")
+    names = sorted({*classes, *(one.name for one in val.iterdir())})
+    assert [names[number] for number in kept["chosen"].tolist()] == classes
+    shares = [one["predictions"][0]["probability"] for one in told]
+    assert kept["probability"].tolist() == pytest.approx(shares, abs=1e-3)  # half precision
     parents = [Path(one["image"]).parent.name for one in told]
+    assert [names[number] for number in kept["true"].tolist()] == parents
     assert [one == other for one, other in zip(classes, parents, strict=True)] == right.tolist()
     accuracy = json.loads(done("evaluate", run, "--json"))["top1"]
     correct = sum(map(str.__eq__, classes, parents))

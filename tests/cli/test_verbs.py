@@ -85,7 +85,13 @@ def test_shrink_then_train_then_evaluate_on_a_folder_of_images() -> None:
     metrics = json.loads(done("evaluate", "runs/images-lwdna", "--json"))
     assert metrics == {key: results[key] for key in ("top1", "top5", "val_loss")}
     file = "runs/images-lwdna/model.safetensors"
-    assert "top1" in done("evaluate", file)
+    printed = done("evaluate", file, "--out", "again")
+    assert json.loads(Path("again/results.json").read_text())["classes"] == results["classes"]
+    assert Path("again/predictions.safetensors").is_file()
+    assert "top1" in printed
+    worst = results["classes"]["worst"]
+    assert len(worst) == 2
+    assert printed.index(worst[0]["class"]) < printed.index(worst[1]["class"])
     Path(file).rename("moved.safetensors")
     assert (
         json.loads(done("evaluate", "moved.safetensors", "images", *given[2:], "--json")) == metrics

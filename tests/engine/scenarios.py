@@ -9,7 +9,15 @@ from typing import Any
 import torch
 from accelerate import PartialState
 
-from lwdna.engine import EndCheck, Hooks, TrainSettings, evaluate, read_metrics, train
+from lwdna.engine import (
+    EndCheck,
+    Hooks,
+    TrainResult,
+    TrainSettings,
+    evaluate,
+    read_metrics,
+    train,
+)
 
 from .toy import ToyTask, conv_net
 
@@ -49,11 +57,18 @@ def run(name: str, run_dir: Path) -> dict[str, Any]:
         "resumed": resumed.metrics,
         "outcomes": result.outcomes.tolist(),
         "resumed_outcomes": resumed.outcomes.tolist(),
+        "choices": _choices(result),
+        "resumed_choices": _choices(resumed),
         "losses": [line["train_loss"] for line in read_metrics(run_dir)],
         "weights": {n: t.double().norm().item() for n, t in model.state_dict().items()},
         "evaluated": evaluate(model, task, 4),
         "seen": task.seen,
     }
+
+
+def _choices(result: TrainResult) -> list[list[int]]:
+    assert result.choices is not None
+    return [result.choices.true.tolist(), result.choices.chosen.tolist()]
 
 
 def main(folder: Path) -> None:

@@ -34,6 +34,7 @@ def test_two_processes_train_as_one(tmp_path: Path, two: tuple[Found, Found], na
         assert together["weights"] == pytest.approx(alone["weights"], rel=1e-5)
         assert together["evaluated"] == pytest.approx(alone["evaluated"], rel=1e-5)
         assert together["outcomes"] == alone["outcomes"]
+        assert together["choices"] == alone["choices"]
 
 
 def test_batch_statistics_of_shares_are_noise(tmp_path: Path, two: tuple[Found, Found]) -> None:
@@ -51,6 +52,7 @@ def test_processes_agree_and_resume(two: tuple[Found, Found], name: str) -> None
     assert first["weights"] == second["weights"], "running statistics included"
     assert first["evaluated"] == second["evaluated"]
     assert first["outcomes"] == second["outcomes"] == first["resumed_outcomes"]
+    assert first["choices"] == second["choices"] == first["resumed_choices"]
 
 
 @pytest.mark.parametrize(("name", "size"), [("plain", 17), ("uneven", 5), ("idle", 1)])

@@ -76,6 +76,9 @@ def assert_same_run(
     assert history(run_dir) == history(expected_dir)
     assert result.metrics == expected.metrics
     assert torch.equal(result.outcomes, expected.outcomes)
+    assert result.choices is not None
+    assert expected.choices is not None
+    assert torch.equal(result.choices.chosen, expected.choices.chosen)
     own, other = result.model.state_dict(), expected.model.state_dict()
     assert list(own) == list(other)
     assert all(torch.equal(own[name], other[name]) for name in own)

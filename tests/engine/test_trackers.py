@@ -81,13 +81,22 @@ def told(heard: list[Any], what: str) -> list[Any]:
     return [entry[1:] for entry in heard if entry[0] == what]
 
 
-def test_they_hear_what_the_file_holds(heard: list[Any], tmp_path: Path) -> None:
-    run(tmp_path / "photos" / "baseline")
+@pytest.mark.parametrize(
+    ("folder", "name"),
+    [
+        ("photos/baseline", "photos-baseline"),
+        ("study/cells/lwdna/seed1/training", "study-lwdna-seed1"),
+    ],
+)
+def test_they_hear_what_the_file_holds(
+    heard: list[Any], tmp_path: Path, folder: str, name: str
+) -> None:
+    run(tmp_path / folder)
     ((start,),) = told(heard, "start")
     assert start["project"] == "lwdna"
-    assert start["name"] == "photos-baseline"
+    assert start["name"] == name
     assert told(heard, "config") == [({"train.lr": 0.1},)]
-    lines = read_metrics(tmp_path / "photos" / "baseline")
+    lines = read_metrics(tmp_path / folder)
     assert [values | {"step": step} for values, step in told(heard, "log")] == lines
     assert len(lines) == 3
     assert heard[-1] == ("finish",)
@@ -124,10 +133,16 @@ def test_one_that_cannot_start_is_said_before_the_first_step(
     assert steps == []
 
 
-def test_a_package_that_is_missing_is_named(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_package_that_is_missing_is_named(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setitem(sys.modules, "comet_ml", None)
     with pytest.raises(TrainingError, match=r"comet_ml, which is not installed.*comet-ml"):
         check_trackers(["comet_ml"])
+    (tmp_path / "aim").mkdir()
+    monkeypatch.syspath_prepend(tmp_path)
+    with pytest.raises(TrainingError, match="aim, which is not installed"):
+        check_trackers(["aim"])
     there = ModuleType("wandb")
     there.__spec__ = accelerate_tracking.__spec__
     monkeypatch.setitem(sys.modules, "wandb", there)

@@ -353,6 +353,12 @@ def test_outcomes_are_per_example_and_in_order(tmp_path: Path, eval_batch_size: 
         right = (result.model(images).argmax(1) == targets).float()
     assert torch.equal(result.outcomes, right)
     assert 0 < right.mean() < 1, "otherwise their order would not show"
+    assert result.choices is not None
+    assert torch.equal(result.choices.true, targets)
+    assert torch.equal((result.choices.chosen == targets).float(), right)
+    with torch.no_grad():
+        probability = result.model(images).softmax(1).amax(1)
+    assert result.choices.probability.tolist() == pytest.approx(probability.tolist(), rel=1e-5)
     assert result.metrics["top1"] == pytest.approx(right.mean().item())
 
 

@@ -11,6 +11,7 @@ from torchmetrics import MeanMetric, MetricCollection
 from torchmetrics.classification import MulticlassAccuracy, MulticlassF1Score, MulticlassRecall
 
 from lwdna.engine import Metric
+from lwdna.engine.task import Choices
 
 CLASSES = 3
 
@@ -72,14 +73,15 @@ class ToyTask:
 
     def update(
         self, metrics: MetricCollection, model: nn.Module, batch: tuple[Tensor, Tensor]
-    ) -> tuple[Tensor, None]:
+    ) -> tuple[Tensor, Choices]:
         images, targets = batch
         outputs = model(images)
         losses = F.cross_entropy(outputs, targets, reduction="none")
         metrics["loss"].update(losses)
         for name in ("top1", "f1", "recall"):
             metrics[name].update(outputs, targets)
-        return (outputs.argmax(1) == targets).float(), None
+        probability, chosen = outputs.softmax(1).max(1)
+        return (chosen == targets).float(), Choices(targets, chosen, probability)
 
 
 def conv_net(*, norm: bool = True, dropout: float = 0.3) -> nn.Sequential:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -71,7 +72,9 @@ def test_the_interval_of_decibels_is_that_of_student() -> None:
 def test_badges(second: np.ndarray, words: str, kind: str) -> None:
     first = right(1009, 0, 500)
     found = pair(TOP1, (float(first.mean()), float(second.mean())), (first, second))
-    assert (badge(TOP1, found), kind_of(TOP1, found)) == (words, kind)
+    assert found is not None
+    assert badge(TOP1, found.interval) == words
+    assert kind_of(TOP1, found.interval) == kind
 
 
 def test_what_is_no_mean_of_examples_or_missing_has_no_interval() -> None:
@@ -88,3 +91,19 @@ def test_outputs_worse_than_the_input_are_called_so() -> None:
     figures = describe(PSNR) | {"psnr": 24.0, "input_psnr": 25.5}
     assert below_input(figures).startswith("its outputs are 1.50 dB worse than its inputs")
     assert below_input(figures | {"psnr": 26.0}) == ""
+
+
+def test_a_network_worse_than_its_input_is_called_so_first(tmp_path: Path) -> None:
+    """However much better than the baseline it is."""
+    make_job(tmp_path, chain(2, 16))
+    first, second = np.full(31, 20.0), np.full(31, 24.0) + np.arange(31) / 100
+    for name, outcomes in (("baseline", first), ("lwdna", second)):
+        path = tmp_path / name / "results.json"
+        figures = {"psnr": float(outcomes.mean()), "input_psnr": 25.5}
+        path.write_text(json.dumps(json.loads(path.read_text()) | describe(PSNR) | figures))
+        write_arrays(tmp_path / name / "outcomes.safetensors", {"psnr": outcomes})
+    told = answer_of(tmp_path)
+    assert (told.badge, told.kind) == ("worse than its input", "worse")
+    assert told.tiles[0][0].beside == "the inputs themselves 25.50 dB"
+    assert told.tiles[0][0].better is True
+    assert told.notes[1].startswith("LW-DNA network: its outputs are 1.35 dB worse than its inputs")

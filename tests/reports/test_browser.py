@@ -2,14 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import re
+from dataclasses import asdict
 from pathlib import Path
 
+import numpy as np
 import pytest
 from PIL import Image
 
+from lwdna.engine.task import Metric
 from lwdna.reports import write_report
-from tests.reports.browser import BROWSER, browse, driven, width_in_frame
+from tests.reports.browser import BROWSER, browse, driven, looked_at
+
+from . import test_sensitivity, test_slim_page
+from .conftest import chain, make_job, resnet50_like
+from .studies import Arm, make_study
+from .test_classes import chosen, leave, name_classes
+from .test_study import TOP1, shifted
 
 pytestmark = pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
 
@@ -22,7 +32,6 @@ def test_sections_tables_and_bars_are_there(job: Path, tmp_path: Path) -> None:
     dom = browse(write_report(job), tmp_path / "profile", "--dump-dom").stdout
     assert re.findall(r"<h2>(.*?)</h2>", dom) == [
         "Summary",
-        "Training",
         "Widths per group",
         "Cost per layer",
         "The criterion",
@@ -52,20 +61,13 @@ def test_bars_have_the_lengths_of_their_widths_on_screen(job: Path, tmp_path: Pa
         }
         document.body.dataset.faults = faults.join(" ") || "none";
         document.body.dataset.fetched = performance.getEntriesByType("resource").length;
-        document.body.dataset.overflow = document.documentElement.scrollWidth - innerWidth;
         """,
     )
-    for width in (1200, 600):
-        dom = browse(page, tmp_path / "profile", "--dump-dom", f"--window-size={width},900").stdout
-        body = re.search(r"<body[^>]*>", dom)
-        assert body is not None
-        # At 600 pixels the second column of bars is hidden and so has no length.
-        if width == 1200:
-            assert 'data-faults="none"' in body[0]
-        assert 'data-fetched="0"' in body[0]
-        overflow = re.search(r'data-overflow="(-?\d+)"', body[0])
-        assert overflow is not None
-        assert int(overflow[1]) <= 0
+    dom = browse(page, tmp_path / "profile", "--dump-dom", "--window-size=1200,900").stdout
+    body = re.search(r"<body[^>]*>", dom)
+    assert body is not None
+    assert 'data-faults="none"' in body[0]
+    assert 'data-fetched="0"' in body[0]
 
 
 def test_a_click_on_a_heading_sorts_and_a_third_restores(job: Path, tmp_path: Path) -> None:
@@ -110,5 +112,45 @@ def test_bars_are_painted_in_light_and_dark(
     assert counts[colours["base"]] > 10_000
 
 
-def test_nothing_overflows_on_a_phone(job: Path) -> None:
-    assert width_in_frame(write_report(job), 390) <= 390
+@pytest.fixture(scope="module")
+def pages(tmp_path_factory: pytest.TempPathFactory) -> list[Path]:
+    """A job that classifies, one that restores, a comparison, a slim run, an analysis."""
+    folder = tmp_path_factory.mktemp("pages")
+    classes = [f"a class of some length, {number}" for number in range(11)]
+    true = [number for number in range(11) for _ in range(3)]
+    shuffled = np.random.default_rng(5).integers(0, 11, 33).tolist()
+    job = folder / "job"
+    record = make_job(job, resnet50_like())
+    name_classes(job, classes, 1300, 50)
+    leave(job / "baseline", chosen(true, shuffled), pictures=33)
+    leave(job / "lwdna", chosen(true, true[:20] + shuffled[20:]))
+    restored = folder / "restored"
+    make_job(restored, chain(3, 16))
+    for name in ("baseline", "lwdna"):
+        examples = restored / name / "examples"
+        examples.mkdir()
+        for kind in ("input", "output", "target"):
+            Image.new("RGB", (96, 96), (90, 120, 30)).save(examples / f"Set5-bird-{kind}.png")
+        figures = {"Set5-bird": {"input": 31.25, "output": 29.5}}
+        told = {"metric": asdict(Metric("psnr", "PSNR", "dB")), "examples": figures}
+        (examples / "figures.json").write_text(json.dumps(told))
+    arms = {
+        name: Arm(shifted(place / 4), {group["name"]: group["found"] for group in record["groups"]})
+        for place, name in enumerate(("baseline", "lwdna", "uniform", "reversed"))
+    }
+    study = make_study(folder / "study", TOP1, arms, seeds=3)
+    name_classes(study, classes, 1300, 50)
+    for arm in arms:
+        for seed in range(3):
+            leave(study / "cells" / arm / f"seed{seed}" / "training",
+                  chosen(true, shuffled if arm == "lwdna" else true), pictures=33)  # fmt: skip
+    runs = [job, restored, study]
+    for name, write in (("slim", test_slim_page.written), ("analysis", test_sensitivity.written)):
+        runs.append(write(folder / name))
+    return [write_report(run, folder / f"page{number}.html") for number, run in enumerate(runs)]
+
+
+def test_nothing_is_cut_or_overlaps_on_a_desk_and_on_a_phone(pages: list[Path]) -> None:
+    """Unfolded, light and dark."""
+    found = looked_at(pages, (390, 1280))
+    assert {name: faults for name, faults in found.items() if faults} == {}

@@ -3,12 +3,15 @@ import json
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from lwdna.engine.task import Metric
 from lwdna.errors import FileError
+from lwdna.recipe import load_recipe
 from lwdna.reports import write_report
 
 Maker = Callable[..., Path]
@@ -39,7 +42,7 @@ def test_a_whole_job_has_every_section_and_lands_beside_the_files(job: Path) -> 
     path = write_report(job)
     html = path.read_text(encoding="utf-8")
     assert path == job / "report.html"
-    assert sections(html) == ["summary", "training", "groups", "layers", "criterion", "provenance"]
+    assert sections(html) == ["summary", "groups", "layers", "criterion", "provenance"]
     assert "+0.8 points at" in html
     assert "lwdna compare baseline/recipe.yaml --seeds 5 --arms baseline,lwdna" in html
     assert "One run is no evidence" in html
@@ -64,6 +67,20 @@ def test_what_is_known_of_the_search_is_told_once(job: Path) -> None:
     assert facts["training seed"] == "0"
     assert facts["version of torch"] == "2.8.0"
     assert not [name for name in facts if "." in name]
+
+
+def test_what_the_recipe_sets_is_told_and_defaults_are_folded(job_of: Maker) -> None:
+    job = job_of()
+    text = load_recipe("digits", ["train.epochs=7", "data.augment.padding=2"]).to_yaml()
+    for name in ("search", "baseline", "lwdna"):
+        (job / name / "recipe.yaml").write_text(text)
+    html = write_report(job).read_text(encoding="utf-8")
+    shown = html.split('<section id="provenance">')[1].split("<details>")[0]
+    told = dict(re.findall(r"<dt>(.*?)</dt><dd>(.*?)</dd>", shown))
+    assert (told["train.epochs"], told["data.augment.padding"]) == ("7", "2")
+    assert told["model.name"] == "lwdna:resnet8_digits"
+    assert "momentum: " in html
+    assert "train.momentum" not in told
 
 
 def test_bars_are_as_long_as_the_widths_say(job_of: Maker) -> None:
@@ -181,17 +198,19 @@ def test_trials_are_drawn_in_their_order_by_their_losses(job: Path) -> None:
 
 def test_curves_show_both_networks_at_every_epoch(job: Path) -> None:
     html = write_report(job).read_text(encoding="utf-8")
-    training = html.split('<section id="training">')[1].split("</section>")[0]
+    training = html.split('<div id="training">')[1].split("</section>")[0]
     panels = training.split("<figure>")[1:]
     assert [re.search(r"<figcaption>(.*?)</figcaption>", panel)[1] for panel in panels] == [  # type: ignore[index]
-        "training loss",
-        "validation loss",
         "top-1 accuracy (%)",
+        "validation loss, training loss dashed",
     ]
-    for panel in panels:
-        assert len(re.findall(r"<circle class=\"base", panel)) == 12
-        assert len(re.findall(r"<circle class=\"found", panel)) == 12
-    assert "last: baseline 76.15, LW-DNA 76.95" in panels[2]
+    for panel, lines in zip(panels, (1, 2), strict=True):
+        assert len(re.findall(r"<circle class=\"base", panel)) == 12 * lines
+        assert len(re.findall(r"<circle class=\"found", panel)) == 12 * lines
+    assert "last: baseline 76.15, LW-DNA 76.95" in panels[0]
+    assert (
+        "last, validation: baseline 0.951, LW-DNA 0.951; training: baseline 1.58, LW" in panels[1]
+    )
 
 
 def test_a_loss_that_is_not_finite_parts_the_line(job_of: Maker) -> None:
@@ -201,9 +220,10 @@ def test_a_loss_that_is_not_finite_parts_the_line(job_of: Maker) -> None:
     lines[2]["train_loss"] = float("nan")
     path.write_text("".join(json.dumps(line) + "\n" for line in lines))
     html = write_report(job).read_text(encoding="utf-8")
-    first = html.split("<figure>")[1]
-    assert len(re.findall('<polyline class="line base"', first)) == 2
-    assert "nan" not in first.lower()
+    losses = html.split("<figure>")[2].split("</figure>")[0]
+    assert len(re.findall('<polyline class="line base dashed"', losses)) == 2
+    assert len(re.findall('<polyline class="line base"', losses)) == 1
+    assert "nan" not in losses.lower()
 
 
 def test_an_epoch_repeated_after_a_resume_counts_once_and_a_torn_last_line_not_at_all(
@@ -213,7 +233,7 @@ def test_an_epoch_repeated_after_a_resume_counts_once_and_a_torn_last_line_not_a
     with (job / "lwdna" / "metrics.jsonl").open("a") as file:
         file.write('{"epoch": 2, "top1": 12.5}\n{"epoch": 3, "top')
     html = write_report(job).read_text(encoding="utf-8")
-    accuracy = html.split("<figure>")[3]
+    accuracy = html.split("<figure>")[1]
     assert len(re.findall('<circle class="found', accuracy)) == 3
     assert "LW-DNA 12.50" in accuracy
 
@@ -235,13 +255,13 @@ def test_a_search_alone(job: Path) -> None:
 def test_trainings_without_a_search_still_compare_widths(job: Path) -> None:
     shutil.rmtree(job / "search")
     html = write_report(job).read_text(encoding="utf-8")
-    assert sections(html) == ["summary", "training", "groups", "provenance"]
+    assert sections(html) == ["summary", "groups", "provenance"]
     assert "widened network" not in html
 
 
 def test_a_training_run_alone_is_shown_as_what_it_is(job: Path) -> None:
     html = write_report(job / "baseline").read_text(encoding="utf-8")
-    assert sections(html) == ["summary", "training", "provenance"]
+    assert sections(html) == ["summary", "provenance"]
     assert "<title>timm:resnet50: baseline</title>" in html
     assert ">LW-DNA</th>" not in html
     html = write_report(job / "lwdna").read_text(encoding="utf-8")
@@ -346,6 +366,14 @@ def test_pictures_of_examples_stand_side_by_side(job: Path) -> None:
     part = html[html.index('<section id="examples">') : html.index('<section id="groups">')]
     assert re.findall(r"<figcaption>(.*?)</figcaption>", part) == [
         "input", "baseline", "LW-DNA", "ground truth", "input", "baseline", "ground truth",
+    ]  # fmt: skip
+    told = {"metric": asdict(Metric("psnr", "PSNR", "dB")), "examples": {}}
+    for run, value in (("baseline", 24.0), ("lwdna", 27.25)):
+        told["examples"] = {"a": {"input": 25.5, "output": value}}
+        (job / run / "examples" / "figures.json").write_text(json.dumps(told))
+    again = write_report(job).read_text(encoding="utf-8")
+    assert re.findall(r"<figcaption>(?:input|baseline|LW-DNA) <.*?>(.*?)</span>", again) == [
+        "25.50 dB", "24.00 dB, worse than the input", "27.25 dB",
     ]  # fmt: skip
     shown = re.findall(r'src="data:image/png;base64,([^"]*)"', part)
     wanted = [("a", "input"), ("a", "output"), ("a", "output"), ("a", "target")]

@@ -19,7 +19,6 @@ from lwdna.reports import (
     sensitivity_words,
     write_report,
 )
-from tests.reports.browser import BROWSER, width_in_frame
 from tests.reports.conftest import RECIPE, TOP1
 
 SHARES = (0.5, 0.25)
@@ -127,9 +126,3 @@ def test_what_is_missing_is_said(tmp_path: Path) -> None:
     assert "3 of 9 groups have not been measured yet." in html
     with pytest.raises(FileError, match="has been measured yet"):
         write_report(written(tmp_path, groups=[]))
-
-
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
-@pytest.mark.parametrize("width", [1200, 390])
-def test_the_page_fits_the_screen(tmp_path: Path, width: int) -> None:
-    assert width_in_frame(write_report(written(tmp_path)), width) <= width

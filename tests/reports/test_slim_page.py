@@ -12,7 +12,6 @@ import pytest
 from lwdna.engine.task import Metric, describe
 from lwdna.errors import FileError
 from lwdna.reports import write_report
-from tests.reports.browser import BROWSER, width_in_frame
 from tests.reports.conftest import RECIPE, TOP1, TOP5
 
 SIZES = {"dense": (125, 850, 7.5, 3400), "sliced": (50, 340, 4.5, None)}
@@ -178,9 +177,3 @@ def test_a_metric_that_is_no_number_is_not_compared(tmp_path: Path) -> None:
 def test_a_damaged_record_is_named(tmp_path: Path, changes: dict[str, Any], said: str) -> None:
     with pytest.raises(FileError, match=said):
         write_report(written(tmp_path, **changes))
-
-
-@pytest.mark.skipif(BROWSER is None, reason="no Chromium is installed")
-@pytest.mark.parametrize("width", [1200, 390])
-def test_the_page_fits_the_screen(tmp_path: Path, width: int) -> None:
-    assert width_in_frame(write_report(written(tmp_path)), width) <= width

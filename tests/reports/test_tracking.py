@@ -16,7 +16,7 @@ from lwdna.engine.task import Metric
 from lwdna.errors import FileError
 from lwdna.reports import write_report
 
-from .browser import BROWSER, browse, driven, width_in_frame
+from .browser import BROWSER, browse, driven, looked_at
 from .studies import Arm, make_study
 
 Maker = Callable[..., Path]
@@ -212,7 +212,7 @@ def test_a_comparison_shows_the_frames_of_all_arms_with_one_seed(tmp_path: Path)
         ("late", "output late 1"),
     ]
     assert '<div class="frames">' in html
-    assert "trainings with seed 1" in section(html, "examples")
+    assert "Trainings with seed 1." in section(html, "examples")
     assert '<a href="#examples">' in html
 
 
@@ -236,7 +236,7 @@ def test_strips_scroll_on_a_phone_and_targets_are_sorted(tracked: Path, tmp_path
     for path in tracked.glob("*/examples/*.png"):
         Image.new("RGB", (1036, 160)).save(path)
     page = write_report(tracked)
-    assert width_in_frame(page, 360) == 360
+    assert set(map(tuple, looked_at([page], [360]).values())) == {()}
     script = """
       const order = () => [...document.querySelectorAll("#targets tbody tr")]
         .map((row) => row.dataset.target).join();

@@ -2,19 +2,25 @@
 
 from __future__ import annotations
 
+import io
 import math
 import os
+from itertools import pairwise
 from pathlib import Path
 
+import numpy as np
 import pytest
 import torch
 import torch.distributed as dist
+from PIL import Image
 from torch import Tensor, nn
 from torch.multiprocessing import start_processes
 from torch.nn import functional as F
 
 from lwdna.engine.task import Task
+from lwdna.errors import FileError
 from lwdna.tasks.classification import ClassificationSettings, ClassificationTask
+from lwdna.tasks.classification.sheet import at_even_distances, read_sheet, write_sheet
 from tests.tasks.sets import CPU, chunks, eval_all, joined, train_all
 
 
@@ -97,7 +103,11 @@ def test_an_output_that_says_no_class_is_wrong() -> None:
     output[4] = -torch.inf
     output[5, 1:] = -torch.inf
     output[6, 0], output[6, 1] = 2e38, torch.nan
-    outcomes, _ = task.update(metrics, nn.Identity(), (output, torch.zeros(7, dtype=torch.int64)))
+    zeros = torch.zeros(7, dtype=torch.int64)
+    outcomes, choices = task.update(metrics, nn.Identity(), (output, zeros))
+    assert choices.chosen.tolist() == [0, -1, -1, -1, -1, 0, -1]
+    assert choices.probability[0] == pytest.approx(math.exp(3) / (math.exp(3) + 9))
+    assert choices.probability[[1, 2, 3, 4, 6]].tolist() == [0.0] * 5
     assert outcomes[[0, 5]].tolist() == [100.0, 100.0]
     assert outcomes[[1, 2, 3, 4, 6]].isnan().all()
     found = {name: float(value) for name, value in metrics.compute().items()}
@@ -171,3 +181,44 @@ def test_half_precision_outputs_make_float_losses() -> None:
     half = nn.Sequential(nn.Identity())
     half.forward = lambda images: model(images.bfloat16())  # type: ignore[method-assign]
     assert task.loss(half, batch).dtype == torch.float32
+
+
+def test_small_pictures_of_validation_images_and_which_they_are(tmp_path: Path) -> None:
+    task = digits()
+    task.show(nn.Identity(), tmp_path, CPU)
+    sheet = read_sheet(tmp_path / "sheet.jpg")
+    assert (sheet.side, sheet.positions) == (8, tuple(range(355)))
+    images, _ = joined(eval_all(task, 355))
+    shown = [Image.open(io.BytesIO(sheet.picture(place))) for place in (0, 18, 19, 354)]
+    pixels = torch.stack([torch.from_numpy(np.array(one)).float() for one in shown])
+    given = images[[0, 18, 19, 354]].permute(0, 2, 3, 1)
+    for one, other in zip(pixels.flatten(1), given.flatten(1), strict=True):
+        pair = torch.stack([one, other])  # normalised, and through JPEG
+        assert float(torch.corrcoef(pair)[0, 1]) > 0.98
+
+
+def test_pictures_of_a_sheet_do_not_run_into_each_other(tmp_path: Path) -> None:
+    """Thirteen of 13 pixels, each of one grey, do not fill the grid of four by four."""
+    greys = [17 * number for number in range(13)]
+    tiles = [np.full((13, 13, 1), grey, dtype=np.uint8) for grey in greys]
+    places = [7 * number for number in range(13)]
+    write_sheet(tmp_path / "sheet.jpg", places, tiles)
+    sheet = read_sheet(tmp_path / "sheet.jpg")
+    for place, grey in zip(places, greys, strict=True):
+        shown = np.array(Image.open(io.BytesIO(sheet.picture(place))))
+        assert shown.shape == (13, 13)
+        assert np.abs(shown.astype(int) - grey).max() <= 8, "JPEG"
+    (tmp_path / "sheet.jpg").write_bytes(b"nothing")
+    with pytest.raises(FileError, match=r"cannot read the pictures in .*sheet\.jpg"):
+        read_sheet(tmp_path / "sheet.jpg")
+
+
+@pytest.mark.parametrize(
+    ("count", "side", "shown"), [(355, 8, 355), (10_000, 32, 625), (50_000, 224, 100), (3, 999, 3)]
+)
+def test_how_many_pictures_a_sheet_has(count: int, side: int, shown: int) -> None:
+    places = at_even_distances(count, side)
+    assert len(places) == len({*places}) == shown
+    assert (places[0], places[-1] < count) == (0, True)
+    gaps = {after - before for before, after in pairwise(places)}
+    assert max(gaps) - min(gaps) <= 1

@@ -18,11 +18,14 @@ if TYPE_CHECKING:
     from lwdna.recipe import Recipe
 
 
+Seeds = Annotated[
+    int | None, typer.Option(min=1, help="Trainings per arm [5].", show_default=False)
+]
+
+
 def compare(
     arguments: RecipeArgs = None,
-    seeds: Annotated[
-        int | None, typer.Option(min=1, help="Trainings per arm [5].", show_default=False)
-    ] = None,
+    seeds: Seeds = None,
     arms: Annotated[
         str | None, typer.Option(help="Names of arms, with commas [those of the recipe].")
     ] = None,
@@ -60,12 +63,10 @@ def compare(
     """
     from lwdna.cli import options
 
-    place = placed(out)
-    default = options.saved_recipe(place, resume)
+    default = options.saved_recipe(place := placed(out), resume)
     name, recipe = options.read_recipe(arguments, model, data, default, pretrained)
-    recipe = _with_arms(recipe, arms, arm or (), seeds)
+    part, recipe = options.read_shard(shard), _with_arms(recipe, arms, arm or (), seeds)
     folder = options.run_folder(place, f"{name}-compare")
-    part = options.read_shard(shard)
     run_options = RunOptions(progress=not quiet, trust_code=trust_code, say=say, jobs=jobs)
     from lwdna.cli import show
     from lwdna.workflows import run_comparison

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from lwdna.cli.arguments import complete_models
 from lwdna.cli.output import note, say
 from lwdna.errors import RecipeError
 from lwdna.files import ABANDONED, remove_unfinished
@@ -17,6 +18,34 @@ if TYPE_CHECKING:
     from lwdna.architecture import Architecture
 
 
+Classes = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NUMBER|FILE",
+        help="Names of classes, one a line or as JSON list, or `imagenet`; or their number, for "
+        "state-dict.",
+        show_default="1000 numbers",
+    ),
+]
+Prepared = Annotated[
+    str | None,
+    typer.Option(
+        metavar="NAME|FILE",
+        help="How images are prepared: as for timm:MODEL, a data format, `imagenet`, or as "
+        "another file of weights says.",
+        show_default="timm's own, that of CIFAR at 32 pixels, else imagenet",
+    ),
+]
+Size = Annotated[
+    int | None,
+    typer.Option(
+        min=1,
+        help="Side of the input in pixels.",
+        show_default="224, CIFAR: 32, edsr: 48, dimp: 288",
+    ),
+]
+
+
 def import_(
     kind: Annotated[
         str,
@@ -25,34 +54,16 @@ def import_(
     checkpoint: Annotated[Path, typer.Argument(help="A .pt, .pth or .safetensors file.")],
     out: Annotated[Path, typer.Option(help="File to write, with the architecture inside.")],
     model: Annotated[
-        str | None, typer.Option("--model", help="Network at its default widths, for state-dict.")
-    ] = None,
-    classes: Annotated[
         str | None,
         typer.Option(
-            metavar="NUMBER|FILE",
-            help="Names of classes, one a line or as JSON list, or `imagenet`; or their number, "
-            "for state-dict.",
-            show_default="1000 numbers",
+            "--model",
+            help="Network at its default widths, for state-dict.",
+            autocompletion=complete_models,
         ),
     ] = None,
-    preprocessing: Annotated[
-        str | None,
-        typer.Option(
-            metavar="NAME|FILE",
-            help="How images are prepared: as for timm:MODEL, a data format, `imagenet`, or as "
-            "another file of weights says.",
-            show_default="timm's own, that of CIFAR at 32 pixels, else imagenet",
-        ),
-    ] = None,
-    size: Annotated[
-        int | None,
-        typer.Option(
-            min=1,
-            help="Side of the input in pixels.",
-            show_default="224, CIFAR: 32, edsr: 48, dimp: 288",
-        ),
-    ] = None,
+    classes: Classes = None,
+    preprocessing: Prepared = None,
+    size: Size = None,
 ) -> None:
     """Turn weights of another project into an architecture and safetensors.
 
@@ -72,8 +83,8 @@ def import_(
 
       lwdna import state-dict my.pth --model timm:resnet18 --classes names.txt --out my.safetensors
     """
-    classifier = kind in ("original", "state-dict")
     _check(kind, model)
+    classifier = kind in ("original", "state-dict")
     if not classifier and (classes or preprocessing):
         raise RecipeError(f"{kind} networks tell no classes; leave out --classes, --preprocessing")
     from lwdna.architecture import save

@@ -22,15 +22,16 @@ Size = Annotated[
 Channels = Annotated[
     int | None, typer.Option(min=1, help="Channels of the image.", show_default="3")
 ]
+Network = Annotated[
+    str,
+    typer.Argument(
+        help="A network's name or an architecture file.", autocompletion=complete_models
+    ),
+]
 
 
 def inspect(
-    model: Annotated[
-        str,
-        typer.Argument(
-            help="A network's name or an architecture file.", autocompletion=complete_models
-        ),
-    ],
+    model: Network,
     size: Size = None,
     channels: Channels = None,
     details: Annotated[

@@ -9,8 +9,7 @@ from pydantic import Field, field_validator, model_validator
 
 from lwdna.data.data_format import FORMATS, Crop, Floats
 from lwdna.errors import DataError
-from lwdna.settings import Settings
-from lwdna.storage import Place
+from lwdna.settings import Place, Settings
 
 AUTO = "auto"
 Interpolation = Literal["nearest", "bilinear", "bicubic"]

@@ -11,7 +11,7 @@ from typing import Any
 
 from lwdna.errors import TrainingError
 from lwdna.files import read_json, write_json
-from lwdna.run_folder import TRACKED
+from lwdna.run_folder import CELLS, TRACKED, TRAINING
 
 _IDENTITY = {
     "aim": "hash",
@@ -41,7 +41,8 @@ def check_trackers(names: Sequence[str]) -> None:
         TrainingError: one is not.
     """
     for name in names:
-        if find_spec(name) is None:
+        found = find_spec(name)
+        if found is None or found.origin is None:  # a mere folder of that name is no package
             raise TrainingError(
                 f"train.trackers names {name}, which is not installed; install it (pip install "
                 f"{name.replace('_', '-')}) or leave it out"
@@ -107,7 +108,7 @@ def _make(name: str, run_dir: Path, identity: str | None) -> Any:
 
 def _options(name: str, run_dir: Path, identity: str | None) -> dict[str, Any]:
     """Return what a tracker is started with: the name of the run, and how it goes on."""
-    title = "-".join(run_dir.resolve().parts[-2:]).strip("/")
+    title = _title(run_dir)
     if name == "wandb":
         return {"name": title, "dir": str(run_dir), "id": identity, "resume": "allow"}
     if name == "mlflow":
@@ -124,6 +125,17 @@ def _options(name: str, run_dir: Path, identity: str | None) -> dict[str, Any]:
     if name == "aim":
         return {"run_hash": identity} if identity else {}
     return {"experiment_key": identity} if identity else {}  # comet_ml
+
+
+def _title(run_dir: Path) -> str:
+    """Return what a run is called: ``images-baseline``, in a comparison ``study-lwdna-seed0``."""
+    parts = run_dir.resolve().parts
+    if CELLS in parts[1:]:
+        place = parts.index(CELLS)
+        return "-".join(
+            part for part in (parts[place - 1], *parts[place + 1 :]) if part != TRAINING
+        )
+    return "-".join(parts[-2:]).strip("/")
 
 
 def _identity(name: str, run_dir: Path) -> str | None:

@@ -110,8 +110,7 @@ def train(
     if evaluate:
         check_validation(task)
     with open_run(model, task, settings, run_dir, seed=seed, resume=resume) as run:
-        ended = run.position.ended
-        run.between(first_step, steps if ended is None else ended, resume)
+        run.between(first_step, run.position.ended or steps, resume)
         run.evaluating, run.hooks, run.step_graph = evaluate, hooks, _step_graph(run)
         with (
             _fast_convolutions(),

@@ -37,7 +37,8 @@ def facts(run: RunFiles) -> list[tuple[str, str]]:
     if search is not None:
         if search.criterion:
             pairs["criterion"] = search.criterion
-        pairs.update(flat(search.budget, "budget"))
+        limits = {key: value for key, value in search.budget.items() if value is not None}
+        pairs.update(flat(limits, "budget"))
         if search.threshold is not None:
             pairs["threshold"] = format_score(search.threshold)
         if search.trials:

@@ -94,15 +94,22 @@ def _choose(judged: Mapping[int, Judged]) -> list[int]:
     by_pattern: dict[Judged, list[int]] = {}
     for place, pattern in judged.items():
         by_pattern.setdefault(pattern, []).append(place)
-    mixed = [by_pattern[one] for one in sorted(by_pattern, reverse=True) if len({*one}) > 1]
+    spread = {pattern: _at_even_distances(places) for pattern, places in by_pattern.items()}
+    mixed = [spread[one] for one in sorted(spread, reverse=True) if len({*one}) > 1]
     networks = len(next(iter(judged.values()), ()))
-    wrong, right = (by_pattern.get((which,) * networks, []) for which in (False, True))
+    wrong, right = (spread.get((which,) * networks, []) for which in (False, True))
     deepest = max(map(len, mixed), default=0)
     turns = [places[turn] for turn in range(deepest) for places in mixed if turn < len(places)]
     kept = turns[: _SHOWN - min(_UNANIMOUS, len(wrong)) - min(_UNANIMOUS, len(right))]
     room = _SHOWN - len(kept) - min(_UNANIMOUS, len(right))
     kept += wrong[:room]
     return kept + right[: _SHOWN - len(kept)]
+
+
+def _at_even_distances(places: Sequence[int]) -> list[int]:
+    """Return as many places as a page may show: neighbours are often of one class."""
+    count = min(len(places), _SHOWN)
+    return [places[number * len(places) // count] for number in range(count)]
 
 
 def _sample(
@@ -113,7 +120,8 @@ def _sample(
     for title, found in networks.items():
         chosen = int(found.chosen[place])
         known = chosen >= 0
-        probability = format_percent(100 * float(found.probability[place]), 0) if known else ""
+        said = format_percent(100 * float(found.probability[place]), 0)
+        probability = said.replace(" ", "\u00a0") if known else ""
         label = name_of(chosen, names) if known else "no class"
         guesses.append(Guess(title, label, probability, chosen == true))
     return Sample(address(sheet.picture(place)), name_of(true, names), guesses)

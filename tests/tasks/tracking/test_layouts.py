@@ -9,7 +9,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from lwdna.data.sequences import Sequence, open_sequences
+import lwdna
+from lwdna.data.sequences import LAYOUTS, Sequence, SequenceLayout, open_sequences
 from lwdna.errors import DataError
 
 from .sets import BOXES, SIZE, colour, frames, otb, write
@@ -211,3 +212,26 @@ def test_two_layouts_in_one_folder(tmp_path: Path) -> None:
         open_sequences(tmp_path)
     assert names(open_sequences(tmp_path, layout="otb")) == ["car"]
     assert names(open_sequences(tmp_path, layout="got10k")) == ["G_1"]
+
+
+def test_a_layout_of_ones_own_enters_by_the_public_decorator(tmp_path: Path) -> None:
+    class Moved(SequenceLayout):
+        """OTB with its sequences in a folder below."""
+
+        layout = "a folder called moved"
+
+        def detect(self, root: Path) -> bool:
+            return (root / "moved").is_dir()
+
+        def find(self, root: Path) -> Any:
+            return LAYOUTS["otb"].find(root / "moved")
+
+    otb(tmp_path / "moved", "Walk")
+    lwdna.register_layout("moved")(Moved)
+    try:
+        (walk,) = open_sequences(tmp_path)
+        assert (walk.name, len(walk.boxes)) == ("Walk", 5)
+    finally:
+        LAYOUTS._entries.pop("moved")
+    with pytest.raises(DataError):
+        open_sequences(tmp_path)

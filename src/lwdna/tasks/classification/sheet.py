@@ -52,10 +52,20 @@ def write_sheet(path: Path, positions: Sequence[int], images: Iterable[Pixels]) 
     rows = ceil(len(small) / columns)
     sheet = Image.new(small[0].mode, (columns * pitch, rows * pitch))
     for number, picture in enumerate(small):
-        sheet.paste(picture, (number % columns * pitch, number // columns * pitch))
+        place = (number % columns * pitch, number // columns * pitch)
+        sheet.paste(_padded(picture, pitch), place)
     told = json.dumps({"side": side, "positions": list(positions)}, separators=(",", ":"))
     with atomic(path) as temporary:
         sheet.save(temporary, format="JPEG", quality=90, subsampling=0, comment=told)
+
+
+def _padded(picture: Image.Image, pitch: int) -> Image.Image:
+    """Repeat the last row and column up to ``pitch`` pixels: they share a block of the JPEG."""
+    pixels = np.asarray(picture)
+    more = pitch - picture.width
+    return Image.fromarray(
+        np.pad(pixels, ((0, more), (0, more), (0, 0))[: pixels.ndim], mode="edge")
+    )
 
 
 def _shrunk(pixels: Pixels) -> Image.Image:

@@ -6,8 +6,7 @@ from typing import Literal, Self
 
 from pydantic import Field, model_validator
 
-from lwdna.settings import Settings
-from lwdna.storage import Place
+from lwdna.settings import Place, Settings
 
 
 class RestorationSettings(Settings):

@@ -7,8 +7,7 @@ from typing import Literal, Self
 
 from pydantic import Field, field_validator, model_validator
 
-from lwdna.settings import Settings
-from lwdna.storage import Place
+from lwdna.settings import Place, Settings
 from lwdna.tasks.tracking.kinds.kind import TRACKERS
 from lwdna.tasks.tracking.online.settings import OnlineSettings
 from lwdna.tasks.tracking.siamese_settings import SiameseSettings

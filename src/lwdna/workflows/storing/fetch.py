@@ -35,6 +35,8 @@ class Record(Settings):
 
     url: str
     generation: int = 0
+    fetching: bool = False
+    """Whether the folder is being filled, so that nothing in it is the user's."""
     files: dict[str, _Known] = Field(default_factory=dict)
 
     @property
@@ -49,7 +51,7 @@ class Record(Settings):
 def record_of(folder: Path, url: str) -> Record:
     """Return what a folder has in common with the run at an address; nothing if it is not there."""
     file = _record_file(folder)
-    if not folder.is_dir() or not file.is_file():
+    if not file.is_file() or not look(folder):
         return Record(url=url)
     try:
         found = Record.model_validate(read_json(file))
@@ -94,11 +96,12 @@ def fetch_run(url: str, folder: Path) -> Manifest:
         if manifest.generation == record.generation:  # or there is neither
             return manifest
         there = look(folder)
-        if there != record.states:
+        if there != record.states and not record.fetching:
             raise FileError(
                 f"{folder} and {url} hold states of a run that do not follow from each other; "
                 f"move {folder} away to go on from the storage, or choose another --out"
             )
+        write_json(_record_file(folder), {"url": url, "fetching": True})
         same = {
             name
             for name, known in record.files.items()

@@ -150,12 +150,12 @@ class Upload:
 
     def _store(self) -> bool:
         """Store what is new; return whether that was possible, because the files stood still."""
-        if self._manifest.files and not self._folder.is_dir():
-            raise FileError(f"the folder {self._folder} has gone")
         with snapshot(self._folder, self._known) as taken:
             if taken is None:
                 return False
             seen, copies = taken
+            if self._manifest.files and not seen:
+                raise FileError(f"the files in {self._folder} have gone")
             generation = self._written = self._written + 1
             files = {}
             for name in seen:
