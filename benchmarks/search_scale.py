@@ -31,7 +31,6 @@ from typing import Any
 import torch
 from torch.nn import functional as F
 
-from lwdna.architecture import ModelSource
 from lwdna.channels import trace, widened_widths
 from lwdna.engine import machine, versions
 from lwdna.files import write_json
@@ -39,6 +38,7 @@ from lwdna.methods import ShrinkSettings
 from lwdna.methods.criteria import Problem
 from lwdna.methods.prepare import fresh
 from lwdna.methods.scoring import scored
+from lwdna.model_source import ModelSource
 
 NETWORKS = {
     "timm:resnet152": 224,

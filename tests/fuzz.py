@@ -84,7 +84,8 @@ def flipped(data: bytes, draw: random.Random) -> bytes:
 
 
 def architectures(draw: random.Random, folder: Path) -> Iterator[Case]:
-    from lwdna.architecture import Architecture, ModelSource
+    from lwdna.architecture import Architecture
+    from lwdna.model_source import ModelSource
 
     files = []
     for name, args, size in NETWORKS:
@@ -113,7 +114,8 @@ def architectures(draw: random.Random, folder: Path) -> Iterator[Case]:
 
 
 def weights(draw: random.Random, folder: Path) -> Iterator[Case]:
-    from lwdna.architecture import Architecture, ModelSource, load, save
+    from lwdna.architecture import Architecture, load, save
+    from lwdna.model_source import ModelSource
 
     name, args, size = NETWORKS[0]
     made = Architecture.of_baseline(ModelSource(name=name, args=args), size)

@@ -10,8 +10,9 @@ import pytest
 
 import fuzz
 from launch import call
-from lwdna.architecture import Architecture, ModelSource, save
+from lwdna.architecture import Architecture, save
 from lwdna.errors import ArchitectureError, LwdnaError, ModelError
+from lwdna.model_source import ModelSource
 from lwdna.models import create_model, memory
 
 

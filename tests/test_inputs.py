@@ -13,7 +13,7 @@ from torch import Tensor, nn
 
 import lwdna
 from channels.proof import assert_resizes, assert_slices, make_nontrivial
-from lwdna.architecture import Architecture, ModelSource
+from lwdna.architecture import Architecture
 from lwdna.engine import measure_latency, operator_times
 from lwdna.errors import ArchitectureError, DataError, InputError, ModelError
 from lwdna.inputs import size_of, types_of, zeros
@@ -22,6 +22,7 @@ from lwdna.interop.onnx import export_onnx
 from lwdna.methods import distilled
 from lwdna.methods.criteria import CRITERIA
 from lwdna.methods.distill import DistillSettings
+from lwdna.model_source import ModelSource
 from lwdna.models import registry
 from lwdna.run_options import RunOptions
 from lwdna.workflows import trace_network

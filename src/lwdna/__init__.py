@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 from lwdna.lazy import export_lazily
 
 if TYPE_CHECKING:
-    from lwdna.architecture import Architecture, ModelSource, load, save
+    from lwdna.architecture import Architecture, load, save
     from lwdna.channels import ChannelGraph, Edits, register_rule, resize, trace, widen
     from lwdna.data import prepare, register_format
     from lwdna.data.sequences import register_layout
@@ -28,6 +28,7 @@ if TYPE_CHECKING:
         shrink,
         slim,
     )
+    from lwdna.model_source import ModelSource
     from lwdna.models import create_model, list_models, register_model
     from lwdna.rewriting import merge, rewritten
     from lwdna.tasks import register_task
@@ -75,7 +76,7 @@ __all__ = [
 export_lazily(
     __name__,
     {
-        "lwdna.architecture": ("Architecture", "ModelSource", "load", "save"),
+        "lwdna.architecture": ("Architecture", "load", "save"),
         "lwdna.channels": ("ChannelGraph", "Edits", "register_rule", "resize", "trace", "widen"),
         "lwdna.data": ("prepare", "register_format"),
         "lwdna.data.sequences": ("register_layout",),
@@ -93,6 +94,7 @@ export_lazily(
             "shrink",
             "slim",
         ),
+        "lwdna.model_source": ("ModelSource",),
         "lwdna.models": ("create_model", "list_models", "register_model"),
         "lwdna.tasks": ("register_task",),
         "lwdna.version": ("__version__",),

@@ -9,9 +9,8 @@ from __future__ import annotations
 
 import json
 import reprlib
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import asdict
-from functools import partial
 from pathlib import Path
 from typing import Annotated, Any, Literal
 
@@ -19,167 +18,32 @@ import torch
 from pydantic import (
     BeforeValidator,
     Field,
-    SerializerFunctionWrapHandler,
     ValidationError,
     ValidationInfo,
     field_validator,
-    model_serializer,
 )
 from torch import Tensor, nn
 
 from lwdna.channels import ChannelGraph, Edits, resize, trace
-from lwdna.channels.copies.accepted import needs_weights
 from lwdna.channels.graph.notebook import table
 from lwdna.channels.graph.structure import MOST_CHANNELS
 from lwdna.errors import (
     ArchitectureError,
     CheckpointError,
-    EditError,
     GraphError,
-    ModelError,
     nearest,
 )
 from lwdna.files import json_text, write_text
-from lwdna.input_size import InputSize, InputTypes, check_size, check_types
+from lwdna.input_size import InputSize, InputTypes, check_size, check_types, describe, only
 from lwdna.inputs import zeros
 from lwdna.interface import Interface
-from lwdna.models import create_model
+from lwdna.model_source import ModelSource, traced
 from lwdna.models.memory import limited_memory
 from lwdna.settings import Settings
-from lwdna.transforms import Transform, rewrite
 from lwdna.weights import load_weights, read_tensors, save_weights
 
 FORMAT_VERSION = 1
 METADATA_KEY = "lwdna_architecture"
-
-
-class ModelSource(Settings):
-    """Where the baseline comes from: a name (``timm:resnet50``), its arguments, transforms."""
-
-    name: str
-    args: dict[str, Any] = Field(default_factory=dict)
-    transforms: tuple[Transform, ...] = ()
-    """How the network is rewritten before it is traced; absent from the file if it is not."""
-
-    def create(self, trust_code: bool = False) -> nn.Module:
-        """Build the baseline, transforms included.
-
-        Args:
-            trust_code: allow sources that import Python code.
-
-        Raises:
-            ModelError: there is no such network, its code is not trusted, or a transform cannot
-                be applied to it.
-        """
-        self._check_arguments()
-        network = create_model(self.name, trust_code=trust_code, **self.args)
-        return rewrite(network, self.transforms)
-
-    def skeleton(self, trust_code: bool = False) -> nn.Module | None:
-        """Build the baseline without weights, which costs no memory: it can be traced, not run.
-
-        Args:
-            trust_code: allow sources that import Python code.
-
-        Returns:
-            The network, or None where it is not to be had like that: weights are loaded, rewritten
-            or computed from others, or its constructor reads them; and where :meth:`create` fails.
-
-        Raises:
-            ModelError: the arguments are none that a network's may be.
-        """
-        self._check_arguments()
-        if self.transforms or self.args.get("pretrained"):
-            return None
-        try:
-            network = create_model(
-                self.name, trust_code=trust_code, with_weights=False, **self.args
-            )
-        except ModelError:
-            return None
-        return None if needs_weights(network) else network
-
-    def graph(
-        self, example_inputs: Any, edits: Edits | None = None, trust_code: bool = False
-    ) -> ChannelGraph:
-        """Return the baseline's channel graph, traced without weights where it does not need them.
-
-        Args:
-            example_inputs: as for :func:`lwdna.trace`, on the CPU.
-            edits: decisions by hand about its groups.
-            trust_code: allow sources that import Python code.
-
-        Raises:
-            ModelError: there is no such network, its code is not trusted, or a transform cannot
-                be applied to it.
-            GraphError: the network does not run; the transforms that rewrote it are named.
-            EditError: an edit names nothing or cannot hold.
-        """
-        skeleton, create = self.skeleton(trust_code), partial(self.create, trust_code)
-        if skeleton is None:
-            return traced(create(), example_inputs, edits, self)
-        return traced_without_weights(skeleton, create, example_inputs, edits)
-
-    def _check_arguments(self) -> None:
-        ours = {"name", "trust_code", "with_weights"} & self.args.keys()
-        if ours:  # whether code is trusted is never for a file to say
-            raise ModelError(
-                f"{', '.join(sorted(ours))} cannot be among the arguments of {self.name}; leave "
-                "that out of model.args"
-            )
-
-    @model_serializer(mode="wrap")
-    def _without_nothing(self, write: SerializerFunctionWrapHandler) -> dict[str, Any]:
-        data: dict[str, Any] = write(self)
-        if not self.transforms:
-            data.pop("transforms", None)
-        return data
-
-
-def traced(
-    model: nn.Module,
-    example_inputs: Any,
-    edits: Edits | None = None,
-    source: ModelSource | None = None,
-) -> ChannelGraph:
-    """Return the channel graph of a network that ``source`` made; see :func:`lwdna.trace`.
-
-    Raises:
-        GraphError: the network does not run; the transforms that rewrote it are named.
-        EditError: an edit names nothing or cannot hold.
-    """
-    try:
-        return trace(model, example_inputs, edits)
-    except EditError:
-        raise
-    except GraphError as error:
-        if source is None or not source.transforms:
-            raise
-        raise GraphError(
-            f"{error}; it was rewritten before by: {'; '.join(map(str, source.transforms))}. If it "
-            "runs without that, its code uses more of a replaced layer than its result: choose "
-            "layers that leave those of this module out"
-        ) from error
-
-
-def traced_without_weights(
-    skeleton: nn.Module,
-    create: Callable[[], nn.Module],
-    example_inputs: Any,
-    edits: Edits | None = None,
-) -> ChannelGraph:
-    """Return the channel graph of a network built without weights.
-
-    Where it does not run like that, since which way it takes depends on values, it is that of the
-    network with weights, which ``create`` builds. Errors are those of :func:`lwdna.trace`.
-    """
-    try:
-        return trace(skeleton, example_inputs, edits)
-    except EditError:
-        raise
-    except GraphError:
-        return trace(create(), example_inputs, edits)
-
 
 Count = Annotated[int, Field(ge=0, le=2**62)]
 
@@ -337,6 +201,63 @@ class Architecture(Settings):
         # a buffer may be as large as the parameters, and some are made twice
         most = 8 * torch.float32.itemsize * self.baseline.params + 2**30
         return most, f"the file's {self.baseline.params} parameters suggest"
+
+    def at_size(self, input_size: InputSize, trust_code: bool = False) -> Architecture:
+        """Return the same network with what it costs on inputs of another size.
+
+        The size that it was found at stays as ``found["input_size"]``.
+
+        Args:
+            input_size: in the form of ``self.input_size``.
+            trust_code: allow a baseline whose source imports Python code.
+
+        Raises:
+            ArchitectureError: it does not say how to make its baseline, or that takes no others.
+            ModelError: the baseline cannot be made.
+        """
+        here, there = describe(self.input_size), describe(input_size)
+        found_at = self.found.get("input_size", self.model_dump(mode="json")["input_size"])
+        if self.model is None:
+            raise ArchitectureError(
+                f"the architecture was made for inputs of {here}, and does not say how to make its "
+                f"baseline for {there}; search with a network's name"
+            )
+        network = self.model.create(trust_code)
+        try:
+            graph = traced(network, zeros(input_size, self.input_types), self.edits, self.model)
+        except GraphError as error:
+            raise ArchitectureError(
+                f"{self.model.name} takes inputs of {here} only, not of {there} ({error}); use the "
+                "size that it was found at"
+            ) from error
+        baseline, cost = graph.cost(), graph.cost(self.widths)
+        if graph.widths.keys() != self.widths.keys() or baseline.params != self.baseline.params:
+            raise ArchitectureError(
+                f"{self.model.name} is another network on inputs of {there} than on {here}, with "
+                "other groups; search at that size"
+            )
+        return self.model_copy(
+            update={
+                "input_size": check_size(input_size),
+                "baseline": CostRecord(**asdict(baseline)),
+                "cost": CostRecord(**asdict(cost)),
+                "found": {**self.found, "input_size": found_at} if self.found else {},
+            }
+        )
+
+    def with_side(self, side: int, trust_code: bool = False) -> Architecture:
+        """Return the same network for square images of another side; see :meth:`at_size`.
+
+        Raises:
+            ArchitectureError: it takes no single images, or none of that side.
+        """
+        size = only(self.input_size)
+        if size is None or len(size) != 3:
+            raise ArchitectureError(
+                f"the network takes inputs of {describe(self.input_size)}, not single images; "
+                "leave out the size"
+            )
+        return self.at_size((size[0], side, side), trust_code)
 
     def _check_fits(self, graph: ChannelGraph) -> None:
         known = graph.widths

@@ -22,6 +22,8 @@ TASK = "lwdna_task"
 """Key of the metadata: the name of the task that a network was trained for."""
 CLASSES = "lwdna_classes"
 """Key of the metadata: names of the classes as a JSON list."""
+TARGETS = "lwdna_targets"
+"""Key of the metadata: a list of :class:`Target` as JSON objects."""
 PREPROCESSING = "lwdna_preprocessing"
 """Key of the metadata: a :class:`Preprocessing` as a JSON object."""
 
@@ -61,6 +63,17 @@ class Preprocessing(Settings):
         return self
 
 
+class Target(Settings):
+    """A value that a network predicts: its output times ``std``, plus ``mean``."""
+
+    name: str
+    mean: float = Field(allow_inf_nan=False)
+    std: float = Field(gt=0, allow_inf_nan=False)
+
+
+_TARGETS = TypeAdapter(tuple[Target, ...])
+
+
 class Interface(Settings):
     """What is known of a trained network's inputs and outputs; None is what is not."""
 
@@ -68,8 +81,21 @@ class Interface(Settings):
     """What it was trained for, as recipes call it: ``classification``."""
     classes: tuple[str, ...] | None = None
     """What its outputs stand for, in their order; None where classes are only numbers, or none."""
+    targets: tuple[Target, ...] | None = None
+    """What values its outputs stand for, in their order, and how to undo that they were
+    standardised; None unless it was trained for values."""
     preprocessing: Preprocessing | None = None
     """How images become its input; None unless it takes single images of one size."""
+
+    def with_side(self, side: int) -> Interface:
+        """Return it for images of another side in pixels, as large a part of which is cut out."""
+        if self.preprocessing is None:
+            return self
+        resize = round(self.preprocessing.resize * side / self.preprocessing.image_size)
+        sides = {"image_size": side, "resize": max(resize, side)}
+        return self.model_copy(
+            update={"preprocessing": self.preprocessing.model_copy(update=sides)}
+        )
 
     def notes(self) -> dict[str, str]:
         """Return it as metadata of a file: texts by key, one for each part that is known."""
@@ -78,6 +104,8 @@ class Interface(Settings):
             found[TASK] = self.task
         if self.classes is not None:
             found[CLASSES] = json.dumps(self.classes, ensure_ascii=False)
+        if self.targets is not None:
+            found[TARGETS] = _TARGETS.dump_json(self.targets).decode()
         if self.preprocessing is not None:
             found[PREPROCESSING] = self.preprocessing.model_dump_json()
         return found
@@ -90,9 +118,11 @@ class Interface(Settings):
             ValueError: a text is not what was written.
         """
         classes, preprocessing = notes.get(CLASSES), notes.get(PREPROCESSING)
+        targets = notes.get(TARGETS)
         return cls(
             task=notes.get(TASK),
             classes=None if classes is None else _NAMES.validate_json(classes),
+            targets=None if targets is None else _TARGETS.validate_json(targets),
             preprocessing=(
                 None if preprocessing is None else Preprocessing.model_validate_json(preprocessing)
             ),

@@ -8,10 +8,11 @@ from fnmatch import fnmatchcase
 
 from torch import nn
 
-from lwdna.architecture import Architecture, ModelSource, traced
+from lwdna.architecture import Architecture
 from lwdna.channels import ChannelGraph, Edits
 from lwdna.errors import ArchitectureError, ModelError, nearest
 from lwdna.inputs import zeros
+from lwdna.model_source import ModelSource, traced
 from lwdna.transforms import FactorizeSettings, Transform, rewrite, transforms_of
 from lwdna.transforms.merge import gains_by_merging, merge_pairs, pairs_in
 from lwdna.transforms.rewrite import Entry

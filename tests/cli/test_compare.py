@@ -181,6 +181,7 @@ def test_faults(study: Path, tmp_path: Path) -> None:
     assert "write I/N" in fault("compare", *DIGITS, "--shard", "0/3")
     assert "another recipe" in fault("compare", *DIGITS, "train.lr=0.5", "--out", study)
     assert "no half" in fault("report", study, "--half", "left")
+    assert "choose local, ray" in fault("compare", *DIGITS, "--executor", "rya")
     (tmp_path / "used").mkdir()
     (tmp_path / "used" / "file").touch()
     assert "not an empty folder" in fault("compare", *DIGITS, "--out", tmp_path / "used")

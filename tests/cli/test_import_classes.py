@@ -9,8 +9,8 @@ import pytest
 import torch
 
 import lwdna as api
-from lwdna.architecture import ModelSource
 from lwdna.interop.timm_config import preprocessing_of
+from lwdna.model_source import ModelSource
 from lwdna.models import create_model
 from lwdna.workflows.imported import interface_of_import, read_classes
 

@@ -7,6 +7,7 @@ import signal
 import threading
 import time
 from collections.abc import Callable
+from importlib import import_module
 from pathlib import Path
 from typing import Any
 
@@ -132,7 +133,7 @@ def test_a_job_and_a_comparison_on_several_processes() -> None:
 
 
 def test_jobs_inside_a_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
-    from lwdna.workflows import jobs
+    from lwdna.workflows import executors, jobs
 
     class Several:
         num_processes = 2
@@ -140,3 +141,18 @@ def test_jobs_inside_a_launcher(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(jobs, "make_accelerator", lambda _: Several)
     line = fault(*TRIALS, "--jobs", 2, "--out", "run")
     assert "--jobs 2 starts processes of its own, but a launcher" in line
+    monkeypatch.setattr(executors, "make_accelerator", lambda _: Several)
+    line = fault(*TRIALS, "--executor", "ray", "--out", "run")
+    assert "--executor ray starts processes of its own, but a launcher" in line
+
+
+@pytest.mark.parametrize(("name", "package"), [("ray", "Ray"), ("slurm", "submitit")])
+def test_a_cluster_needs_its_package(
+    monkeypatch: pytest.MonkeyPatch, name: str, package: str
+) -> None:
+    module = import_module(f"lwdna.workflows.executors.{name}")
+    monkeypatch.setattr(module, "find_spec", lambda _: None)
+    line = fault(*TRIALS, "--executor", name, "--out", "run")
+    assert f"{package}, which is not installed" in line
+    assert f"pip install 'lwdna[{name}]'" in line
+    assert not Path("run").exists()

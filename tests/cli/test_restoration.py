@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from lwdna.architecture import Architecture, ModelSource, load, save
+from lwdna.architecture import Architecture, load, save
+from lwdna.model_source import ModelSource
 from lwdna.models import create_model
 
 from .command import done, fault, lwdna

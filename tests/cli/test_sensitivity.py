@@ -8,7 +8,8 @@ from pathlib import Path
 
 import pytest
 
-from lwdna.architecture import Architecture, ModelSource, save
+from lwdna.architecture import Architecture, save
+from lwdna.model_source import ModelSource
 from lwdna.models import create_model
 from lwdna.workflows import sensitivity as workflow
 

@@ -71,6 +71,18 @@ def test_lists(listed: dict[str, Any], what: str) -> None:
     assert imported == []
 
 
+def test_recipes_are_listed_with_what_they_are_for(listed: dict[str, Any]) -> None:
+    line = next(line for line in listed["recipes"][1].splitlines() if line.startswith("digits "))
+    told = [part for part in line.split("  ") if part]
+    assert [part.strip() for part in told] == [
+        "digits",
+        "lwdna:resnet8_digits",
+        "digits",
+        "30 epochs",
+        "scikit-learn's handwritten digits (1,797 grey images of 8x8 pixels)",
+    ]
+
+
 FAULTS = {
     "train digits train.epoch=2": "did you mean train.epochs",
     "train digits train.optimizer=sgdd": "did you mean sgd",

@@ -13,9 +13,10 @@ import pytest
 import torch
 from PIL import Image
 
-from lwdna.architecture import Architecture, ModelSource, load, save
+from lwdna.architecture import Architecture, load, save
 from lwdna.data.sequences import photo_sequences
 from lwdna.data.sequences.video import Video, video_writer
+from lwdna.model_source import ModelSource
 from lwdna.recipe import load_recipe
 from lwdna.tasks.tracking.kinds.kind import TRACKERS
 from lwdna.tasks.tracking.metrics import evaluate

@@ -98,6 +98,52 @@ def test_shrink_then_train_then_evaluate_on_a_folder_of_images() -> None:
     )
 
 
+def test_a_network_takes_images_of_another_size(job: Path) -> None:
+    """A convolution costs 3/2 of 3/2 as much on 12 pixels as on 8, a classifier the same."""
+    given = (*DIGITS, "train.epochs=1", "data.image_size=12")
+    found = job / "search" / "architecture.lwdna.json"
+    told = done("train", *given, "--architecture", found, "--out", "larger")
+    assert "the architecture was made for inputs of 1x8x8; of 1x12x12 it costs" in told
+    small, large = Architecture.load(found), Architecture.load("larger/architecture.lwdna.json")
+    assert small.widths == large.widths
+    assert (large.input_size, large.found["input_size"]) == ((1, 12, 12), [1, 8, 8])
+    linear = 4 * list(small.widths.values())[-1]
+    assert large.cost.params == small.cost.params
+    assert large.cost.macs - linear == pytest.approx(9 / 4 * (small.cost.macs - linear), rel=0.2)
+    results = json.loads(Path("larger/results.json").read_text())
+    assert results["macs"] == large.cost.macs
+    assert load("larger/model.safetensors")[1] == large
+    done("train", *given, "--architecture", found, "--out", "larger", "--resume")
+    assert "of 1x12x12 it costs" in done("evaluate", job / "lwdna", "data.image_size=12")
+    line = fault("evaluate", job / "lwdna", "data.image_size=12", "data.in_chans=3")
+    assert "takes images of 1 channels" in line
+
+
+def test_a_finished_training_goes_on_to_more_epochs() -> None:
+    given = (*DIGITS, "train.schedule=constant")
+    done("train", *given, "--out", "whole")
+    done("train", *given, "train.epochs=1", "--out", "longer")
+    done("train", "--resume", "--out", "longer", "train.epochs=2")
+    weights = [Path(name, "model.safetensors").read_bytes() for name in ("whole", "longer")]
+    assert weights[0] == weights[1]
+    assert load_recipe("longer/recipe.yaml") == load_recipe("whole/recipe.yaml")
+    assert json.loads(Path("longer/results.json").read_text())["epochs"] == 2
+    assert "2 epochs cannot become 1" in fault(
+        "train", "--resume", "--out", "longer", "train.epochs=1"
+    )
+
+
+def test_what_cannot_go_on_exactly_says_how_to_go_on(job: Path) -> None:
+    line = fault("train", "--resume", "--out", job / "lwdna", "train.epochs=3")
+    assert "the learning rates of a cosine over 3 epochs are others than over 2" in line
+    command = line.partition("lwdna train ")[2].replace("NEW", "new").split()
+    done("train", *command)
+    results = json.loads(Path("new/results.json").read_text())
+    assert (results["epochs"], results["initial_weights"]) == (
+        3, str(job / "lwdna" / "model.safetensors")
+    )  # fmt: skip
+
+
 def test_quickstart_with_data_uses_the_recipe_for_image_folders() -> None:
     data = image_folder(Path("photos"))
     done("quickstart", "--model", "lwdna:resnet8_digits", "--data", data, *PHOTOS)
@@ -160,9 +206,10 @@ def test_report_can_be_written_again(job: Path) -> None:
 def test_list() -> None:
     assert "lwdna:resnet56_cifar" in done("list").splitlines()
     assert "timm:resnet50" in done("list", "models", "*resnet50").splitlines()
-    assert {"digits", "images", "imagenet/resnet50"} <= set(done("list", "recipes").splitlines())
+    lines = done("list", "recipes").splitlines()
+    assert {"digits", "images", "imagenet/resnet50"} <= {line.split()[0] for line in lines}
     found = done("list", "recipes", "imagenet/*").splitlines()
-    assert "imagenet/resnet50" in found
+    assert any(line.startswith("imagenet/resnet50  timm:resnet50  ") for line in found)
     assert all(name.startswith("imagenet/") for name in found)
     assert "arXiv 2006.05467" in done("list", "criteria", "synflow")
     assert "neither MACs nor parameters" in done("list", "keep-rules", "*full")

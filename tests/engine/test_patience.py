@@ -39,11 +39,11 @@ def test_it_stops_after_the_best_epoch_and_keeps_that(tmp_path: Path) -> None:
     assert all(torch.equal(own[name], kept[name]) for name in own)
 
 
-@pytest.mark.parametrize("act", [interrupt, crash])
-@pytest.mark.parametrize("batch", [7, 9, 13])
+@pytest.mark.parametrize(("batch", "act"), [(9, interrupt), (13, crash)])
 def test_stopped_anywhere_it_ends_with_the_same_weights(
-    tmp_path: Path, act: Callable[[], None], batch: int
+    tmp_path: Path, batch: int, act: Callable[[], None]
 ) -> None:
+    """Right after the best epoch, and in the last one, whose start is the last checkpoint."""
     expected = _patient(tmp_path / "whole")
     with pytest.raises((TrainingInterrupted, Crash)):
         _patient(tmp_path / "cut", task=ToyTask(before_batch=at_batch(batch, act)))

@@ -13,8 +13,8 @@ from timm.data import create_transform, resolve_data_config
 
 import lwdna as api
 import lwdna.timm_models
-from lwdna.architecture import ModelSource
 from lwdna.errors import ArchitectureError, CheckpointError, ModelError
+from lwdna.model_source import ModelSource
 
 SIZE = (3, 41, 41)
 HOW = api.Preprocessing(

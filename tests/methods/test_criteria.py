@@ -12,7 +12,7 @@ from families import FAMILIES, batches, loss
 from torch import Tensor, nn
 
 import lwdna
-from lwdna import architecture
+from lwdna import model_source
 from lwdna.methods import ShrinkSettings, search
 from lwdna.methods.criteria import CRITERIA, Problem
 from lwdna.methods.criteria.scales import unit_scales
@@ -284,7 +284,7 @@ def traced_once(family):
 
     def traced(*given):
         if not graphs:
-            graphs.append(architecture.traced(*given))
+            graphs.append(model_source.traced(*given))
         return graphs[0]
 
     return traced

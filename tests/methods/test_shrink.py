@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 import lwdna
-from lwdna.architecture import Architecture, ModelSource
+from lwdna.architecture import Architecture
 from lwdna.errors import (
     ArchitectureError,
     BudgetError,
@@ -20,6 +20,7 @@ from lwdna.errors import (
     TrainingError,
 )
 from lwdna.methods import ShrinkSettings, search
+from lwdna.model_source import ModelSource
 from networks import Branches, Chain
 
 NAME = "timm:test_resnet"

@@ -183,6 +183,19 @@ def test_a_file_is_looked_at_once(folder: Path, monkeypatch: pytest.MonkeyPatch)
     assert len(looked) == 26 + 24
 
 
+def test_images_of_both_halves_are_noticed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """By their contents, whatever they are called; also where what was seen is read again."""
+    assert not any("too" in note for note in opened(folder).notes)
+    for place, (own, other) in enumerate((("bee/1", "cat/0"), ("cat/1", "ant/2"))):
+        shutil.copyfile(folder / "train" / f"{own}.png", folder / "val" / f"{other}{place}.png")
+    monkeypatch.setattr(module, "MIN_SECONDS", 0.0)
+    for _ in range(2):
+        (note,) = [note for note in opened(folder).notes if "too" in note]
+        assert note.startswith("2 of ")
+        assert "(val/ant/21.png is train/cat/1.png, val/cat/00.png is train/bee/1.png)" in note
+    assert len(opened(folder, scan=False).notes) == len(opened(folder).notes) - 1
+
+
 @pytest.fixture
 def table(plain: Path) -> Path:
     """All images in one folder, named by class and number, without a table."""

@@ -14,9 +14,10 @@ from torch import nn
 
 import lwdna
 from launch import call
-from lwdna.architecture import Architecture, ModelSource
+from lwdna.architecture import Architecture
 from lwdna.engine import operator_times
 from lwdna.errors import ArchitectureError, GraphError, ModelError, RecipeError
+from lwdna.model_source import ModelSource
 from lwdna.recipe import load_recipe
 from lwdna.settings import Settings
 from lwdna.transforms import TRANSFORMS, FactorizeSettings, register_transform, rewrite

@@ -12,9 +12,10 @@ import yaml
 
 import lwdna
 from detectors import Detectors, DetectorSettings, DetectorTask
-from lwdna.architecture import Architecture, ModelSource, save
+from lwdna.architecture import Architecture, save
 from lwdna.errors import CheckpointError, FileError
 from lwdna.methods.sensitivity.settings import SensitivitySettings
+from lwdna.model_source import ModelSource
 from lwdna.recipe import Recipe, load_recipe
 from lwdna.run_options import RunOptions
 from lwdna.workflows import run_sensitivity, sensitivity

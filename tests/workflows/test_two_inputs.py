@@ -13,9 +13,10 @@ from PIL import Image
 from typer.testing import CliRunner
 
 import lwdna
-from lwdna.architecture import Architecture, ModelSource, save
+from lwdna.architecture import Architecture, save
 from lwdna.cli.app import app
 from lwdna.errors import ArchitectureError, ModelError
+from lwdna.model_source import ModelSource
 from lwdna.recipe import Recipe, load_recipe
 from lwdna.run_options import RunOptions
 from lwdna.workflows import evaluate_run, restore_images, run_job, run_search, run_training

@@ -75,6 +75,23 @@ Jobs = Annotated[
         help="Processes of this machine that share the trials or cells.",
     ),
 ]
+Executor = Annotated[
+    str,
+    typer.Option(
+        "--executor",
+        metavar="NAME",
+        help="Who does trials or cells: local, ray, ray://HOST:PORT or slurm (docs/cluster.md).",
+    ),
+]
+GpusPerTask = Annotated[
+    float | None,
+    typer.Option(
+        "--gpus-per-task",
+        metavar="N",
+        help="GPUs of each trial or cell on a cluster, for example 0.25 [1 if there are any].",
+        show_default=False,
+    ),
+]
 Pin = Annotated[
     list[str] | None,
     typer.Option("--pin", metavar="PATTERN", help="Groups to keep as wide as they are."),

@@ -7,12 +7,24 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lwdna.cli.arguments import Data, Jobs, Model, Out, Pretrained, Quiet, RecipeArgs, Resume, Trust
+from lwdna.cli.arguments import (
+    Data,
+    Executor,
+    GpusPerTask,
+    Jobs,
+    Model,
+    Out,
+    Pretrained,
+    Quiet,
+    RecipeArgs,
+    Resume,
+    Trust,
+)
 from lwdna.cli.output import say
 from lwdna.cli.places import placed
 from lwdna.errors import TrainingError
 from lwdna.run_folder import RESULTS
-from lwdna.run_options import RunOptions
+from lwdna.run_options import LOCAL, RunOptions
 
 if TYPE_CHECKING:
     from lwdna.recipe import Recipe
@@ -27,7 +39,8 @@ def compare(
     arguments: RecipeArgs = None,
     seeds: Seeds = None,
     arms: Annotated[
-        str | None, typer.Option(help="Names of arms, with commas [those of the recipe].")
+        str | None,
+        typer.Option(help="Names of arms, with commas.", show_default="those of the recipe"),
     ] = None,
     arm: Annotated[
         list[str] | None,
@@ -42,6 +55,8 @@ def compare(
     out: Out = None,
     resume: Resume = False,
     jobs: Jobs = 1,
+    executor: Executor = LOCAL,
+    gpus_per_task: GpusPerTask = None,
     quiet: Quiet = False,
     trust_code: Trust = False,
 ) -> None:
@@ -63,15 +78,24 @@ def compare(
     """
     from lwdna.cli import options
 
-    default = options.saved_recipe(place := placed(out), resume)
+    place = placed(out)
+    default = options.saved_recipe(place, resume)
     name, recipe = options.read_recipe(arguments, model, data, default, pretrained)
-    part, recipe = options.read_shard(shard), _with_arms(recipe, arms, arm or (), seeds)
+    recipe = _with_arms(recipe, arms, arm or (), seeds)
     folder = options.run_folder(place, f"{name}-compare")
-    run_options = RunOptions(progress=not quiet, trust_code=trust_code, say=say, jobs=jobs)
+    part = options.read_shard(shard)
+    run_options = RunOptions(
+        progress=not quiet,
+        trust_code=trust_code,
+        say=say,
+        jobs=jobs,
+        executor=executor,
+        gpus_per_task=gpus_per_task,
+    )
     from lwdna.cli import show
     from lwdna.workflows import run_comparison
 
-    with options.resumable("compare", folder):
+    with options.resumable("compare", folder, run_options):
         try:
             report = run_comparison(recipe, folder, shard=part, options=run_options)
         except TrainingError:

@@ -21,7 +21,9 @@ def evaluate(
     data: Data = None,
     out: Annotated[
         Path | None,
-        typer.Option(help="Folder for the figures and for restored images [RUN/evaluation]."),
+        typer.Option(
+            help="Folder for the figures and for restored images.", show_default="RUN/evaluation"
+        ),
     ] = None,
     any_classes: Annotated[
         bool,

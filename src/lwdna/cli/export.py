@@ -25,6 +25,12 @@ def export(
             "tracker the one for the first frame and the one for all others.",
         ),
     ] = False,
+    size: Annotated[
+        int | None,
+        typer.Option(
+            min=1, help="Side of the images in pixels.", show_default="as it was trained with"
+        ),
+    ] = None,
     trust_code: Trust = False,
 ) -> None:
     """Write a trained network for other runtimes.
@@ -36,10 +42,12 @@ def export(
 
       lwdna export runs/lwdna --onnx network.onnx
     """
-    write_onnx(find_weights(run), onnx, trust_code, parts)
+    write_onnx(find_weights(run), onnx, trust_code, parts, size)
 
 
-def write_onnx(weights: Path, onnx: Path, trust_code: bool, parts: bool = False) -> None:
+def write_onnx(
+    weights: Path, onnx: Path, trust_code: bool, parts: bool = False, side: int | None = None
+) -> None:
     """Write the network of a file of weights as ONNX, and its parts if asked for; say where."""
     from lwdna.architecture import load
     from lwdna.interface import read_interface
@@ -48,8 +56,12 @@ def write_onnx(weights: Path, onnx: Path, trust_code: bool, parts: bool = False)
     remove_unfinished(onnx.parent, older_than=ABANDONED)
     with working("exporting"):
         network, architecture = load(weights, trust_code=trust_code)
+        interface = read_interface(weights)
+        if side is not None:
+            architecture = architecture.with_side(side, trust_code)
+            interface = interface.with_side(side)
         size, types = architecture.input_size, architecture.input_types
-        notes = read_interface(weights).notes()
+        notes = interface.notes()
         fixed = export_onnx(network, size, onnx, types, notes)
         others = export_parts(network, size, onnx, types, notes) if parts else {}
     say(f"ONNX: {onnx}")

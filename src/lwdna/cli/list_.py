@@ -48,9 +48,7 @@ def _lines(what: str, pattern: str) -> list[str]:
 
         return list_models(pattern)
     if what == "recipes":
-        from lwdna.shipped import list_recipes
-
-        return [name for name in list_recipes() if fnmatch(name, pattern)]
+        return _recipes(pattern)
     if what == "ops":
         from lwdna.registry import declared
 
@@ -64,3 +62,13 @@ def _lines(what: str, pattern: str) -> list[str]:
             source = f" ({paper})" if paper else ""
             lines.append(f"{name:20} {known.summary.rstrip('.')}{source}")
     return lines
+
+
+def _recipes(pattern: str) -> list[str]:
+    """Return a line per recipe: name, network, data, epochs, what it is."""
+    from lwdna.shipped import list_recipes, summary_of
+
+    found = [summary_of(name) for name in list_recipes() if fnmatch(name, pattern)]
+    rows = [(one.name, one.network, one.data, f"{one.epochs} epochs", one.about) for one in found]
+    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
+    return ["  ".join(map(str.ljust, row, widths)).rstrip() for row in rows]

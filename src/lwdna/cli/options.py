@@ -19,6 +19,7 @@ from lwdna.engine import TrainingInterrupted
 from lwdna.errors import RecipeError
 from lwdna.models import resolve_name
 from lwdna.run_folder import LOCK, RECIPE, is_free
+from lwdna.run_options import LOCAL, RunOptions
 
 if TYPE_CHECKING:
     from lwdna.recipe import Recipe
@@ -130,12 +131,16 @@ def run_folder(out: Path | None, name: str) -> Path:
 
 
 @contextmanager
-def resumable(verb: str, folder: Path) -> Iterator[None]:
+def resumable(verb: str, folder: Path, run: RunOptions = RunOptions()) -> Iterator[None]:
     """Say which command goes on, where training inside is interrupted after saving."""
     try:
         yield
     except TrainingInterrupted as stop:
         command = f"lwdna {verb} --resume --out {shlex.quote(address_of(folder))}"
+        if run.executor != LOCAL:
+            command += f" --executor {run.executor}"
+        if run.gpus_per_task is not None:
+            command += f" --gpus-per-task {run.gpus_per_task:g}"
         raise TrainingInterrupted(f"{stop}: {command}") from stop
 
 

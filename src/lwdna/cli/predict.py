@@ -62,6 +62,9 @@ def _show(found: Sequence[Prediction]) -> None:
     from rich.markup import escape
     from rich.table import Table
 
+    if any(one.values for one in found):
+        _show_values(found)
+        return
     table = Table()
     for heading in ("image", "class"):
         table.add_column(heading, overflow="fold")
@@ -74,10 +77,29 @@ def _show(found: Sequence[Prediction]) -> None:
         console().print(table)
 
 
+def _show_values(found: Sequence[Prediction]) -> None:
+    """Print a table of the values of images."""
+    from rich.markup import escape
+    from rich.table import Table
+
+    names = next([value.name for value in one.values] for one in found if one.values)
+    table = Table()
+    table.add_column("image", overflow="fold")
+    for name in names:
+        table.add_column(escape(name), justify="right", no_wrap=True)
+    for one in found:
+        if one.values:
+            table.add_row(escape(str(one.image)), *(f"{value.value:.5g}" for value in one.values))
+    console().print(table)
+
+
 def _entry(one: Prediction) -> dict[str, Any]:
     """Return what JSON says of an image."""
     if one.fault:
         return {"image": str(one.image), "error": one.fault}
+    if one.values:
+        values = {value.name: value.value for value in one.values}
+        return {"image": str(one.image), "values": values}
     guesses = [
         {"class": guess.label, "index": guess.index, "probability": guess.probability}
         for guess in one.guesses

@@ -2,10 +2,22 @@
 
 from __future__ import annotations
 
-from lwdna.cli.arguments import Data, Jobs, Model, Out, Pretrained, Quiet, RecipeArgs, Resume, Trust
+from lwdna.cli.arguments import (
+    Data,
+    Executor,
+    GpusPerTask,
+    Jobs,
+    Model,
+    Out,
+    Pretrained,
+    Quiet,
+    RecipeArgs,
+    Resume,
+    Trust,
+)
 from lwdna.cli.output import say
 from lwdna.cli.places import placed
-from lwdna.run_options import RunOptions
+from lwdna.run_options import LOCAL, RunOptions
 
 
 def quickstart(
@@ -16,6 +28,8 @@ def quickstart(
     out: Out = None,
     resume: Resume = False,
     jobs: Jobs = 1,
+    executor: Executor = LOCAL,
+    gpus_per_task: GpusPerTask = None,
     quiet: Quiet = False,
     trust_code: Trust = False,
 ) -> None:
@@ -39,11 +53,18 @@ def quickstart(
     default = options.saved_recipe(place, resume) or ("images" if data else "digits")
     name, recipe = options.read_recipe(arguments, model, data, default, pretrained)
     folder = options.run_folder(place, name)
-    chosen = RunOptions(progress=not quiet, trust_code=trust_code, say=say, jobs=jobs)
+    chosen = RunOptions(
+        progress=not quiet,
+        trust_code=trust_code,
+        say=say,
+        jobs=jobs,
+        executor=executor,
+        gpus_per_task=gpus_per_task,
+    )
     from lwdna.cli import show
     from lwdna.workflows import run_job
 
-    with options.resumable("quickstart", folder):
+    with options.resumable("quickstart", folder, chosen):
         report = run_job(recipe, folder, resume=resume, options=chosen)
     show.comparison(folder)
     say(f"report: {report}", last=True)

@@ -17,7 +17,9 @@ def report(
             help="Folder of a job, search, training, slim run, sensitivity analysis or comparison."
         ),
     ],
-    out: Annotated[Path | None, typer.Option(help="File to write [RUN/report.html].")] = None,
+    out: Annotated[
+        Path | None, typer.Option(help="File to write.", show_default="RUN/report.html")
+    ] = None,
     half: Annotated[
         str, typer.Option(help="Of a comparison: figures of the whole, choose or report half.")
     ] = "whole",

@@ -24,13 +24,14 @@ def sensitivity(
     arguments: RecipeArgs = None,
     data: Data = None,
     out: Annotated[
-        Path | None, typer.Option(help="Folder for the figures and the page [RUN/sensitivity].")
+        Path | None,
+        typer.Option(help="Folder for the figures and the page.", show_default="RUN/sensitivity"),
     ] = None,
     shares: Annotated[
         str, typer.Option(help="Shares of a group's units that stay.")
     ] = "3/4,1/2,1/4,1/8",
     images: Annotated[
-        int | None, typer.Option(min=1, help="Validation images to measure on [all].")
+        int | None, typer.Option(min=1, help="Validation images to measure on.", show_default="all")
     ] = None,
     criterion: Annotated[
         str, typer.Option(help="How units are scored, see `lwdna list criteria`.")

@@ -8,12 +8,24 @@ from typing import Annotated
 
 import typer
 
-from lwdna.cli.arguments import Data, Jobs, Model, Out, Pretrained, Quiet, RecipeArgs, Resume, Trust
+from lwdna.cli.arguments import (
+    Data,
+    Executor,
+    GpusPerTask,
+    Jobs,
+    Model,
+    Out,
+    Pretrained,
+    Quiet,
+    RecipeArgs,
+    Resume,
+    Trust,
+)
 from lwdna.cli.output import say, working
 from lwdna.cli.places import placed
 from lwdna.errors import LockedError
 from lwdna.run_folder import ARCHITECTURE, WEIGHTS, find_weights
-from lwdna.run_options import RunOptions
+from lwdna.run_options import LOCAL, RunOptions
 
 
 def shrink(
@@ -28,6 +40,8 @@ def shrink(
     ] = None,
     resume: Resume = False,
     jobs: Jobs = 1,
+    executor: Executor = LOCAL,
+    gpus_per_task: GpusPerTask = None,
     quiet: Quiet = False,
     trust_code: Trust = False,
 ) -> None:
@@ -55,17 +69,24 @@ def shrink(
     name, recipe = options.read_recipe(arguments, model, data, default, pretrained)
     folder = options.run_folder(place, f"{name}-search")
     given = find_weights(weights) if weights else None
-    chosen = RunOptions(progress=not quiet, trust_code=trust_code, say=say, jobs=jobs)
+    chosen = RunOptions(
+        progress=not quiet,
+        trust_code=trust_code,
+        say=say,
+        jobs=jobs,
+        executor=executor,
+        gpus_per_task=gpus_per_task,
+    )
     from lwdna.cli import show
     from lwdna.workflows import help_search, run_search
 
     training = recipe.shrink.warmup or recipe.shrink.trials  # with progress bars of their own
     bar = nullcontext() if training else working("searching for the width of every layer")
-    with options.resumable("shrink", folder), bar:
+    with options.resumable("shrink", folder, chosen), bar:
         try:
             found = run_search(recipe, folder, weights=given, resume=resume, options=chosen)
         except LockedError as held:
-            if not recipe.shrink.trials:
+            if not recipe.shrink.trials or executor != LOCAL:
                 raise
             say(f"{held.args[0].partition(';')[0]}: this one helps with its trials")
             help_search(recipe, folder, chosen)

@@ -34,6 +34,8 @@ _COARSE = 8
 """JPEG is decoded at an eighth of its size: all data are read, most arithmetic is spared."""
 _NAMED = 20
 """Damaged files that an error names."""
+_EXAMPLES = 2
+"""Pairs of files that are the same that a note names."""
 
 Sizes = NDArray[np.int32]
 Size = tuple[int, int]
@@ -47,6 +49,16 @@ class Scan:
     """Width and height of each as it is seen, shape (N, 2); zeros where it cannot be decoded."""
     faults: dict[int, str]
     """What is wrong, in a clause, by number of the file."""
+    digests: NDArray[np.bytes_]
+    """Of the contents of each, shape (N,); empty where it cannot be decoded."""
+
+
+@dataclass(frozen=True)
+class _Seen:
+    """What is kept of a file."""
+
+    size: Size
+    digest: bytes
 
 
 def scan(images: FolderImages) -> Scan:
@@ -65,11 +77,53 @@ def scan(images: FolderImages) -> Scan:
         missing = [index for index, key in enumerate(keys) if key not in known]
         start = time.monotonic()
         seen, faults = _look(images, missing)
-        fresh = {keys[index]: size for index, size in seen.items() if keys[index]}
+        fresh = {keys[index]: one for index, one in seen.items() if keys[index]}
         known |= fresh
         if fresh and time.monotonic() - start >= MIN_SECONDS:
             _write(file, known)
     return _gathered(images, keys, known, faults)
+
+
+def twins(
+    train: tuple[FolderImages, Scan], val: tuple[FolderImages, Scan]
+) -> list[tuple[str, str]]:
+    """Return the images of the validation half that are in the training half, too.
+
+    Args:
+        train: the files to learn from, and what a look at them showed.
+        val: the same of those to validate on.
+
+    Returns:
+        Which file is the same, byte for byte, as which; in the order of the files.
+    """
+    known = {bytes(digest): place for place, digest in enumerate(train[1].digests) if digest}
+    return [
+        (_shown(val[0], place), _shown(train[0], known[bytes(digest)]))
+        for place, digest in enumerate(val[1].digests)
+        if bytes(digest) in known
+    ]
+
+
+def twins_note(found: Sequence[tuple[str, str]], count: int) -> str:
+    """Return a sentence about images that are in both halves, ``""`` if there are none.
+
+    Args:
+        found: pairs of names.
+        count: number of validation images.
+    """
+    if not found:
+        return ""
+    examples = ", ".join(f"{one} is {other}" for one, other in found[:_EXAMPLES])
+    more = ", ..." if len(found) > _EXAMPLES else ""
+    return (
+        f"{len(found)} of {count} validation images are among the training images, too "
+        f"({examples}{more}), so that the figures are better than they should be; remove them from "
+        "either"
+    )
+
+
+def _shown(images: FolderImages, place: int) -> str:
+    return os.path.join(images.root.name, os.fsdecode(bytes(images.names[place])))
 
 
 def fault_message(faults: Sequence[str], count: int) -> str:
@@ -83,16 +137,16 @@ def fault_message(faults: Sequence[str], count: int) -> str:
     )
 
 
-def _look(images: FolderImages, indices: Sequence[int]) -> tuple[dict[int, Size], dict[int, str]]:
-    """Decode the files of these numbers; return their sizes, or what is wrong with them."""
-    sizes: dict[int, Size] = {}
+def _look(images: FolderImages, indices: Sequence[int]) -> tuple[dict[int, _Seen], dict[int, str]]:
+    """Decode the files of these numbers; return what they are, or what is wrong with them."""
+    found: dict[int, _Seen] = {}
     faults: dict[int, str] = {}
 
     def work(start: int) -> int:
         part = indices[start : start + _CHUNK]
         for index in part:
             try:
-                sizes[index] = _decoded(images.name(index))
+                found[index] = _decoded(images.name(index))
             except DataError as error:
                 faults[index] = str(error).rpartition("; ")[0].removeprefix("the image ")
         return len(part)
@@ -104,11 +158,11 @@ def _look(images: FolderImages, indices: Sequence[int]) -> tuple[dict[int, Size]
         except BaseException:
             pool.shutdown(cancel_futures=True)
             raise
-    return sizes, faults
+    return found, faults
 
 
-def _decoded(name: str) -> Size:
-    """Return width and height of an image that can be decoded.
+def _decoded(name: str) -> _Seen:
+    """Return what there is to know of an image that can be decoded.
 
     Raises:
         DataError: it cannot.
@@ -117,7 +171,9 @@ def _decoded(name: str) -> Size:
     size = size_of(image)
     image.draft(None, (image.width // _COARSE, image.height // _COARSE))  # JPEG only
     upright(image, name)
-    return size
+    with open(name, "rb") as file:  # from memory, after it was decoded
+        digest = hashlib.blake2b(file.read(), digest_size=_KEY).digest()
+    return _Seen(size, digest)
 
 
 def _keys(images: FolderImages) -> list[bytes]:
@@ -139,29 +195,40 @@ def _keys(images: FolderImages) -> list[bytes]:
 def _gathered(
     images: FolderImages,
     keys: Sequence[bytes],
-    known: dict[bytes, Size],
+    known: dict[bytes, _Seen],
     faults: dict[int, str],
 ) -> Scan:
-    sizes = np.array([known.get(key, (0, 0)) for key in keys], dtype=np.int32).reshape(-1, 2)
-    return Scan(sizes, dict(sorted(faults.items())))
+    nothing = _Seen((0, 0), b"")
+    found = [known.get(key, nothing) for key in keys]
+    sizes = np.array([one.size for one in found], dtype=np.int32).reshape(-1, 2)
+    digests = np.array([one.digest for one in found], dtype=f"S{_KEY}")
+    return Scan(sizes, dict(sorted(faults.items())), digests)
 
 
-def _read(file: Path) -> dict[bytes, Size]:
+def _read(file: Path) -> dict[bytes, _Seen]:
     try:
         kept = read_arrays(file, checked=True)
-        keys, sizes = kept["keys"].tobytes(), kept["sizes"].tolist()
+        keys, digests = (_cut(kept[name]) for name in ("keys", "digests"))
+        sizes = kept["sizes"].tolist()
     except (FileError, KeyError):  # as good as none
         return {}
     return {
-        keys[place * _KEY : (place + 1) * _KEY]: (width, height)
-        for place, (width, height) in enumerate(sizes)
+        key: _Seen((width, height), digest)
+        for key, digest, (width, height) in zip(keys, digests, sizes, strict=True)
     }
 
 
-def _write(file: Path, known: dict[bytes, Size]) -> None:
-    keys = np.frombuffer(b"".join(known), dtype=np.uint8).reshape(-1, _KEY)
+def _cut(packed: NDArray[np.uint8]) -> list[bytes]:
+    data = packed.tobytes()
+    return [data[start : start + _KEY] for start in range(0, len(data), _KEY)]
+
+
+def _write(file: Path, known: dict[bytes, _Seen]) -> None:
+    packed = {"keys": b"".join(known), "digests": b"".join(one.digest for one in known.values())}
+    arrays = {name: np.frombuffer(data, dtype=np.uint8) for name, data in packed.items()}
+    sizes = np.array([one.size for one in known.values()], dtype=np.int32)
     try:
-        write_arrays(file, {"keys": keys, "sizes": np.array(list(known.values()), dtype=np.int32)})
+        write_arrays(file, {**arrays, "sizes": sizes})
     except FileError:
         return
 

@@ -23,7 +23,7 @@ from lwdna.data.data_format import FORMATS, Half, HasNotes
 from lwdna.data.images import FolderImages, ImageSet
 from lwdna.data.listing import visible_folders
 from lwdna.data.remote import Folder, RemoteFolder, RemoteImages
-from lwdna.data.scan import Sizes, fault_message, scan
+from lwdna.data.scan import Scan, Sizes, fault_message, scan, twins, twins_note
 from lwdna.data.settings import AUTO, DataSettings
 from lwdna.data.shards import InShards, check_room
 from lwdna.data.split import split_note, split_off
@@ -49,6 +49,8 @@ class ImageSource:
     """What a user should know of it."""
     sizes: tuple[int, int, int, int] | None = None
     """The smallest width and height of the images, and the largest, where they were looked at."""
+    about: str = ""
+    """What is to be learnt of the images, where it is not their classes."""
     left_out: tuple[str, ...] = ()
     """Files that cannot be decoded, below the folder of their half."""
 
@@ -56,7 +58,8 @@ class ImageSource:
     def summary(self) -> str:
         """Say in a sentence what there is to learn from."""
         train, val = len(self.train.labels), len(self.val.labels)
-        said = f"{train} images to train on and {val} to validate on, {len(self.classes)} classes"
+        said = f"{train} images to train on and {val} to validate on, "
+        said += self.about or f"{len(self.classes)} classes"
         if self.sizes is None:
             return said
         least, most = (f"{width}x{height}" for width, height in (self.sizes[:2], self.sizes[2:]))
@@ -95,7 +98,7 @@ def open_source(settings: DataSettings) -> ImageSource:
         first_of_each(validated, settings.val_limit),
         (*_notes_of(train), *_notes_of(val), *notes),
     )
-    source = _scanned(source, settings)
+    source = scanned(source, settings)
     notes = [*source.notes, absent(source.val, classes), scarce(source.train, classes)]
     return replace(source, notes=tuple(filter(None, notes)))
 
@@ -116,7 +119,7 @@ def _notes_of(half: Half | None) -> tuple[str, ...]:
     return half.notes() if isinstance(half, HasNotes) else ()
 
 
-def _scanned(source: ImageSource, settings: DataSettings) -> ImageSource:
+def scanned(source: ImageSource, settings: DataSettings) -> ImageSource:
     """Look at all files, if they are to be looked at; leave out those that cannot be decoded.
 
     Raises:
@@ -140,11 +143,12 @@ def _scanned(source: ImageSource, settings: DataSettings) -> ImageSource:
     faults: list[str] = []
     names: list[str] = []
     sizes: list[Sizes] = []
+    looks: list[Scan] = []
     for half in halves:
         if not isinstance(half, FolderImages):
             kept.append(half)
             continue
-        seen = scan(half)
+        looks.append(seen := scan(half))
         faults += seen.faults.values()
         names += [os.fsdecode(bytes(half.names[index])) for index in seen.faults]
         good = np.setdiff1d(np.arange(len(half.labels)), list(seen.faults))
@@ -152,8 +156,12 @@ def _scanned(source: ImageSource, settings: DataSettings) -> ImageSource:
         kept.append(half.take(good, half.labels[good]) if seen.faults else half)
     if faults and not settings.skip_damaged:
         raise DataError(fault_message(faults, count))
-    note = _skipped_note(faults, count) if faults else ""
-    left = replace(source, train=kept[0], val=kept[1], notes=(*source.notes, note))
+    said = [_skipped_note(faults, count) if faults else ""]
+    if len(files) == 2:
+        said.append(
+            twins_note(twins((files[0], looks[0]), (files[1], looks[1])), len(files[1].labels))
+        )
+    left = replace(source, train=kept[0], val=kept[1], notes=(*source.notes, *said))
     _check_left(left)
     return replace(left, sizes=_range(np.concatenate(sizes)), left_out=tuple(names))
 

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from lwdna.inputs import Inputs
 
 from lwdna.input_size import InputSize
-from lwdna.interface import Preprocessing
+from lwdna.interface import Preprocessing, Target
 
 NOT_FINITE = "not_finite"
 """What results call the number of validation examples with outputs that are not finite."""
@@ -217,6 +217,23 @@ class PreparesImages(Protocol):
 
     def preprocessing(self) -> Preprocessing:
         """Return how validation images become the network's input."""
+        ...
+
+
+@runtime_checkable
+class PredictsValues(Protocol):
+    """What a :class:`Task` may say more, where outputs are values that were standardised."""
+
+    def targets(self) -> tuple[Target, ...]:
+        """Return what the outputs stand for, in their order."""
+        ...
+
+    def adopt(self, targets: Sequence[Target] | None, what: str) -> None:
+        """Take the scales of the network ``what``, which was trained before, for its own.
+
+        Raises:
+            ArchitectureError: its outputs stand for other values.
+        """
         ...
 
 

@@ -121,16 +121,17 @@ def train(
         ):
             _loop(run, stop, log, shown)
         run.step_graph = None  # its memory goes with it
-    if settings.patience and run.position.best is not None:
-        restore_best(run, model)
-        return _result(run, model)
-    return _result(run, run.unpadded(run.ema.module) if run.ema else model)
+    return _result(run, model)
 
 
-def _result(run: Run, trained: nn.Module) -> TrainResult:
+def _result(run: Run, model: nn.Module) -> TrainResult:
     position = run.position
+    if run.settings.patience and position.best is not None:
+        restore_best(run, model)
+    elif run.ema:
+        model = run.unpadded(run.ema.module)
     return TrainResult(
-        model=trained.eval(),
+        model=model.eval(),
         metrics=position.metrics,
         outcomes=run.outcomes,
         choices=run.choices,

@@ -13,11 +13,12 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
-from lwdna.architecture import Architecture, ModelSource
+from lwdna.architecture import Architecture
 from lwdna.channels import ChannelGraph, Edits, resize, trace
 from lwdna.errors import CheckpointError
 from lwdna.input_size import InputSize, InputTypes
 from lwdna.inputs import zeros
+from lwdna.model_source import ModelSource
 from lwdna.models import resolve_name
 from lwdna.weights import load_weights, read_tensors
 

@@ -15,7 +15,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from lwdna.architecture import Architecture, ModelSource, traced
+from lwdna.architecture import Architecture
 from lwdna.channels import ChannelGraph, Edits, resize, widen_exactly, widened_widths
 from lwdna.errors import DataError, GraphError, ModelError, RecipeError
 from lwdna.inputs import Inputs, device_of, plain, size_of, types_of
@@ -33,6 +33,7 @@ from lwdna.methods.trials.conclusion import Conclusion
 from lwdna.methods.trials.rounds import try_widths
 from lwdna.methods.trials.runs import Trial, TrialSetup
 from lwdna.methods.warmup import WarmedUp, WarmupRun
+from lwdna.model_source import ModelSource, traced
 from lwdna.models import resolve_name
 from lwdna.transforms.rewrite import Entry, transforms_of
 

@@ -18,13 +18,14 @@ import torch
 from timm.models import register_model
 from torch import nn
 
-from lwdna.architecture import Architecture, traced
+from lwdna.architecture import Architecture
 from lwdna.errors import ArchitectureError, ModelError
 from lwdna.files import json_text
 from lwdna.inputs import zeros
 from lwdna.interface import Interface, read_interface
 from lwdna.interop.hub import fetch_weights
 from lwdna.interop.timm_config import as_timm
+from lwdna.model_source import traced
 from lwdna.models.pretrained import load_start
 from lwdna.run_folder import find_weights
 from lwdna.weights import read_tensors

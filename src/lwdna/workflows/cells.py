@@ -7,7 +7,7 @@ done once, whatever the number of processes.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lwdna.arms import BASELINE, CompareSettings
@@ -41,6 +41,11 @@ class ArmSearch:
         return f"search of {self.arm}"
 
     @property
+    def title(self) -> str:
+        """What it is called among the searches."""
+        return self.arm
+
+    @property
     def finished(self) -> bool:
         """Whether the network found is there."""
         return (self.folder / ARCHITECTURE).is_file()
@@ -49,6 +54,11 @@ class ArmSearch:
     def after(self) -> ArmSearch | None:
         """Nothing has to be finished before."""
         return None
+
+    @property
+    def waits(self) -> bool:
+        """Whether it waits for trials, which are pieces of work of their own."""
+        return self.recipe.shrink.trials is not None
 
 
 @dataclass(frozen=True)
@@ -64,9 +74,15 @@ class Cell:
     after: ArmSearch | None
     """The search if it is a job of its own, which has to be finished before the cell is begun."""
     kind = "cell"
+    waits = False
 
     def __str__(self) -> str:
         return f"{self.arm} seed {self.seed}"
+
+    @property
+    def title(self) -> str:
+        """What it is called among the cells."""
+        return f"{self.arm}, seed {self.seed}"
 
     @property
     def finished(self) -> bool:
@@ -103,9 +119,17 @@ def cells_of(recipe: Recipe, out: Path) -> list[Cell]:
 
 
 def jobs_for(cells: Sequence[Cell]) -> list[Job]:
-    """Return cells behind the searches that several of them may share."""
-    searches = {cell.after.folder: cell.after for cell in cells if cell.after is not None}
-    return [*searches.values(), *cells]
+    """Return cells behind the searches that are jobs of their own.
+
+    Those are searches that several cells may share, and searches with trials, which wait for other
+    processes.
+    """
+    apart = [
+        replace(cell, after=cell.search) if cell.search and cell.search.waits else cell
+        for cell in cells
+    ]
+    searches = {cell.after.folder: cell.after for cell in apart if cell.after is not None}
+    return [*searches.values(), *apart]
 
 
 def finish(job: Job, out: Path, options: RunOptions) -> None:

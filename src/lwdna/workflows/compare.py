@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -28,11 +29,13 @@ from lwdna.run_folder import (
     is_comparison,
     is_free,
 )
-from lwdna.run_options import RunOptions
+from lwdna.run_options import LOCAL, RunOptions
+from lwdna.workflows.board import Board, shown
 from lwdna.workflows.cells import Cell, Job, cells_of, finish, jobs_for
+from lwdna.workflows.executors import check_executor, opened
 from lwdna.workflows.jobs import helpers
 from lwdna.workflows.pretrained import check_start
-from lwdna.workflows.queue import work_through
+from lwdna.workflows.queue import Attempt, Outcome, work_through
 from lwdna.workflows.resume import check_same_recipe
 from lwdna.workflows.same_data import check_data, fingerprint_of, write_data
 from lwdna.workflows.setup import make_task
@@ -56,17 +59,18 @@ def run_comparison(
         out: a new folder, or that of the same comparison. Gets ``recipe.yaml``,
             ``cells/<arm>/seed<k>/search`` and ``.../training`` (or ``cells/<arm>/search``, which
             all seeds share), and from all finished cells ``results.json`` (nothing in it depends
-            on time), ``timings.json`` and ``report.html``.
+            on time), ``timings.json`` and ``report.html``. Until then ``progress.html`` says how
+            far it is.
         shard: ``(i, n)``: do the i-th of n parts of the cells, counted from 1.
         trust_code: allow a network whose source imports Python code; so may ``options``.
         options: progress bars, what is being done, trust, how many processes of this machine share
-            the cells (and its threads).
+            the cells (and its threads), or which cluster does them, each on one thread of a CPU.
 
     Returns:
         The path of the report.
 
     Raises:
-        RecipeError: an arm asks for what the search does not know.
+        RecipeError: an arm asks for what the search does not know, or there is no such cluster.
         ModelError: the trained weights that the recipe asks for cannot be had.
         DataError: the data cannot be opened, or are not those of the comparison in ``out``.
         CheckpointError: ``out`` holds something else.
@@ -75,52 +79,88 @@ def run_comparison(
     """
     out, options = Path(out), options.trusting(trust_code)
     own = _share(recipe, out, shard)
+    check_executor(options)
     check_start(recipe)
     # data that cannot be opened should not leave a folder behind
     task = make_task(recipe, options.say)
     _join(recipe, task, out, options)
     del task
-    failed: list[str] = []
-    threads = max(1, torch.get_num_threads() // options.jobs)
-    given = recipe, out, shard, options.of_helper()
-    with _threads(threads), helpers(options.jobs, _help, *given, threads=threads) as others:
-        left = _work(jobs_for(own), out, replace(options, jobs=1), failed)
-        others.join()
-        if left:  # what they could not finish
-            left = _work(left, out, replace(options, jobs=1), failed)
-    if left:
-        held = ", ".join(map(str, left))
+    jobs = jobs_for(own)
+    several = options.jobs > 1 or options.executor != LOCAL
+    with shown(jobs, out, table=options.progress and several) as board:
+        if options.executor == LOCAL:
+            left = _local(recipe, jobs, out, shard, options, board)
+        else:
+            left = _cluster(jobs, out, options, board)
+    if left.held:
+        held = ", ".join(map(str, left.held))
         options.say(
             f"other processes are at work on {held}; `lwdna report {out}` merges them later"
         )
-    _report(out, own, failed)
+    _report(out, own, left.faults)
     return out / REPORT
+
+
+def _local(
+    recipe: Recipe,
+    jobs: Sequence[Job],
+    out: Path,
+    shard: tuple[int, int],
+    options: RunOptions,
+    board: Board,
+) -> Outcome[Job]:
+    """Finish jobs by processes of this machine, of which this one says what it does."""
+    threads = max(1, torch.get_num_threads() // options.jobs)
+    given = recipe, out, shard, options.of_helper()
+    # several processes have one table instead of bars
+    own = replace(options, jobs=1, progress=options.progress and options.jobs == 1)
+    work = partial(_finished, out, own)
+    with _threads(threads), helpers(options.jobs, _help, *given, threads=threads) as others:
+        left = work_through(jobs, work, note=partial(_noted, board, options))
+        others.join()
+        if left.held:  # what they could not finish
+            rest = work_through(left.held, work, note=partial(_noted, board, options))
+            left = Outcome(rest.held, left.faults + rest.faults)
+    return left
+
+
+def _cluster(jobs: Sequence[Job], out: Path, options: RunOptions, board: Board) -> Outcome[Job]:
+    """Finish jobs by the workers of a cluster."""
+
+    def note(job: Job, made: Attempt) -> None:
+        _noted(board, options, job, made)
+        if made.finished:
+            options.say(f"finished: {job}")
+
+    with opened(options, out) as executor:
+        assert executor is not None
+        within = options.of_task("ray" if executor.nests else LOCAL)
+        return work_through(jobs, partial(_finished, out, within), executor, note)
 
 
 def _share(recipe: Recipe, out: Path, shard: tuple[int, int]) -> list[Cell]:
     return cells_of(recipe, out)[shard[0] - 1 :: shard[1]]
 
 
-def _work(jobs: Sequence[Job], out: Path, options: RunOptions, failed: list[str]) -> list[Job]:
-    """Finish jobs; note in ``failed`` why some cannot be, and return those that others hold."""
-    cells = [job for job in jobs if isinstance(job, Cell)]
+def _finished(out: Path, options: RunOptions, job: Job, name: str) -> str | None:
+    """Finish a job; return why that cannot be, which is no fault of the others."""
+    options.say(name)
+    try:
+        finish(job, out, options)
+    except (BudgetError, CheckpointError, LockedError, TrainingError) as error:
+        return str(error)
+    return None
 
-    def work(job: Job, name: str) -> None:
-        options.say(name)
-        try:
-            finish(job, out, options)
-        # of this job and those that need it, not of the others
-        except (BudgetError, CheckpointError, LockedError, TrainingError) as error:
-            needing = [job] if isinstance(job, Cell) else [c for c in cells if c.after == job]
-            failed.extend(f"{cell}: {error}" for cell in needing)
-            options.say(f"failed: {error}")
 
-    return work_through(jobs, work)
+def _noted(board: Board, options: RunOptions, job: Job, made: Attempt) -> None:
+    if made.failed:
+        board.failed(job)
+        options.say(f"failed: {made.fault}")
 
 
 def _help(recipe: Recipe, out: Path, shard: tuple[int, int], options: RunOptions) -> None:
     """Finish cells in a process beside the one that reports; it tries again what fails here."""
-    _work(jobs_for(_share(recipe, out, shard)), out, options, [])
+    work_through(jobs_for(_share(recipe, out, shard)), partial(_finished, out, options))
 
 
 @contextmanager
@@ -134,8 +174,12 @@ def _threads(count: int) -> Iterator[None]:
         torch.set_num_threads(before)
 
 
-def _report(out: Path, own: Sequence[Cell], failed: Sequence[str]) -> None:
+def _report(out: Path, own: Sequence[Cell], faults: Sequence[tuple[Job, str]]) -> None:
     """Write the report, if any cell is finished, and say which failed."""
+    failed = []
+    for job, fault in faults:
+        needing = [c for c in own if job.folder in (c.folder, c.search and c.search.folder)]
+        failed += [f"{cell}: {fault}" for cell in needing]
     processes = make_accelerator("no")
     done = not failed or any(cell.finished for cell in own)
     if processes.is_main_process and done:

@@ -20,8 +20,8 @@ from lwdna.run_folder import EVALUATION, IMAGES, RESULTS
 from lwdna.run_options import RunOptions
 from lwdna.tasks import TASKS
 from lwdna.workflows.one_writer import one_writer
-from lwdna.workflows.same_data import check_same_classes
-from lwdna.workflows.setup import check_fits_data, make_task
+from lwdna.workflows.same_data import adopt_values, check_same_classes
+from lwdna.workflows.setup import fit_to_data, make_task
 from lwdna.workflows.told_classes import told_classes
 
 _WAY_OUT = (
@@ -61,8 +61,10 @@ def evaluate_run(
     """
     task = make_task(recipe, options.say)
     model, architecture = load(weights, trust_code=options.trust_code)
-    check_fits_data(architecture, task, str(weights))
-    if not any_classes:
+    fit_to_data(architecture, task, str(weights), options)
+    if any_classes:
+        adopt_values(weights, task, f"the network in {weights}")
+    else:
         check_same_classes(weights, task, f"the network in {weights}", options, way_out=_WAY_OUT)
     if out is None and TASKS[recipe.task].makes_images:
         out = weights.parent / EVALUATION

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 
 from lwdna.engine.together import by_first, shared
-from lwdna.errors import CheckpointError, LockedError, RecipeError
+from lwdna.errors import CheckpointError, FileError, LockedError, RecipeError
 from lwdna.locks import locked
 from lwdna.methods import TrialSetup
 from lwdna.methods.trials.rounds import maker
-from lwdna.methods.trials.runs import join_trials, shortened
-from lwdna.recipe import Recipe
+from lwdna.methods.trials.runs import Make, Protocol, join_trials, shortened, tried
+from lwdna.recipe import Recipe, load_recipe
 from lwdna.run_folder import ARCHITECTURE, LOCK, RECIPE, TRIALS
 from lwdna.run_options import RunOptions
 from lwdna.workflows.resume import check_same_recipe
@@ -54,20 +55,57 @@ def help_search(recipe: Recipe, out: str | Path, options: RunOptions = RunOption
 
 
 def _help(recipe: Recipe, out: Path, options: RunOptions, ended: Callable[[], bool]) -> None:
+    make, setup, protocol = _prepared(recipe, out, options)
+    join_trials(make, setup, protocol, recipe.seed, ended)
+
+
+def _prepared(recipe: Recipe, out: Path, options: RunOptions) -> tuple[Make, TrialSetup, Protocol]:
+    """Return what trials need, as the process has it that searches."""
     assert recipe.shrink.trials
     by_first(lambda: check_same_recipe(out, recipe))
     task = make_task(recipe)
     check_same_data(task, out, None, options)
-    tried = recipe.proxy() or recipe
-    if tried is not recipe:
-        task = make_task(tried)
-    join_trials(
-        maker(*traced_baseline(tried, task, options.trust_code)),
-        TrialSetup(task, tried.train, out / TRIALS, options),
-        shortened(tried.train, recipe.shrink.trials, task.train_size),
-        recipe.seed,
-        ended,
+    network = recipe.proxy() or recipe
+    if network is not recipe:
+        task = make_task(network)
+    return (
+        maker(*traced_baseline(network, task, options.trust_code)),
+        TrialSetup(task, network.train, out / TRIALS, options),
+        shortened(network.train, recipe.shrink.trials, task.train_size),
     )
+
+
+def try_network(out: Path, options: RunOptions, number: int, widths: dict[str, int]) -> bool:
+    """Do what is left of one trial of the search in ``out``, in a process made for such.
+
+    Args:
+        out: the folder of the search, which another process writes; the recipe is there.
+        options: trust.
+        number: of the trial.
+        widths: of its network.
+
+    Returns:
+        Whether anything was left that no other process held.
+
+    Raises:
+        LwdnaError: as :func:`help_search` and :func:`lwdna.methods.trials.runs.tried`.
+    """
+    recipe, make, setup, protocol = _kept(_text(out / RECIPE), out.resolve(), options)
+    return tried(number, make, widths, setup, protocol, recipe.seed, required=True)
+
+
+def _text(file: Path) -> str:
+    try:
+        return file.read_text(encoding="utf-8")
+    except OSError as error:
+        raise FileError(f"cannot read {file}: {error.strerror or error}") from error
+
+
+@lru_cache(maxsize=1)  # a worker makes many trials of one search
+def _kept(_: str, out: Path, options: RunOptions) -> tuple[Recipe, Make, TrialSetup, Protocol]:
+    """Return what the trials of a search need; its recipe's text tells it from others there."""
+    recipe = load_recipe(out / RECIPE)
+    return (recipe, *_prepared(recipe, out, options))
 
 
 def _begun(out: Path, ended: Callable[[], bool]) -> bool:

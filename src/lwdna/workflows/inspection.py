@@ -8,12 +8,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lwdna.architecture import Architecture, ModelSource, traced_without_weights
+from lwdna.architecture import Architecture
 from lwdna.channels import ChannelGraph, Edits, trace
 from lwdna.engine import LatencyModel
 from lwdna.errors import EditError, GraphError, ModelError
 from lwdna.input_size import InputSize, check_size, describe, only
 from lwdna.inputs import zeros
+from lwdna.model_source import ModelSource, traced_without_weights
 from lwdna.run_options import RunOptions
 
 _USUAL = (3, 224, 224)

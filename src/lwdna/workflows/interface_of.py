@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from lwdna.engine import Task
-from lwdna.engine.task import PreparesImages
+from lwdna.engine.task import PredictsValues, PreparesImages
 from lwdna.interface import Interface
 from lwdna.recipe import Recipe
 from lwdna.workflows.same_data import classes_of
@@ -14,5 +14,6 @@ def interface_of(recipe: Recipe, task: Task) -> Interface:
     return Interface(
         task=recipe.task,
         classes=classes_of(task),
+        targets=task.targets() if isinstance(task, PredictsValues) else None,
         preprocessing=task.preprocessing() if isinstance(task, PreparesImages) else None,
     )

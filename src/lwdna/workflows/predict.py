@@ -1,4 +1,4 @@
-"""``lwdna predict``: tell the classes of images with a trained network."""
+"""``lwdna predict``: tell the classes, or the values, of images with a trained network."""
 
 from __future__ import annotations
 
@@ -40,12 +40,22 @@ class Guess:
 
 
 @dataclass(frozen=True)
+class Value:
+    """What a network makes of an image that was trained for values."""
+
+    name: str
+    value: float
+
+
+@dataclass(frozen=True)
 class Prediction:
     """What a network makes of an image."""
 
     image: Path
     guesses: tuple[Guess, ...] = ()
     """The most probable classes, the best first."""
+    values: tuple[Value, ...] = ()
+    """Its values in their own units, of a network trained for values."""
     fault: str | None = None
     """Why there are none."""
 
@@ -58,7 +68,7 @@ def predict(
     batch_size: int = 32,
     options: RunOptions = RunOptions(),
 ) -> list[Prediction]:
-    """Tell the classes of images; one that cannot be read keeps no other back.
+    """Tell the classes or values of images; one that cannot be read keeps no other back.
 
     Images are prepared exactly as those of the validation set were, in float32.
 
@@ -96,7 +106,7 @@ def predict(
                 if isinstance(one, DataError):
                     found.append(Prediction(image, fault=str(one)))
                 else:
-                    found.append(_prediction(image, next(rows), top, interface.classes))
+                    found.append(_prediction(image, next(rows), top, interface))
             done(len(found), "")
     return found
 
@@ -177,19 +187,25 @@ def _outputs(network: nn.Module, batch: Tensor, interface: Interface, file: Path
         ) from error
     if not isinstance(found, Tensor) or found.ndim != 2:
         raise ModelError(f"the network in {file} does not give a value per class")
-    known = interface.classes
+    known = interface.targets or interface.classes
     if known is not None and len(known) != found.shape[1]:
         raise CheckpointError(
-            f"{file} names {len(known)} classes, its network has {found.shape[1]} outputs; restore "
-            "the file"
+            f"{file} names {len(known)} classes or values, its network has {found.shape[1]} "
+            "outputs; restore the file"
         )
     return found.float().cpu()
 
 
-def _prediction(image: Path, output: Tensor, top: int, classes: Sequence[str] | None) -> Prediction:
-    if not bool(output.logsumexp(0).isfinite()):
+def _prediction(image: Path, output: Tensor, top: int, interface: Interface) -> Prediction:
+    classes, targets = interface.classes, interface.targets
+    if not bool(output.logsumexp(0).isfinite() if targets is None else output.isfinite().all()):
         why = f"what the network makes of {image} is not finite (NaN or inf)"
         return Prediction(image, fault=f"{why}; its weights may be damaged")
+    if targets is not None:
+        pairs = zip(targets, output.tolist(), strict=True)
+        return Prediction(
+            image, values=tuple(Value(one.name, value * one.std + one.mean) for one, value in pairs)
+        )
     probabilities = output.softmax(0).tolist()
     # of equal values the first, as an evaluation takes it; softmax may make more of them equal
     order = output.sort(descending=True, stable=True).indices[:top].tolist()

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from torch import nn
 
-from lwdna.architecture import ModelSource
 from lwdna.engine.trackers import check_trackers
 from lwdna.interop.state_dicts import read_state_dict
+from lwdna.model_source import ModelSource
 from lwdna.models import resolve_name
 from lwdna.models.pretrained import check_reachable, load_start, published_weights
 from lwdna.recipe import Recipe

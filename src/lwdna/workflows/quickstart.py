@@ -21,6 +21,7 @@ from lwdna.run_folder import (
     is_free,
 )
 from lwdna.run_options import RunOptions
+from lwdna.workflows.executors import check_executor
 from lwdna.workflows.one_writer import one_writer
 from lwdna.workflows.pretrained import check_start
 from lwdna.workflows.resume import check_same_recipe
@@ -44,7 +45,7 @@ def run_job(
             ``report.html``.
         resume: go on with the job in ``out``; finished parts are not repeated.
         options: progress bars, what is being done, trust, how many processes share the trials of
-            the search.
+            the search, or which cluster makes them.
 
     Returns:
         The path of the report.
@@ -55,8 +56,10 @@ def run_job(
         LockedError: another process writes ``out``.
         DataError: the job to resume was started with other data.
         ModelError: the trained weights that the recipe asks for cannot be had.
+        RecipeError: there is no such cluster.
     """
     out = Path(out)
+    check_executor(options)
     check_start(recipe)
     with one_writer(out, options):
         return _job(recipe, out, resume, options)

@@ -14,6 +14,7 @@ from lwdna.engine.fingerprint import (
     class_difference,
     difference,
 )
+from lwdna.engine.task import PredictsValues
 from lwdna.engine.together import by_first
 from lwdna.errors import ArchitectureError, CheckpointError, DataError, FileError
 from lwdna.files import read_json, sealed, unsealed, write_text
@@ -117,7 +118,7 @@ def check_same_classes(
     *,
     way_out: str = "use the data that it was trained for",
 ) -> None:
-    """Make sure that a network's outputs stand for the classes of a task, by their names.
+    """Make sure that a network's outputs stand for the classes of a task, or for its values.
 
     Args:
         weights: the network's file.
@@ -130,6 +131,7 @@ def check_same_classes(
         ArchitectureError: they stand for other classes, or in another order.
         CheckpointError: the file cannot be read.
     """
+    adopt_values(weights, task, what)
     now = classes_of(task)
     if now is None:
         return
@@ -142,6 +144,17 @@ def check_same_classes(
         raise ArchitectureError(
             f"{what} was trained for other classes than the data have: {differs}; {way_out}"
         )
+
+
+def adopt_values(weights: Path, task: Task, what: str) -> None:
+    """Let a task of values take the scales that the network in a file was trained with.
+
+    Raises:
+        ArchitectureError: the network, which errors call ``what``, predicts other values.
+        CheckpointError: the file cannot be read.
+    """
+    if isinstance(task, PredictsValues):
+        task.adopt(read_interface(weights).targets, what)
 
 
 def classes_of(task: Task) -> tuple[str, ...] | None:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import time
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 from torch import nn
 
-from lwdna.architecture import ModelSource, save
+from lwdna.architecture import save
 from lwdna.engine import Task
 from lwdna.engine.device import make_accelerator
 from lwdna.engine.fingerprint import Fingerprint
@@ -17,7 +18,8 @@ from lwdna.errors import CheckpointError, FileError
 from lwdna.files import write_json, write_text
 from lwdna.inputs import move
 from lwdna.methods import Search, Trained, TrialSetup, WarmupRun, search
-from lwdna.methods.trials.runs import Proxy
+from lwdna.methods.trials.runs import Proxy, Workers
+from lwdna.model_source import ModelSource
 from lwdna.recipe import Recipe
 from lwdna.run_folder import (
     ARCHITECTURE,
@@ -29,8 +31,9 @@ from lwdna.run_folder import (
     check_no_comparison,
     last_checkpoint,
 )
-from lwdna.run_options import RunOptions
-from lwdna.workflows.help import help_search
+from lwdna.run_options import LOCAL, RunOptions
+from lwdna.workflows.executors import check_executor, opened
+from lwdna.workflows.help import help_search, try_network
 from lwdna.workflows.interface_of import interface_of
 from lwdna.workflows.jobs import helpers
 from lwdna.workflows.one_writer import one_writer
@@ -73,7 +76,7 @@ def run_search(
         resume: go on with a search in ``out`` whose warm-up or trials were stopped.
         part_of: the folder of a job or comparison, whose data it must have.
         options: progress bars of the warm-up and of trials, what each trial gave, trust, how many
-            processes share the trials.
+            processes share the trials, or which cluster makes them.
 
     Raises:
         FileError: ``out`` holds an architecture already, or cannot be written.
@@ -83,9 +86,11 @@ def run_search(
         ArchitectureError: ``weights`` are of another network or for other classes.
         ModelError: the weights that the recipe asks for cannot be had.
         BudgetError: no widths meet the budget.
+        RecipeError: there is no such cluster.
         TrainingInterrupted: a signal stopped the warm-up or a trial, whose checkpoint is saved.
     """
     out = Path(out)
+    check_executor(options)
     if weights is None:
         check_start(recipe)
     with one_writer(out, options):
@@ -116,8 +121,14 @@ def _search(
         _write_start(recipe, data, out)
     start = time.perf_counter()
     setup = _trial_setup(recipe, task, out, options)
-    jobs = options.jobs if settings.trials else 1
-    with helpers(jobs, help_search, recipe, out, options.of_helper(), threads=1) as others:
+    if not settings.trials:
+        options = replace(options, jobs=1, executor=LOCAL, gpus_per_task=None)
+    with (
+        helpers(options.jobs, help_search, recipe, out, options.of_helper(), threads=1) as others,
+        opened(options, out) as executor,
+    ):
+        work = partial(try_network, out, options.of_helper())
+        workers = Workers(executor, work) if executor else None
         found = search(
             model,
             move(task.example_inputs(), accelerator.device),
@@ -129,7 +140,7 @@ def _search(
             edits=recipe.edits,
             trained=trained,
             warmup_run=WarmupRun(task, out / WARMUP, resume, options),
-            trial_setup=replace(setup, check=others.check),
+            trial_setup=replace(setup, check=others.check, workers=workers),
         )
     if accelerator.is_main_process:
         _write_start(recipe, data, out)
@@ -146,7 +157,7 @@ def _networks(
     model = make_baseline(recipe, source, options.trust_code, trained=bool(start)).to(device)
     if weights is None:
         return model, Trained(model, start=start) if start else None
-    network, architecture = load_for_recipe(weights, recipe, task, options.trust_code)
+    network, architecture = load_for_recipe(weights, recipe, task, options)
     check_same_classes(weights, task, f"the network in {weights}", options)
     return model, Trained(network.to(device), architecture.widths)
 

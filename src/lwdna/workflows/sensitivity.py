@@ -32,7 +32,7 @@ from lwdna.run_options import RunOptions
 from lwdna.workflows.one_writer import one_writer
 from lwdna.workflows.resume import check_same_recipe
 from lwdna.workflows.same_data import check_same_classes, check_same_data, write_data
-from lwdna.workflows.setup import check_fits_data, make_task
+from lwdna.workflows.setup import fit_to_data, make_task
 
 _AT_FIRST = {LOCK, DATA, RECIPE}
 """What an analysis leaves that was killed before its record was written."""
@@ -94,7 +94,7 @@ def _run(
     task = make_task(recipe, options.say)
     data = check_same_data(task, out if before else None, None, options)
     network, architecture = load(weights, trust_code=options.trust_code)
-    check_fits_data(architecture, task, str(weights))
+    architecture = fit_to_data(architecture, task, str(weights), options)
     check_same_classes(weights, task, f"the network in {weights}", options)
     device = make_accelerator("no").device
     graph = _graph(architecture, task, options)

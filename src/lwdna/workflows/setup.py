@@ -9,15 +9,17 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from lwdna.architecture import Architecture, ModelSource, load, traced
+from lwdna.architecture import Architecture, load
 from lwdna.channels import ChannelGraph
 from lwdna.engine import Task
 from lwdna.engine.device import make_accelerator
 from lwdna.errors import ArchitectureError, RecipeError
-from lwdna.input_size import describe
+from lwdna.input_size import describe, only
 from lwdna.inputs import move, size_of, types_of
+from lwdna.model_source import ModelSource, traced
 from lwdna.models import resolve_name
 from lwdna.recipe import Recipe
+from lwdna.reports import format_count
 from lwdna.rewriting import rewritten
 from lwdna.run_folder import find_weights
 from lwdna.run_options import RunOptions
@@ -70,7 +72,7 @@ def baseline_architecture(recipe: Recipe, task: Task, trust_code: bool) -> Archi
 
 
 def load_for_recipe(
-    weights: Path, recipe: Recipe, task: Task, trust_code: bool
+    weights: Path, recipe: Recipe, task: Task, options: RunOptions
 ) -> tuple[nn.Module, Architecture]:
     """Return a trained network of the recipe's network, and its architecture.
 
@@ -82,22 +84,31 @@ def load_for_recipe(
         ArchitectureError: it is of another network, or for other data.
         ModelError: a transform cannot be applied.
     """
-    network, architecture = load(weights, trust_code=trust_code)
+    network, architecture = load(weights, trust_code=options.trust_code)
     given, wanted = architecture.model, make_source(recipe, task)
     if given is not None and (given.name, given.args) == (wanted.name, wanted.args):
         done = len(given.transforms)
         if given.transforms == wanted.transforms[:done] != wanted.transforms:
             more = wanted.transforms[done:]
-            network, architecture = rewritten(network, architecture, more, trust_code, recipe.edits)
-    check_for_recipe(architecture, recipe, task)
-    return network, architecture
+            network, architecture = rewritten(
+                network, architecture, more, options.trust_code, recipe.edits
+            )
+    return network, fit_to_recipe(architecture, recipe, task, options)
 
 
-def check_for_recipe(architecture: Architecture, recipe: Recipe, task: Task) -> None:
-    """Make sure that an architecture comes from the recipe's network and fits its data.
+def fit_to_recipe(
+    architecture: Architecture, recipe: Recipe, task: Task, options: RunOptions
+) -> Architecture:
+    """Return an architecture for inputs of the recipe's size.
+
+    Args:
+        architecture: of the recipe's network, perhaps found at another size.
+        recipe: what it has to come from.
+        task: the recipe's, whose data it has to fit.
+        options: trust; told if costs are others than in the file.
 
     Raises:
-        ArchitectureError: saying what differs.
+        ArchitectureError: it is of another network, or for other data; what differs is said.
     """
     check_fits_data(architecture, task, "the architecture")
     wanted = make_source(recipe, task)
@@ -123,18 +134,47 @@ def check_for_recipe(architecture: Architecture, recipe: Recipe, task: Task) -> 
             f"{_listed(wanted)}; use the recipe of the search (model.transforms), or search with "
             "this one"
         )
+    return fit_to_data(architecture, task, "the architecture", options)
+
+
+def fit_to_data(
+    architecture: Architecture, task: Task, what: str, options: RunOptions
+) -> Architecture:
+    """Return an architecture for inputs of the size that a task gives.
+
+    A network that takes single images takes others than it was found at, if it runs on them.
+
+    Args:
+        architecture: of any network.
+        task: the data it has to fit.
+        what: what errors and notes call it.
+        options: trust; told if costs are others than in the file.
+
+    Raises:
+        ArchitectureError: it is for other data; what differs is said.
+    """
+    check_fits_data(architecture, task, what)
     inputs = task.example_inputs()
     size, types = size_of(inputs), types_of(inputs)
-    if (architecture.input_size, architecture.input_types) != (size, types):
+    if (architecture.input_size, architecture.input_types) == (size, types):
+        return architecture
+    before = describe(architecture.input_size, architecture.input_types)
+    if architecture.input_types != types or only(architecture.input_size) is None:
         raise ArchitectureError(
-            "the architecture was made for inputs of "
-            f"{describe(architecture.input_size, architecture.input_types)}, the recipe gives "
-            f"{describe(size, types)}; use the recipe of the search, or search with this one"
+            f"{what} was made for inputs of {before}, the recipe gives {describe(size, types)}; "
+            "use the recipe of the search, or search with this one"
         )
+    fitting = architecture.at_size(size, options.trust_code)
+    share = fitting.cost.macs / max(fitting.baseline.macs, 1)
+    options.say(
+        f"note: {what} was made for inputs of {before}; of {describe(size)} it costs "
+        f"{format_count(fitting.cost.macs, 'MACs')}, {share:.3g} of the baseline's"
+    )
+    return fitting
 
 
 def check_fits_data(architecture: Architecture, task: Task, what: str) -> None:
-    """Make sure that a network is for the data of a task.
+    """Make sure that a network is for the data of a task, whatever the size of its inputs.
 
     Raises:
         ArchitectureError: saying what differs; ``what`` names the network.
@@ -175,7 +215,7 @@ def make_teacher(name: str, task: Task, baseline: Path | None, options: RunOptio
         return with_weights(ModelSource(name=full, args=args), True, options.trust_code)
     weights = find_weights(name)
     network, architecture = load(weights, trust_code=options.trust_code)
-    check_fits_data(architecture, task, f"the teacher {name}")
+    fit_to_data(architecture, task, f"the teacher {name}", options)
     check_same_classes(weights, task, f"the teacher {name}", options)
     return network
 

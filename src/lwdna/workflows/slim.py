@@ -42,7 +42,7 @@ from lwdna.workflows.pretrained import check_start
 from lwdna.workflows.resume import check_same_recipe
 from lwdna.workflows.same_data import check_same_classes, check_same_data, write_data
 from lwdna.workflows.setup import (
-    check_for_recipe,
+    fit_to_recipe,
     make_baseline,
     make_source,
     make_task,
@@ -165,7 +165,7 @@ def _given(recipe: Recipe, task: Task, weights: Path | None, options: RunOptions
     """Return the trained network to begin with; None where it has to be trained first."""
     if weights is not None:
         network, architecture = load(weights, trust_code=options.trust_code)
-        check_for_recipe(architecture, recipe, task)
+        architecture = fit_to_recipe(architecture, recipe, task, options)
         check_same_classes(weights, task, f"the network in {weights}", options)
         return _dense(network, architecture, str(weights), recipe, task, options)
     if not recipe.model.pretrained:

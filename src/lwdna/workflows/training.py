@@ -45,7 +45,7 @@ from lwdna.workflows.resume import check_same_recipe
 from lwdna.workflows.same_data import check_same_data, write_data
 from lwdna.workflows.setup import (
     baseline_architecture,
-    check_for_recipe,
+    fit_to_recipe,
     make_baseline,
     make_source,
     make_task,
@@ -122,7 +122,7 @@ def _train(
     data = check_same_data(task, run_dir if resume else None, part_of, options)
     if architecture is None:
         architecture = baseline_architecture(recipe, task, options.trust_code)
-    check_for_recipe(architecture, recipe, task)
+    architecture = fit_to_recipe(architecture, recipe, task, options)
     model = architecture.build(seed=recipe.seed, trust_code=options.trust_code)
     if not resume:
         _fill(model, recipe, architecture, weights, task, options.trust_code)
@@ -206,12 +206,17 @@ def _learnt(
 def _same(architecture: Architecture | None, own: Path) -> Architecture:
     """Return the architecture of a run to resume, which must be the one given, if one is."""
     trained = Architecture.load(own)
-    if architecture is not None and architecture != trained:
+    if architecture is not None and not _alike(architecture, trained):
         raise ArchitectureError(
             f"the run in {own.parent} trains another architecture than the one given; resume "
             "without --architecture, or start a new run in another folder"
         )
     return trained
+
+
+def _alike(one: Architecture, other: Architecture) -> bool:
+    """Whether both are one network, perhaps for images of other sizes."""
+    return (one.model, one.widths, one.edits) == (other.model, other.widths, other.edits)
 
 
 def _check_start(recipe: Recipe, run_dir: Path, resume: bool) -> None:

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import csv
-import io
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
-from pathlib import Path, PurePosixPath
+from pathlib import Path
 
 import numpy as np
 
@@ -14,18 +12,12 @@ from lwdna.data.data_format import DataFormat, Half, register_format
 from lwdna.data.formats.folder import TRAIN, VAL
 from lwdna.data.images import FolderImages, ListedHalf, as_names
 from lwdna.data.listing import list_images, unread_note
+from lwdna.data.table import FILE, SPLIT, TABLE, TableFiles, divided, first_of, read_table
 from lwdna.errors import DataError
 
-TABLE = "labels.csv"
-_FILE = ("file", "filename", "file_name", "path", "filepath", "file_path", "image", "image_path",
-         "image_name", "img", "img_path", "image_id", "id", "name")  # fmt: skip
 _LABEL = ("label", "labels", "class", "class_name", "classname", "category", "target", "species",
           "breed", "y")  # fmt: skip
-_SPLIT = ("split", "set", "subset", "partition")
-"""What columns are called, in small letters; of several the first counts."""
-_MOST_BYTES = 256 * 2**20
-_LONGEST = 1000
-"""Letters of a path. All paths are kept in one array, as long as the longest."""
+"""What the column of labels is called, in small letters; of several the first counts."""
 
 
 @register_format("csv")
@@ -45,9 +37,9 @@ class LabelsTable(DataFormat):
     def open(self, root: Path) -> tuple[Half, Half | None]:
         path = root / TABLE
         listed = list_images(root)
-        files = _Files(listed.images, path)
+        files = TableFiles(listed.images, path)
         rows, notes = _rows(path, files)
-        halves = _divided(path, rows, notes)
+        halves = divided(path, rows, notes)
         unnamed = len(set(listed.images) - {row.file for row in rows})
         if unnamed:
             notes.append(
@@ -58,7 +50,7 @@ class LabelsTable(DataFormat):
         if len(classes) == len(rows) > 2:
             raise DataError(
                 f"every row of {path} has a label of its own, so that there are no classes to "
-                "learn; values cannot be learnt, only classes"
+                "learn; values are learnt with task=regression"
             )
         train, val = halves
         first = _half(root, train, classes, notes)
@@ -68,8 +60,8 @@ class LabelsTable(DataFormat):
 @dataclass(frozen=True)
 class _Row:
     file: str
-    label: str
     split: str
+    label: str
 
 
 @dataclass(frozen=True)
@@ -80,60 +72,13 @@ class _TableHalf(ListedHalf):
         return self.remarks
 
 
-class _Files:
-    """Images by what a table may call them: path, path without ending, bare name."""
-
-    def __init__(self, images: Sequence[str], table: Path) -> None:
-        self._table = table
-        self._known: dict[str, str | None] = {}
-        for name in (str.__str__, _stem, _bare, lambda image: _stem(_bare(image))):
-            found: dict[str, str | None] = {}
-            for image in images:
-                short = name(PurePosixPath(image).as_posix())
-                found[short] = None if short in found else image
-            self._known = found | self._known
-
-    def holds(self, name: str) -> bool:
-        """Whether some image is called so."""
-        return name.replace("\\", "/") in self._known
-
-    def find(self, name: str, line: int) -> str:
-        """Return the path of an image below the root, whether it exists or not.
-
-        Raises:
-            DataError: it would lie elsewhere, or several images are called so.
-        """
-        plain = PurePosixPath(name.replace("\\", "/"))
-        unsafe = not plain.parts or plain.is_absolute() or {"..", ":"} & {*plain.parts, *name}
-        if unsafe or not name.isprintable() or len(name) > _LONGEST:
-            raise DataError(
-                f"line {line} of {self._table} names {name[:_LONGEST]!r}, which is no path below "
-                f"{self._table.parent}; give paths from there"
-            )
-        found = self._known.get(plain.as_posix(), plain.as_posix())
-        if found is None:
-            raise DataError(
-                f"line {line} of {self._table} names {name}, but several images are called so; "
-                f"give paths from {self._table.parent}"
-            )
-        return found
-
-
-def _stem(name: str) -> str:
-    return str(PurePosixPath(name).with_suffix(""))
-
-
-def _bare(name: str) -> str:
-    return name.rpartition("/")[2]
-
-
-def _rows(path: Path, files: _Files) -> tuple[list[_Row], list[str]]:
+def _rows(path: Path, files: TableFiles) -> tuple[list[_Row], list[str]]:
     """Return the rows that have a label, each file once, and notes.
 
     Raises:
         DataError: the table cannot be read, or names a file twice with different labels.
     """
-    table = _read(path)
+    table = read_table(path)
     columns, first = _columns(path, table, files)
     rows: dict[str, _Row] = {}
     empty = 0
@@ -143,7 +88,7 @@ def _rows(path: Path, files: _Files) -> tuple[list[_Row], list[str]]:
         if not name or not label:
             empty += any(cell.strip() for cell in cells)
             continue
-        row = _Row(files.find(name, line), label, split.lower())
+        row = _Row(files.find(name, line), split.lower(), label)
         if rows.setdefault(row.file, row) != row:
             raise DataError(
                 f"line {line} of {path} names {name} again, with another label or split; keep one"
@@ -156,27 +101,8 @@ def _rows(path: Path, files: _Files) -> tuple[list[_Row], list[str]]:
     return list(rows.values()), notes
 
 
-def _read(path: Path) -> list[list[str]]:
-    """Return the cells of a table, whatever separates them.
-
-    Raises:
-        DataError: it cannot be read.
-    """
-    try:
-        if path.stat().st_size > _MOST_BYTES:
-            raise ValueError(f"more than {_MOST_BYTES} bytes")
-        text = path.read_text(encoding="utf-8-sig")
-        head = text.partition("\n")[0]
-        separator = max(",;\t", key=head.count)  # the first of several that are as frequent
-        return list(csv.reader(io.StringIO(text), delimiter=separator))
-    except (OSError, ValueError, csv.Error) as error:
-        raise DataError(
-            f"cannot read {path} as a table ({error}); save it as CSV, UTF-8"
-        ) from error
-
-
 def _columns(
-    path: Path, table: Sequence[Sequence[str]], files: _Files
+    path: Path, table: Sequence[Sequence[str]], files: TableFiles
 ) -> tuple[tuple[int, int, int | None], int]:
     """Return which columns hold file, label and half, and the number of the first row.
 
@@ -185,7 +111,7 @@ def _columns(
     """
     head = [cell.strip() for cell in table[0]] if table else []
     named = [cell.lower().replace(" ", "_") for cell in head]
-    file, label, split = (_first(named, names) for names in (_FILE, _LABEL, _SPLIT))
+    file, label, split = (first_of(named, names) for names in (FILE, _LABEL, SPLIT))
     if file is not None and label is not None:
         return (file, label, split), 1
     given = [place for place, cell in enumerate(head) if files.holds(cell)]
@@ -197,40 +123,9 @@ def _columns(
             return (given[0], next(place for place in others if place != half), half), 0
     raise DataError(
         f"{path} has the columns {', '.join(head) or '(none)'}; one must be called file (or "
-        f"{', '.join(_FILE[1:4])}, ...), one label (or {', '.join(_LABEL[2:6])}, ...)"
+        f"{', '.join(FILE[1:4])}, ...), one label (or {', '.join(_LABEL[2:6])}, ...); "
+        "numbers instead of classes are learnt with task=regression"
     )
-
-
-def _first(named: Sequence[str], names: Sequence[str]) -> int | None:
-    return next((named.index(name) for name in names if name in named), None)
-
-
-def _divided(
-    path: Path, rows: Sequence[_Row], notes: list[str]
-) -> tuple[list[_Row], list[_Row] | None]:
-    """Return the rows to train on and those to validate on, None if there are none of these.
-
-    Raises:
-        DataError: a row belongs to no known half, or none is to train on.
-    """
-    if not any(row.split for row in rows):
-        return list(rows), None
-    halves: dict[str, list[_Row]] = {}
-    for row in rows:
-        if row.split not in (*TRAIN, *VAL):
-            raise DataError(
-                f"{path} says of {row.file} that its split is {row.split!r}; known are "
-                f"{', '.join((*TRAIN, *VAL))}"
-            )
-        halves.setdefault(row.split, []).append(row)
-    train = [row for name in TRAIN for row in halves.get(name, ())]
-    if not train:
-        raise DataError(f"{path} has no rows whose split is train; nothing can be learnt")
-    others = [name for name in VAL if name in halves]
-    if others[1:]:
-        left = " and ".join(others[1:])
-        notes.append(f"left out the rows of {path} whose split is {left}: {others[0]} is used")
-    return train, halves[others[0]] if others else None
 
 
 def _sorted(labels: Iterable[str]) -> tuple[str, ...]:

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.utils._pytree import tree_map_only
 
-from lwdna.architecture import Architecture, CostRecord, ModelSource, traced
+from lwdna.architecture import Architecture, CostRecord
 from lwdna.channels import ChannelGraph, Cost, Edits, resize
 from lwdna.engine.recalibrate import recalibrate
 from lwdna.errors import DataError
@@ -34,6 +34,7 @@ from lwdna.methods.slimming.bounds import Bounds
 from lwdna.methods.slimming.settings import SlimSettings
 from lwdna.methods.space import Space
 from lwdna.methods.warmup import WarmupRun
+from lwdna.model_source import ModelSource, traced
 
 
 @dataclass(frozen=True)

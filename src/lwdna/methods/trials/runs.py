@@ -31,7 +31,9 @@ from lwdna.channels import ChannelGraph
 from lwdna.engine import Task, TrainSettings, train
 from lwdna.engine.claims import claimed
 from lwdna.engine.device import make_accelerator
+from lwdna.engine.executor import Executor
 from lwdna.engine.order import steps_per_epoch
+from lwdna.engine.signals import TrainingInterrupted
 from lwdna.engine.together import by_first, shared
 from lwdna.errors import CheckpointError, RecipeError, TrainingError
 from lwdna.files import json_text, sealed, unsealed, write_text
@@ -80,6 +82,16 @@ class Proxy:
 
 
 @dataclass(frozen=True)
+class Workers:
+    """Who makes the trials, in the place of this process."""
+
+    executor: Executor
+    work: Callable[[int, dict[str, int]], bool]
+    """Does what is left of the trial of a number and widths, and says whether there was anything;
+    made of functions of modules, so that it can be pickled (:func:`tried`)."""
+
+
+@dataclass(frozen=True)
 class TrialSetup:
     """How networks are tried, and where the trials are kept."""
 
@@ -92,6 +104,8 @@ class TrialSetup:
     """What the task and the protocol are for, where it is not the network itself."""
     check: Callable[[], None] = _nothing
     """Called between trials; raises what should end them, as a fault of a process that helps."""
+    workers: Workers | None = None
+    """None makes trials in this process."""
 
 
 @dataclass(frozen=True)
@@ -180,13 +194,19 @@ def run_round(
     by_first(lambda: write_text(plan, json_text(sealed(content)) + "\n"))
     own = {start + i: dict(widths) for i, widths in enumerate(wanted)}
     news = _News(setup, own, total)
+    handed = None if setup.workers is None else _HandedOut(setup.workers, own)
     while True:
         left = shared([number for number in own if not _Place(setup.folder, number).settled()])
         news.tell()
         setup.check()
         if not left:
             break
-        if not any(_tried_here(n, make, own[n], setup, protocol, seed) for n in left):
+        worked = (
+            handed.some(left)
+            if handed
+            else any(tried(n, make, own[n], setup, protocol, seed) for n in left)
+        )
+        if not worked:
             time.sleep(_POLL)
     trials = [_read(_Place(setup.folder, number), widths) for number, widths in own.items()]
     make_accelerator("no").wait_for_everyone()  # all have read before any goes on
@@ -216,7 +236,7 @@ def join_trials(
         worked = False
         for number, widths in wanted.items():
             if number and not shared(ended()):
-                worked |= _tried_here(number, make, widths, setup, protocol, seed, required=True)
+                worked |= tried(number, make, widths, setup, protocol, seed, required=True)
         if not worked:
             time.sleep(_POLL)
 
@@ -257,7 +277,31 @@ class _Place:
         return self.record.is_file() and not self.training.exists() and not self.lock.exists()
 
 
-def _tried_here(
+class _HandedOut:
+    """The trials of a round that an executor was given."""
+
+    def __init__(self, workers: Workers, own: Mapping[int, dict[str, int]]) -> None:
+        self._workers, self._own = workers, own
+        self._flight: set[int] = set()
+
+    def some(self, left: Sequence[int]) -> bool:
+        """Hand out trials and wait a moment for one to end; return False if others hold all.
+
+        Raises:
+            LwdnaError: that of a trial which is not to fail, or of a worker.
+        """
+        executor = self._workers.executor
+        for number in left:
+            if number not in self._flight and len(self._flight) < executor.room:
+                self._flight.add(number)
+                executor.submit(number, self._workers.work, number, self._own[number])
+        ended = [one for one in executor.ended(_POLL) if one.name in self._flight]
+        self._flight -= {one.name for one in ended}
+        done = [one.result() for one in ended if not isinstance(one.fault, TrainingInterrupted)]
+        return any(done) or not ended
+
+
+def tried(
     number: int,
     make: Make,
     widths: Mapping[str, int],
@@ -267,7 +311,18 @@ def _tried_here(
     *,
     required: bool = False,
 ) -> bool:
-    """Do what is left of a trial, unless another process holds it; return whether it did."""
+    """Do what is left of a trial, unless another process holds it; return whether it did.
+
+    The arguments are those of :func:`run_round`.
+
+    Args:
+        required: whether it is an error that the file system knows no locks.
+
+    Raises:
+        TrainingError: trial 0 failed.
+        TrainingInterrupted: a signal asked to stop; the trial is saved.
+        FileError: a file cannot be written.
+    """
     place = _Place(setup.folder, number)
     with claimed(place.lock, place.settled, required=required) as ours:
         if not ours:
