@@ -41,12 +41,12 @@ def page() -> str:
 
 
 def _recipes() -> str:
-    rows = ["| recipe | network | data | epochs | what it is for |", "|---|---|---|---:|---|"]
-    for one in map(summary_of, list_recipes()):
-        rows.append(
-            f"| `{one.name}` | `{one.network}` | {one.data} | {one.epochs} | {line(one.about)} |"
-        )
-    return "\n".join(rows)
+    rows = [
+        f"| `{one.name}` | `{one.network}` | {one.data} | {one.epochs} | {line(one.about)} |"
+        for one in map(summary_of, list_recipes())
+    ]
+    head = ["| recipe | network | data | epochs | what it is for |", "|---|---|---|---:|---|"]
+    return "\n".join(head + rows)
 
 
 def _operators() -> str:
