@@ -5,11 +5,9 @@ from __future__ import annotations
 from importlib import import_module
 from itertools import groupby
 
-import yaml
-
 from lwdna.cli.list_ import TABLES
 from lwdna.registry import declared
-from lwdna.shipped import list_recipes, shipped_recipes
+from lwdna.shipped import list_recipes, summary_of
 from plain import line
 
 HEAD = """# Names in recipes
@@ -43,13 +41,12 @@ def page() -> str:
 
 
 def _recipes() -> str:
-    rows = ["| recipe | task | network |", "|---|---|---|"]
-    for name in list_recipes():
-        text = shipped_recipes().joinpath(f"{name}.yaml").read_text(encoding="utf-8")
-        values = yaml.safe_load(text)
-        task = values.get("task", "classification")
-        rows.append(f"| `{name}` | {task} | `{values['model']['name']}` |")
-    return "\n".join(rows)
+    rows = [
+        f"| `{one.name}` | `{one.network}` | {one.data} | {one.epochs} | {line(one.about)} |"
+        for one in map(summary_of, list_recipes())
+    ]
+    head = ["| recipe | network | data | epochs | what it is for |", "|---|---|---|---:|---|"]
+    return "\n".join(head + rows)
 
 
 def _operators() -> str:

@@ -9,7 +9,6 @@ import pytest
 import torch
 
 import lwdna as api
-from lwdna.architecture import ModelSource
 from lwdna.errors import CheckpointError
 from lwdna.interop.timm_config import preprocessing_of
 from lwdna.model_source import ModelSource

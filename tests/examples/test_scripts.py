@@ -14,7 +14,7 @@ import torch
 import lwdna
 from tests.registries import as_before
 
-EXAMPLES = Path(__file__).parents[1] / "examples"
+EXAMPLES = Path(__file__).parents[2] / "examples"
 LONGEST = 40
 
 
