@@ -13,7 +13,7 @@ import yaml
 
 from lwdna.channels.graph.edits import Edits
 from lwdna.cli.arguments import PRETRAINED
-from lwdna.cli.output import note
+from lwdna.cli.output import note, say
 from lwdna.engine import TrainingInterrupted
 from lwdna.errors import RecipeError
 from lwdna.models import resolve_name
@@ -127,6 +127,24 @@ def run_folder(out: Path | None, name: str) -> Path:
         count += 1
         candidate = Path("runs") / f"{name}-{count}"
     return candidate
+
+
+def run_options(
+    trust_code: bool, jobs: int, executor: str, gpus_per_task: float | None
+) -> RunOptions:
+    """Return how a run of the command line is carried out.
+
+    Raises:
+        RecipeError: there is no such executor, or options contradict each other.
+    """
+    return RunOptions(
+        progress=True,
+        trust_code=trust_code,
+        say=say,
+        jobs=jobs,
+        executor=executor,
+        gpus_per_task=gpus_per_task,
+    )
 
 
 @contextmanager

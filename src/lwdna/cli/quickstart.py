@@ -19,7 +19,7 @@ from lwdna.cli.arguments import (
     Trust,
 )
 from lwdna.cli.output import say
-from lwdna.run_options import LOCAL, RunOptions
+from lwdna.run_options import LOCAL
 
 
 def quickstart(
@@ -53,14 +53,7 @@ def quickstart(
     default = options.saved_recipe(out, resume) or ("images" if data else "digits")
     name, recipe = options.read_recipe(arguments, model, data, default, pretrained)
     folder = options.run_folder(out, name)
-    chosen = RunOptions(
-        progress=True,
-        trust_code=trust_code,
-        say=say,
-        jobs=jobs,
-        executor=executor,
-        gpus_per_task=gpus_per_task,
-    )
+    chosen = options.run_options(trust_code, jobs, executor, gpus_per_task)
     from lwdna.cli import show
     from lwdna.workflows import run_job
 

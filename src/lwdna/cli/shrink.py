@@ -22,7 +22,7 @@ from lwdna.cli.arguments import (
 from lwdna.cli.output import say, working
 from lwdna.errors import LockedError
 from lwdna.run_folder import ARCHITECTURE, WEIGHTS, find_weights
-from lwdna.run_options import LOCAL, RunOptions
+from lwdna.run_options import LOCAL
 
 
 def shrink(
@@ -64,14 +64,7 @@ def shrink(
     name, recipe = options.read_recipe(arguments, model, data, default, pretrained)
     folder = options.run_folder(out, f"{name}-search")
     given = find_weights(weights) if weights else None
-    chosen = RunOptions(
-        progress=True,
-        trust_code=trust_code,
-        say=say,
-        jobs=jobs,
-        executor=executor,
-        gpus_per_task=gpus_per_task,
-    )
+    chosen = options.run_options(trust_code, jobs, executor, gpus_per_task)
     from lwdna.cli import show
     from lwdna.workflows import help_search, run_search
 
