@@ -27,7 +27,7 @@ STUDY = (
     "data.classes=4",
     "data.train_limit=16",
     "data.val_limit=16",
-    "train.epochs=40",
+    "train.epochs=20",
     "train.warmup_epochs=0",
     "train.batch_size=16",
     "--arms",
