@@ -27,7 +27,7 @@ STUDY = (
     "data.classes=4",
     "data.train_limit=16",
     "data.val_limit=16",
-    "train.epochs=40",
+    "train.epochs=20",
     "train.warmup_epochs=0",
     "train.batch_size=16",
     "--arms",
@@ -202,7 +202,7 @@ def test_trials_within_a_comparison_are_tasks_too(nodes: TwoNodes) -> None:
     assert losses(Path("spread", search)) == losses(Path("local", search))
 
 
-def test_ctrl_c_saves_and_the_same_command_goes_on(nodes: TwoNodes, study: Path) -> None:
+def test_ctrl_c_saves_and_the_same_command_goes_on(nodes: TwoNodes) -> None:
     command = ("compare", *STUDY, "train.epochs=200", "--seeds", 1, "--out", "stopped")
     process = subprocess.Popen(
         [sys.executable, "-m", "lwdna", *map(str, command), "--executor", "ray"],

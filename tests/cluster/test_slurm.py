@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import signal
 from dataclasses import dataclass
 from pathlib import Path
@@ -50,6 +51,8 @@ def test_jobs_that_are_lost_are_handed_in_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
+    places = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    monkeypatch.setenv("PYTHONPATH", os.pathsep.join(places))  # where jobs find this file
     jobs = [Small(tmp_path / name) for name in ("a", "killed", "full")]
     with slurm(tmp_path / "slurm", None, "local") as cluster:
         left = work_through(jobs, finish, cluster)

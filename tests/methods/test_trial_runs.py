@@ -16,12 +16,20 @@ from torch import nn
 
 from launch import SERVER
 from lwdna.engine import Hooks, TrainingInterrupted, TrainSettings, train
+from lwdna.engine.executor import Ended
 from lwdna.errors import CheckpointError, RecipeError, TrainingError
 from lwdna.files import sealed, unsealed
 from lwdna.locks import locked
 from lwdna.methods import TrialSetup
 from lwdna.methods.settings import TrialSettings
-from lwdna.methods.trials.runs import Protocol, join_trials, run_round, shortened
+from lwdna.methods.trials.runs import (
+    Protocol,
+    Workers,
+    join_trials,
+    run_round,
+    shortened,
+    tried,
+)
 from lwdna.methods.warmup import task_of
 from lwdna.run_options import RunOptions
 
@@ -193,6 +201,50 @@ def test_what_a_killed_process_left_is_tidied_up(tmp_path):
         (tmp_path / name).write_text("{}")
     assert timeless(go(tmp_path)) == timeless(trials)
     assert sorted(file.name for file in tmp_path.iterdir()) == ["0.json", "1.json", "2.json"]
+
+
+class Elsewhere:
+    """An executor with room for two that does the last trial first, and loses each once."""
+
+    elsewhere, nests, room = True, False, 2
+
+    def __init__(self):
+        self.given, self.numbers = [], []
+
+    def submit(self, name, work, *arguments, waits=False):
+        assert len(self.given) < self.room
+        self.given.append((name, work, arguments))
+
+    def ended(self, seconds):
+        name, work, arguments = self.given.pop()
+        self.numbers.append(name)
+        if self.numbers.count(name) == 1:
+            return [Ended(name, fault=TrainingInterrupted("stopped"))]
+        try:
+            return [Ended(name, work(*arguments))]
+        except TrainingError as fault:
+            return [Ended(name, fault=fault)]
+
+
+def workers(folder, loss=loss_of):
+    def work(number, widths):
+        return tried(number, make, widths, setup(folder, loss), SHORT, 4)
+
+    return Workers(Elsewhere(), work)
+
+
+def test_trials_that_workers_make_and_lose(tmp_path):
+    chosen = replace(setup(tmp_path / "spread"), workers=workers(tmp_path / "spread"))
+    trials = run_round(make, WANTED, 0, chosen, SHORT, seed=4)
+    assert timeless(trials) == timeless(go(tmp_path / "alone"))
+    assert chosen.workers.executor.numbers == [1, 1, 2, 2, 0, 0]
+
+    def fails(network, batch):
+        return loss_of(network, batch) * float("nan")
+
+    chosen = replace(chosen, folder=tmp_path / "bad", workers=workers(tmp_path / "bad", fails))
+    with pytest.raises(TrainingError, match="not finite"):
+        run_round(make, WANTED, 0, chosen, SHORT, seed=4)
 
 
 def test_faults_elsewhere_end_a_round_between_two_trials(tmp_path):

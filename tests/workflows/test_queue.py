@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from collections.abc import Callable
 from dataclasses import dataclass
 from functools import partial
@@ -127,6 +128,25 @@ def test_a_worker_changes_into_the_folder_of_who_asks(tmp_path, monkeypatch):
     assert "there is no executor rya; choose local, ray" in str(fault)
     assert not of_the_machine(fault)
     assert not of_the_machine(TrainingInterrupted("stopped"))
+
+
+def full_disk():
+    raise OSError(errno.ENOSPC, "No space left on device", "somewhere")
+
+
+def test_a_full_disk_is_a_fault_of_the_machine_and_a_missing_file_one_of_the_program(
+    tmp_path, monkeypatch
+):
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "")
+    monkeypatch.chdir(tmp_path)
+    _, fault = Piece(tmp_path, False, full_disk, ())()
+    assert of_the_machine(fault)
+    assert str(fault) == "cannot use somewhere: No space left on device"
+    with pytest.raises(FileNotFoundError):
+        Piece(tmp_path, False, (tmp_path / "none").read_text, ())()
+    (tmp_path / "file").touch()
+    with pytest.raises(FileError, match=r"cannot make .*Not a directory"):
+        work_through([Small(tmp_path / "file/cell")], finish)
 
 
 @pytest.mark.parametrize(

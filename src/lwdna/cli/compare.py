@@ -87,19 +87,25 @@ def compare(
     recipe = _with_arms(recipe, arms, arm or (), seeds)
     folder = options.run_folder(place, f"{name}-compare")
     part = options.read_shard(shard)
-    run_options = options.shared_run(quiet, trust_code, jobs, executor, gpus_per_task)
+    run_options = options.run_options(quiet, trust_code, jobs, executor, gpus_per_task)
+    with options.resumable("compare", folder, run_options):
+        report = _shown(recipe, folder, part, run_options)
+    say(f"report: {report}", last=True)
+
+
+def _shown(recipe: Recipe, folder: Path, part: tuple[int, int], chosen: RunOptions) -> Path:
+    """Compare, and print the tables of what did not fail; return the report."""
     from lwdna.cli import show
     from lwdna.workflows import run_comparison
 
-    with options.resumable("compare", folder, run_options):
-        try:
-            report = run_comparison(recipe, folder, shard=part, options=run_options)
-        except TrainingError:
-            if (folder / RESULTS).is_file():  # of the cells that did not fail
-                show.study(folder)
-            raise
+    try:
+        report = run_comparison(recipe, folder, shard=part, options=chosen)
+    except TrainingError:
+        if (folder / RESULTS).is_file():
+            show.study(folder)
+        raise
     show.study(folder)
-    say(f"report: {report}", last=True)
+    return report
 
 
 def _with_arms(

@@ -130,10 +130,14 @@ def run_folder(out: Path | None, name: str) -> Path:
     return candidate
 
 
-def shared_run(
+def run_options(
     quiet: bool, trust_code: bool, jobs: int, executor: str, gpus_per_task: float | None
 ) -> RunOptions:
-    """Return how a run goes that several processes may share."""
+    """Return how a run of the command line is carried out.
+
+    Raises:
+        RecipeError: there is no such executor, or options contradict each other.
+    """
     return RunOptions(
         progress=not quiet,
         trust_code=trust_code,

@@ -53,7 +53,7 @@ def quickstart(
     default = options.saved_recipe(place, resume) or ("images" if data else "digits")
     name, recipe = options.read_recipe(arguments, model, data, default, pretrained)
     folder = options.run_folder(place, name)
-    chosen = options.shared_run(quiet, trust_code, jobs, executor, gpus_per_task)
+    chosen = options.run_options(quiet, trust_code, jobs, executor, gpus_per_task)
     from lwdna.cli import show
     from lwdna.workflows import run_job
 

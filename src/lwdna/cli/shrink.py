@@ -69,7 +69,7 @@ def shrink(
     name, recipe = options.read_recipe(arguments, model, data, default, pretrained)
     folder = options.run_folder(place, f"{name}-search")
     given = find_weights(weights) if weights else None
-    chosen = options.shared_run(quiet, trust_code, jobs, executor, gpus_per_task)
+    chosen = options.run_options(quiet, trust_code, jobs, executor, gpus_per_task)
     from lwdna.cli import show
     from lwdna.workflows import help_search, run_search
 

@@ -11,7 +11,7 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from lwdna.engine.together import by_first, shared
-from lwdna.errors import LockedError
+from lwdna.errors import FileError, LockedError
 from lwdna.locks import locked
 
 
@@ -33,7 +33,13 @@ def claimed(lock: Path, finished: Callable[[], bool], *, required: bool = True) 
         def claim() -> bool:
             if finished():
                 return False
-            lock.parent.mkdir(parents=True, exist_ok=True)
+            try:
+                lock.parent.mkdir(parents=True, exist_ok=True)
+            except OSError as error:
+                raise FileError(
+                    f"cannot make {lock.parent}: {error.strerror or error}; free some space or "
+                    "choose another folder (--out)"
+                ) from error
             try:
                 stack.enter_context(locked(lock, required=required))
             except LockedError:

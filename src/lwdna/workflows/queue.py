@@ -163,8 +163,8 @@ class _Queue(Generic[J]):
         """Wait so long for what is under way; return the jobs that are to be handed out again."""
         again: list[J] = []
         worked, deadline = self.worked, time.monotonic() + seconds
-        while self.flight and self.worked == worked and time.monotonic() < deadline:
-            again += self._taken_in(deadline - time.monotonic())
+        while self.flight and self.worked == worked and (left := deadline - time.monotonic()) > 0:
+            again += self._taken_in(left)
         return again
 
     def _taken_in(self, seconds: float) -> list[J]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -15,6 +16,9 @@ from lwdna.errors import DataError, FileError, LockedError, LwdnaError
 
 TRIES = 3
 """How often a piece is tried that fails on a file, on different machines if there are any."""
+
+
+_OF_DISKS = {errno.ENOSPC, errno.EDQUOT, errno.EIO, errno.EROFS, errno.ESTALE}
 
 
 @dataclass(frozen=True)
@@ -45,6 +49,10 @@ class Piece:
             return self.work(*self.arguments), None
         except (LwdnaError, TrainingInterrupted) as fault:
             return None, fault
+        except OSError as error:
+            if error.errno not in _OF_DISKS:
+                raise
+            return None, FileError(f"cannot use {error.filename}: {error.strerror}")
 
 
 def of_the_machine(fault: BaseException | None) -> bool:
