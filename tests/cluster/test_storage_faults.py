@@ -99,7 +99,7 @@ with stored_run(url, folder, pace=Pace(every=0.02)) as run:
 
 def test_a_machine_that_dies(undisturbed: Path, tmp_path: Path) -> None:
     """Killed without a chance to clean up, each time later; each time it goes on elsewhere."""
-    url = f"file://{tmp_path}/storage/run"
+    url, last = f"file://{tmp_path}/storage/run", "checkpoints/last.safetensors"
     killed = 0
     for number in range(3):
         before = read_manifest(url).generation
