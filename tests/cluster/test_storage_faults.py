@@ -7,6 +7,7 @@ import signal
 import subprocess
 import sys
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,7 @@ import pytest
 
 from lwdna.engine.log import read_metrics
 from lwdna.engine.signals import TrainingInterrupted
+from lwdna.errors import CheckpointError, FileError
 from lwdna.files import read_json
 from lwdna.recipe import Recipe, load_recipe
 from lwdna.tasks.classification import ClassificationTask
@@ -107,12 +109,10 @@ def test_a_machine_that_dies(undisturbed: Path, tmp_path: Path) -> None:
         process = subprocess.Popen(command, cwd=Path(__file__).parents[2])
         deadline = time.monotonic() + 120
         while time.monotonic() < deadline and process.poll() is None:
-            manifest = read_manifest(url)
-            if (
-                manifest.generation > before + 6
-                and "checkpoints/last.safetensors" in manifest.files
-            ):
-                process.kill()
+            with suppress(CheckpointError, FileError):  # it is written at this very moment
+                manifest = read_manifest(url)
+                if manifest.generation > before + 6 and last in manifest.files:
+                    process.kill()
             time.sleep(0.01)
         assert process.wait(10) in (0, -signal.SIGKILL)
         killed += process.returncode != 0
