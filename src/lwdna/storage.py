@@ -69,7 +69,8 @@ def open_storage(url: str) -> tuple[Any, str]:
         raise FileError(f"{url} needs fsspec: pip install 'lwdna[cloud]'") from error
     with failures(f"cannot open {url}"):
         try:
-            files, path = url_to_fs(url)
+            local = url.startswith(("file://", "local://"))
+            files, path = url_to_fs(url, **({"auto_mkdir": True} if local else {}))
         except ImportError as error:
             raise FileError(
                 f"{url} needs a package that is not installed ({reason(error)}): "

@@ -109,7 +109,7 @@ def assert_same_run(folder: Path, other: Path) -> None:
     assert epochs[0] == epochs[1]
 
 
-@pytest.mark.parametrize(("ranks", "workers"), [(4, 1), (2, 2), (1, 4), (4, 4)])
+@pytest.mark.parametrize(("ranks", "workers"), [(4, 1), (2, 2), (1, 4)])
 @pytest.mark.parametrize("where", ["folder", "shards", "S3 folder", "S3 shards", "few S3 shards"])
 def test_every_image_once_per_epoch_also_after_a_stop(
     sets: dict[str, Path | str], where: str, ranks: int, workers: int
@@ -198,15 +198,18 @@ def test_the_server_lets_one_writer_in(server: None, tmp_path: Path) -> None:
         pass
 
 
+def _trained(environment: dict[str, str], *arguments: object) -> None:
+    os.environ.update(environment)
+    done("train", *PROTOCOL, *arguments)
+
+
 def test_two_processes_keep_one_run(sets: dict[str, Path | str], tmp_path: Path) -> None:
-    address = f"{BUCKET}/runs/two"
-    command = ("-m", "lwdna", "train", *PROTOCOL, "data.workers=1", "--data", sets["S3 shards"])
-    os.environ["LWDNA_SCRATCH"] = str(tmp_path / "both")
-    try:
-        in_two_processes(*command, "--out", address)
-    finally:
-        del os.environ["LWDNA_SCRATCH"]
-    folder = tmp_path / "both" / "s3" / address.removeprefix("s3://")
+    address, scratch = f"{BUCKET}/runs/two", tmp_path / "both"
+    known = {name: os.environ[name] for name in os.environ if name.startswith(("AWS_", "XDG_"))}
+    environment = {**known, "LWDNA_SCRATCH": str(scratch)}
+    data = ("data.workers=1", "--data", sets["S3 shards"])
+    in_two_processes(_trained, environment, *data, "--out", address)
+    folder = scratch / "s3" / address.removeprefix("s3://")
     with stored_run(address, tmp_path / "copy") as copy:
         for name in ("model.safetensors", "checkpoints/last.safetensors", "results.json"):
             assert (copy / name).read_bytes() == (folder / name).read_bytes()

@@ -11,6 +11,7 @@ import json
 import os
 import re
 import socket
+import threading
 import time
 import uuid
 from contextlib import suppress
@@ -23,6 +24,8 @@ from lwdna.workflows.storing.manifest import CONTROL
 
 _NAME = re.compile(r"lease-(\d{8})\.json$")
 _KEYS = {"host", "process", "since", "renewed", "lasts", "token", "myself"}
+_PATIENCE = 10.0
+"""Seconds that giving a lease back may take."""
 _MYSELF = uuid.uuid4().hex
 """Tells this process from one before it with the same number, in a container for example."""
 
@@ -77,10 +80,21 @@ class Lease:
         files.pipe_file(self._path(self._number), self._content())
 
     def release(self) -> None:
-        """Give the lease back. What a storage raises is of no use any more: the lease ends."""
-        with suppress(Exception):
-            files, _ = open_storage(self._url)
-            files.rm_file(self._path(self._number))
+        """Give the lease back, if the storage answers soon; otherwise it ends by itself."""
+        thread = threading.Thread(target=self._remove, name="lwdna-release", daemon=True)
+        thread.start()
+        thread.join(_PATIENCE)
+
+    def _remove(self) -> None:
+        for wait in (0.1, 0.3, 1.0, 3.0):
+            try:
+                files, _ = open_storage(self._url)
+                files.rm_file(self._path(self._number))
+                return
+            except FileNotFoundError:
+                return
+            except Exception:  # each kind of storage has errors of its own
+                time.sleep(wait)
 
     def _create(self, files: Any) -> None:
         """Create the lease's object.
