@@ -6,6 +6,7 @@
 # make test-oldest   the tests with the oldest torch, torchvision and timm
 # make test-gpu   the tests that need a CUDA GPU
 # make test-cluster   the tests that start Ray or a storage server
+# make docs   build the documentation's site into site/
 # All set up .venv first: PYTHON names the interpreter to use (3.11 or newer).
 
 PYTHON ?= python3
@@ -14,7 +15,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-restoration demo-tracking demo-slim test test-oldest test-gpu test-cluster lint format clean
+.PHONY: help setup demo demo-restoration demo-tracking demo-slim test test-oldest test-gpu test-cluster docs lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -73,6 +74,11 @@ test-cluster: $(INSTALLED)
 	$(BIN)/uv pip install --quiet --python $(BIN)/python -c constraints.txt -e '.[dev,cluster]'
 	$(BIN)/pytest --cluster tests/cluster
 
+docs: export NO_MKDOCS_2_WARNING := 1
+docs: $(INSTALLED)
+	$(BIN)/mkdocs build --strict --quiet
+	@echo "site/index.html; with search: $(BIN)/python -m http.server --directory site"
+
 lint: $(INSTALLED)
 	$(BIN)/ruff check
 	$(BIN)/ruff format --check
@@ -84,5 +90,5 @@ format: $(INSTALLED)
 
 # Runs and the environment stay: they are results and take minutes to make.
 clean:
-	rm -rf build dist src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
-	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +
+	rm -rf build dist site src/*.egg-info .pytest_cache .mypy_cache .ruff_cache .hypothesis
+	find src tests benchmarks docs examples -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -231,12 +231,12 @@ def _most_resident() -> int:
     return int(line.split()[1]) * 1024
 
 
-def main() -> int:
+def main(arguments: list[str] | None = None) -> None:
     options = argparse.ArgumentParser()
     options.add_argument("--seed", type=int, default=0)
     options.add_argument("--count", type=int, default=250, help="of all kinds together")
     options.add_argument("--kind", choices=[kind.__name__ for kind in KINDS])
-    given = options.parse_args()
+    given = options.parse_args(arguments)
     resource.setrlimit(resource.RLIMIT_AS, (MEMORY, MEMORY))
     warnings.filterwarnings("ignore")
     from lwdna.errors import LwdnaError
@@ -265,8 +265,8 @@ def main() -> int:
         faults += 1
         say(f"{used / 2**30:.1f} GiB of memory were used")
     say(f"{tried} tried, {read} read, {faults} faults")
-    return 1 if faults else 0
+    raise SystemExit(1 if faults else 0)
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    main()

@@ -3,30 +3,23 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+import fuzz
+from launch import call
 from lwdna.architecture import Architecture, ModelSource, save
 from lwdna.errors import ArchitectureError, LwdnaError, ModelError
 from lwdna.models import create_model, memory
 
-FUZZ = Path(__file__).parent / "fuzz.py"
-
 
 def test_no_file_ends_in_a_bare_error_or_takes_much_memory() -> None:
     """A sample; ``python tests/fuzz.py --seed 1 --count 5000`` tries more."""
-    done = subprocess.run(
-        [sys.executable, str(FUZZ), "--seed", "0", "--count", "100"],
-        capture_output=True,
-        text=True,
-        check=False,
-    )
-    assert done.returncode == 0, done.stdout + done.stderr
-    tried, read, faults = (int(part.split()[0]) for part in done.stdout.split(", "))
+    code, out, err = call(fuzz.main, ["--seed", "0", "--count", "100"]).end()
+    assert code == 0, out + err
+    tried, read, faults = (int(part.split()[0]) for part in out.split(", "))
     assert (tried, faults) == (100, 0)
     assert 0 < read < tried
 

@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from lwdna.architecture import Architecture, ModelSource, load, save
     from lwdna.channels import ChannelGraph, Edits, register_rule, resize, trace, widen
     from lwdna.data import prepare, register_format
+    from lwdna.data.sequences import register_layout
     from lwdna.errors import LwdnaError
     from lwdna.interface import Interface, Preprocessing, read_interface
+    from lwdna.interop import from_pretrained
     from lwdna.methods import (
         Budget,
         ShrinkSettings,
@@ -47,6 +49,7 @@ __all__ = [
     "create_model",
     "factorize",
     "filter_basis",
+    "from_pretrained",
     "list_models",
     "load",
     "merge",
@@ -55,6 +58,7 @@ __all__ = [
     "register_criterion",
     "register_format",
     "register_keep_rule",
+    "register_layout",
     "register_model",
     "register_rule",
     "register_task",
@@ -74,8 +78,10 @@ export_lazily(
         "lwdna.architecture": ("Architecture", "ModelSource", "load", "save"),
         "lwdna.channels": ("ChannelGraph", "Edits", "register_rule", "resize", "trace", "widen"),
         "lwdna.data": ("prepare", "register_format"),
+        "lwdna.data.sequences": ("register_layout",),
         "lwdna.errors": ("LwdnaError",),
         "lwdna.interface": ("Interface", "Preprocessing", "read_interface"),
+        "lwdna.interop": ("from_pretrained",),
         "lwdna.rewriting": ("merge", "rewritten"),
         "lwdna.methods": (
             "Budget",

@@ -27,6 +27,7 @@ from pydantic import (
 from torch import Tensor, nn
 
 from lwdna.channels import ChannelGraph, Edits, resize, trace
+from lwdna.channels.graph.notebook import table
 from lwdna.channels.graph.structure import MOST_CHANNELS
 from lwdna.errors import (
     ArchitectureError,
@@ -262,6 +263,24 @@ class Architecture(Settings):
                     f"{recorded.macs} and {recorded.params}; use the file with the model it was "
                     "made from"
                 )
+
+    def __repr__(self) -> str:
+        return f"<Architecture: {self._summary()}>"
+
+    __str__ = __repr__
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: what it costs, and the width of every group."""
+        rows = [(name, f"{width}") for name, width in self.widths.items()]
+        return table(f"Architecture: {self._summary()}", ("group", "width"), rows)
+
+    def _summary(self) -> str:
+        name = self.model.name if self.model is not None else "a network of your own"
+        before, now = self.baseline, self.cost
+        costs = f"{now.macs:,} MACs, {now.params:,} parameters"
+        if now == before:
+            return f"{name}, {costs}"
+        return f"{name}, {costs} (baseline: {before.macs:,} and {before.params:,})"
 
     def save(self, path: str | Path) -> None:
         """Write the architecture as JSON, atomically."""

@@ -65,6 +65,10 @@ class LockedError(FileError):
     """A folder that another process is writing."""
 
 
+class HubError(LwdnaError):
+    """The Hugging Face hub does not have what is asked for, or does not take what is given."""
+
+
 def nearest(name: str, known: Iterable[str], count: int = 3) -> str:
     """Return ``"; did you mean a, b?"`` for the known names nearest to ``name``, or ``""``."""
     close = difflib.get_close_matches(name, list(known), n=count, cutoff=0.5)

@@ -132,6 +132,20 @@ def load_recipe(path_or_name: str | Path, overrides: Sequence[str] = ()) -> Reci
     return _checked(values, str(path_or_name))
 
 
+def values_made(text: str, source: str) -> dict[str, Any]:
+    """Return what a recipe's text sets to other values than the defaults, by key.
+
+    Args:
+        text: YAML.
+        source: what to call it in an error message.
+
+    Raises:
+        RecipeError: it is no recipe.
+    """
+    recipe = _checked(_parse(text, source), source)
+    return dict(flattened(recipe.model_dump(mode="json", exclude_defaults=True)))
+
+
 def change_recipe(recipe: Recipe, changes: Mapping[str, Any], title: str) -> Recipe:
     """Return a recipe with other values, checked as a whole.
 

@@ -50,12 +50,21 @@ METRICS = "metrics.jsonl"
 """One line per epoch of a training."""
 TENSORBOARD = "tensorboard"
 """Folder of a training's TensorBoard events."""
+TRACKED = "trackers.json"
+"""By which names the trackers of a training know it."""
 CHECKPOINTS = "checkpoints"
 """Folder of a training's checkpoints."""
 OUTCOMES = "outcomes.safetensors"
 """The primary metric of every validation example, as one tensor under the metric's name."""
+PREDICTIONS = "predictions.safetensors"
+"""Of a network that tells classes: for every validation example its class (``true``), the class
+chosen (``chosen``, -1 is none) and that one's probability (``probability``), as one tensor each."""
 EXAMPLES = "examples"
 """Folder of pictures of what the network makes of a few validation examples."""
+SHEET = "sheet.jpg"
+"""Among the examples of a network that tells classes: small pictures of validation images."""
+EXAMPLE_FIGURES = "figures.json"
+"""Among the examples: how good input and output of each are."""
 TRACKING_RECORD = "tracking.json"
 """Among the examples of a tracker: how well it followed its targets, as curves."""
 
@@ -77,6 +86,9 @@ SENSITIVITY_RECORD = "sensitivity.json"
 
 CELLS = "cells"
 """Folder of the cells of a comparison."""
+SAME = "same.json"
+"""In a cell, in the place of its training: its network is the baseline, whose training of that seed
+is its own."""
 TIMINGS = "timings.json"
 """What in a comparison depends on time."""
 CLAIM = "claim.lock"
@@ -111,6 +123,21 @@ def cell_folder(folder: Path, arm: str, seed: int) -> Path:
 def shared_search(folder: Path, arm: str) -> Path:
     """Return where a comparison in ``folder`` keeps the search that all seeds of an arm share."""
     return folder / CELLS / arm / SEARCH
+
+
+def training_of_cell(folder: Path, arm: str, seed: int, baseline: str) -> Path:
+    """Return where the training of a cell is: that of the baseline's cell where both are one.
+
+    Args:
+        folder: of the comparison.
+        arm: of the cell.
+        seed: of the cell.
+        baseline: the arm that is the baseline.
+    """
+    place = cell_folder(folder, arm, seed)
+    if (place / SAME).is_file():
+        place = cell_folder(folder, baseline, seed)
+    return place / TRAINING
 
 
 def is_free(folder: Path) -> bool:

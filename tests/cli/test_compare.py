@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from pathlib import Path
 from typing import Any
@@ -14,6 +12,7 @@ from typing import Any
 import pytest
 from filelock import FileLock
 
+from launch import begin
 from lwdna.files import read_json
 from lwdna.recipe import load_recipe
 from lwdna.tasks.classification import ClassificationTask
@@ -190,12 +189,23 @@ def test_faults(study: Path, tmp_path: Path) -> None:
     assert not Path("empty").exists()
 
 
-def test_controls_go_with_any_keep_rule_and_options() -> None:
+def test_controls_go_with_any_keep_rule_and_options(monkeypatch: pytest.MonkeyPatch) -> None:
+    """With the budget of the baseline, ``uniform`` is the baseline: nothing is trained twice."""
+    calls = count_losses(monkeypatch)
     keep = ("shrink.keep.curvature=0", "shrink.keep.prior=0.2")
     chosen = (*keep, "--arms", "random,uniform", "--seeds", "1")
     done("compare", *DIGITS, *chosen, "--out", "curved")
     results = read_json(Path("curved/results.json"))
     assert set(results["arms"]) == {"baseline", "random", "uniform"}
+    assert len(calls) == 2 * 4 * 2, "the steps of two trainings"
+    assert not Path("curved/cells/uniform/seed0/training").exists()
+    same = {name: arm["same_as_baseline"] for name, arm in results["arms"].items()}
+    assert same == {"baseline": [], "random": [], "uniform": [0]}
+    assert "uniform has the widths of the baseline: it was not trained" in results["notes"][0]
+    values = {name: arm["values"] for name, arm in results["halves"]["whole"]["arms"].items()}
+    assert values["uniform"] == values["baseline"]
+    done("compare", "--resume", "--out", "curved")
+    assert len(calls) == 2 * 4 * 2
 
 
 def test_a_cell_that_fails_does_not_stop_the_others(
@@ -339,19 +349,13 @@ def test_arms_with_trials_are_searched_once_unless_told_otherwise() -> None:
 @pytest.mark.slow
 def test_killed_by_the_system(study: Path) -> None:
     """Whatever the process held is free again: nothing has to be cleaned up by hand."""
-    command = [sys.executable, "-m", "lwdna", "compare", *DIGITS, *map(str, ARMS)]
-    process = subprocess.Popen(
-        [*command, "--out", "stopped"],
-        env={**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"},
-        stdout=subprocess.DEVNULL,
-        stderr=subprocess.DEVNULL,
-    )
+    command = begin("compare", *DIGITS, *ARMS, "--out", "stopped")
     deadline = time.monotonic() + 200
     while len(list(Path("stopped").glob("cells/*/*/training/metrics.jsonl"))) < 3:
         assert time.monotonic() < deadline
         time.sleep(0.02)
-    process.send_signal(signal.SIGKILL)
-    process.wait()
+    os.kill(command.pid, signal.SIGKILL)
+    command.process.join()
     assert not Path("stopped/results.json").exists()
     done("compare", "--resume", "--out", "stopped")
     assert same_results(Path("stopped"), study)

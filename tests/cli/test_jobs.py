@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 import threading
 import time
 from collections.abc import Callable
@@ -14,31 +12,19 @@ from typing import Any
 
 import pytest
 
+from launch import Running, begin
 from lwdna.files import read_json
 from lwdna.locks import locked
 
 from .command import DIGITS, done, fault
 
-TRIALS = ("shrink", *DIGITS, "shrink.trials.count=6", "train.epochs=100")
-"""Trials that take as long together as a process needs to start."""
-ENVIRONMENT = {**os.environ, "CUDA_VISIBLE_DEVICES": "", "OMP_NUM_THREADS": "1"}
+TRIALS = ("shrink", *DIGITS, "shrink.trials.count=6", "train.epochs=40")
+"""Trials that take long enough to be met at work."""
 
 
 def losses(folder: Path) -> list[Any]:
     trials = read_json(folder / "search.json")["trials"]
     return [(trial["widths"], trial["loss"]) for trial in trials]
-
-
-def begun(*arguments: object) -> subprocess.Popen[str]:
-    """Start a command in a process group of its own."""
-    return subprocess.Popen(
-        [sys.executable, "-m", "lwdna", *map(str, arguments)],
-        env=ENVIRONMENT,
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
-        text=True,
-        start_new_session=True,
-    )
 
 
 def until(condition: Callable[[], object]) -> None:
@@ -72,19 +58,19 @@ def alone(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.mark.slow
 def test_a_search_on_several_processes_stops_as_one_and_finds_the_same(alone: Path) -> None:
-    process = begun(*TRIALS, "--jobs", 2, "--out", "several")
+    command = begin(*TRIALS, "--jobs", 2, "--out", "several", own_group=True)
     folder = Path("several")
-    until(lambda: at_work(folder) == 2 or process.poll() is not None)
-    assert process.poll() is None, process.communicate()
-    os.killpg(process.pid, signal.SIGINT)  # as a terminal does
-    _, said = process.communicate(timeout=120)
-    assert process.returncode == 130
+    until(lambda: at_work(folder) == 2 or not command.at_work)
+    assert command.at_work, command.end()
+    os.killpg(command.pid, signal.SIGINT)  # as a terminal does
+    code, _, said = command.end()
+    assert code == 130
     assert said.count("error: ") == 1
     assert "lwdna shrink --resume --out several" in said
-    until(lambda: ended(process.pid))
+    until(lambda: ended(command.pid))
     assert at_work(folder) == 2
     assert not (folder / "architecture.lwdna.json").exists()
-    again = done("shrink", "--resume", "--jobs", 2, "--out", folder)
+    again = done("shrink", "--resume", "--out", folder)
     assert "trial 6 of 6: loss" in again
     assert losses(folder) == losses(alone)
     for name in ("architecture.lwdna.json", "data.json", "recipe.yaml"):
@@ -95,22 +81,22 @@ def test_a_search_on_several_processes_stops_as_one_and_finds_the_same(alone: Pa
 
 @pytest.mark.slow
 def test_the_same_command_elsewhere_helps(alone: Path) -> None:
-    helping: list[subprocess.Popen[str]] = []
+    helping: list[Running] = []
 
     def help_once_begun() -> None:
         until(Path("shared/run.lock").is_file)
-        helping.append(begun(*TRIALS, "--out", "shared"))
+        helping.append(begin(*TRIALS, "--out", "shared"))
 
     elsewhere = threading.Thread(target=help_once_begun, daemon=True)
     elsewhere.start()
     done(*TRIALS, "--out", "shared")
     elsewhere.join()
-    (process,) = helping
-    said = process.communicate(timeout=240)
-    assert process.returncode == 0, said
-    assert "this one helps with its trials" in said[0]
-    assert "architecture: shared/architecture.lwdna.json" in said[0]
-    assert "training" in said[1]  # the bar of a trial
+    (command,) = helping
+    code, out, err = command.end()
+    assert code == 0, err
+    assert "this one helps with its trials" in out
+    assert "architecture: shared/architecture.lwdna.json" in out
+    assert "training" in err  # the bar of a trial
     assert losses(Path("shared")) == losses(alone)
 
 
@@ -137,7 +123,9 @@ def test_a_job_and_a_comparison_on_several_processes() -> None:
     study = ("compare", *DIGITS, "--seeds", 2, "--arms", "baseline,random")
     for verb in (job, study):
         done(*verb, "--out", f"{verb[0]}1")
-        said = done(*verb, "--jobs", 2, "--out", f"{verb[0]}2")
+    code, _, err = begin(*job, "--jobs", 2, "--out", "quickstart2").end()
+    assert code == 0, err
+    said = done(*study, "--jobs", 2, "--out", "compare2")
     assert losses(Path("quickstart2/search")) == losses(Path("quickstart1/search"))
     assert read_json("compare2/results.json") == read_json("compare1/results.json")
     assert "other processes" not in said

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+from launch import begin
+
 from .command import DIGITS, done
 
 pytestmark = pytest.mark.slow  # every process imports torch
@@ -34,15 +36,13 @@ def launch(*command: object) -> subprocess.CompletedProcess[str]:
 def test_ctrl_c_then_resume() -> None:
     many = [argument for argument in DIGITS if "epochs" not in argument]
     start = ("train", *many, "train.epochs=5000", "train.warmup_epochs=0", "--out", "run")
-    process = subprocess.Popen(
-        [*COMMAND, *start], env=ENVIRONMENT, stderr=subprocess.PIPE, text=True
-    )
+    command = begin(*start)
     deadline = time.monotonic() + 120
     while not Path("run/checkpoints/last.safetensors").exists() and time.monotonic() < deadline:
         time.sleep(0.1)
-    process.send_signal(signal.SIGINT)
-    _, errors = process.communicate(timeout=60)
-    assert process.returncode == 130
+    os.kill(command.pid, signal.SIGINT)
+    code, _, errors = command.end()
+    assert code == 130
     assert "Traceback" not in errors
     assert "--resume" in errors.splitlines()[-1]
     epochs = len(Path("run/metrics.jsonl").read_text().splitlines())
@@ -53,9 +53,9 @@ def test_a_fault_is_one_line_and_an_exit_status() -> None:
     found = launch(*COMMAND, "train", "digitz")
     assert (found.returncode, found.stdout) == (1, "")
     assert found.stderr == "error: there is no recipe digitz; did you mean digits?\n"
-    found = launch(*COMMAND, "inspect", "alexnet", "--size", 16)
-    assert found.returncode == 1
-    assert len(found.stderr.splitlines()) == 2, "what is being done, and the error"
+    code, _, errors = begin("inspect", "alexnet", "--size", 16).end()
+    assert code == 1
+    assert len(errors.splitlines()) == 2, "what is being done, and the error"
 
 
 def test_a_reader_that_leaves_is_no_fault() -> None:

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from launch import begin
 from lwdna.architecture import Architecture
 from lwdna.engine import training
 from lwdna.files import read_json
@@ -62,9 +63,10 @@ def test_a_search_on_a_proxy_goes_on_where_it_was_stopped(monkeypatch: pytest.Mo
 
 @pytest.mark.slow
 def test_processes_share_the_trials_of_a_proxy() -> None:
-    alone = (*PROXY, "shrink.trials.count=4", "train.epochs=60")
+    alone = (*PROXY, "shrink.trials.count=4", "train.epochs=20")
     done("shrink", *alone, "--out", "alone")
-    done("shrink", *alone, "--jobs", 2, "--out", "together")
+    code, _, err = begin("shrink", *alone, "--jobs", 2, "--out", "together").end()
+    assert code == 0, err
     one, two = (read_json(Path(name, "search.json"))["trials"] for name in ("alone", "together"))
     assert [(t["widths"], t["loss"]) for t in one] == [(t["widths"], t["loss"]) for t in two]
     files = [Path(name, "architecture.lwdna.json").read_bytes() for name in ("alone", "together")]

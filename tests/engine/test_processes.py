@@ -10,18 +10,16 @@ import pytest
 
 from launch import in_two_processes
 
-from .scenarios import SCENARIOS, run
-
-pytestmark = pytest.mark.slow  # three imports of torch at once
+from .scenarios import SCENARIOS, main, run
 
 Found = dict[str, dict[str, Any]]
 
 
 @pytest.fixture(scope="module")
 def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Found, Found]:
-    """Return what each of two processes found, launched as a user would."""
+    """Return what each of two processes found."""
     folder = tmp_path_factory.mktemp("two")
-    in_two_processes("-m", "tests.engine.scenarios", folder)
+    in_two_processes(main, folder)
     first, second = (json.loads((folder / f"process{i}.json").read_text()) for i in range(2))
     return first, second
 

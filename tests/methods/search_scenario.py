@@ -1,9 +1,8 @@
-"""A warm-up and trials for the test of several processes, which launch this file as a program."""
+"""A warm-up and trials for the test of several processes, which call ``main``."""
 
 from __future__ import annotations
 
 import json
-import sys
 from pathlib import Path
 from typing import Any
 
@@ -95,7 +94,3 @@ def main(folder: Path) -> None:
     state = PartialState()
     (folder / f"process{state.process_index}.json").write_text(json.dumps(found))
     state.destroy_process_group()
-
-
-if __name__ == "__main__":
-    main(Path(sys.argv[1]))

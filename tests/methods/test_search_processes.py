@@ -6,14 +6,13 @@ import json
 from pathlib import Path
 
 import pytest
-from search_scenario import run
+from search_scenario import main, run
 
 from launch import in_two_processes
 
 
-@pytest.mark.slow  # three imports of torch at once
 def test_two_processes_search_as_one(tmp_path: Path) -> None:
-    in_two_processes(Path(__file__).with_name("search_scenario.py"), tmp_path)
+    in_two_processes(main, tmp_path)
     alone = run(tmp_path / "alone")
     for process in range(2):
         found = json.loads((tmp_path / f"process{process}.json").read_text())

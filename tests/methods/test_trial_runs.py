@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-import multiprocessing
 import os
 import re
 import signal
@@ -15,6 +14,7 @@ import pytest
 import torch
 from torch import nn
 
+from launch import SERVER
 from lwdna.engine import Hooks, TrainingInterrupted, TrainSettings, train
 from lwdna.errors import CheckpointError, RecipeError, TrainingError
 from lwdna.files import sealed, unsealed
@@ -218,7 +218,7 @@ def dies_at_its_sixth_step(folder):
 
 
 def started(target, folder):
-    process = multiprocessing.get_context("spawn").Process(target=target, args=(folder,))
+    process = SERVER.Process(target=target, args=(folder,))
     process.start()
     return process
 

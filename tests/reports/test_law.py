@@ -11,7 +11,7 @@ import pytest
 
 from lwdna.reports import law_lines, little_to_gain, write_report
 from lwdna.reports.law import law_sentence, law_view
-from lwdna.reports.run_files import LawRecord
+from lwdna.reports.records import LawRecord
 
 LAW: dict[str, Any] = {
     "features": [

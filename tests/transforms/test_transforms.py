@@ -13,6 +13,7 @@ import torch
 from torch import nn
 
 import lwdna
+from launch import call
 from lwdna.architecture import Architecture, ModelSource
 from lwdna.engine import operator_times
 from lwdna.errors import ArchitectureError, GraphError, ModelError, RecipeError
@@ -74,26 +75,27 @@ def test_a_budget_of_latency_counts_both_halves_of_a_pair(monkeypatch, tmp_path)
     assert 0.4 * usage["baseline"] < usage["found"] <= 0.5 * usage["baseline"]
 
 
-def test_files_replay_the_transforms_in_a_fresh_process(tmp_path):
+def _replay():
+    arch = lwdna.Architecture.load("found.lwdna.json")
+    built = arch.build(seed=3)
+    loaded, same = lwdna.load("found.safetensors")
+    cost = lwdna.trace(built, torch.zeros(1, *SIZE)).cost()
+    with torch.no_grad():
+        outputs = [net.eval()(torch.ones(1, *SIZE)).tolist() for net in (built, loaded)]
+    sys.stdout.write(json.dumps([cost.macs, cost.params, same == arch, outputs]))
+    sys.stdout.flush()
+
+
+def test_files_replay_the_transforms_in_a_fresh_process(tmp_path, monkeypatch):
     arch = _shrink(lwdna.Budget(macs=0.6))
     model = arch.build(seed=3).eval()
     arch.save(tmp_path / "found.lwdna.json")
     lwdna.save(model, arch, tmp_path / "found.safetensors")
     assert Architecture.load(tmp_path / "found.lwdna.json") == arch
-    program = f"""
-import json, torch, lwdna
-arch = lwdna.Architecture.load("found.lwdna.json")
-built = arch.build(seed=3)
-loaded, same = lwdna.load("found.safetensors")
-cost = lwdna.trace(built, torch.zeros(1, *{SIZE})).cost()
-with torch.no_grad():
-    outputs = [net.eval()(torch.ones(1, *{SIZE})).tolist() for net in (built, loaded)]
-print(json.dumps([cost.macs, cost.params, same == arch, outputs]))
-"""
-    done = subprocess.run(
-        [sys.executable, "-c", program], cwd=tmp_path, capture_output=True, text=True, check=True
-    )
-    macs, params, same, outputs = json.loads(done.stdout)
+    monkeypatch.chdir(tmp_path)
+    code, out, err = call(_replay).end()
+    assert code == 0, err
+    macs, params, same, outputs = json.loads(out)
     assert (macs, params, same) == (arch.cost.macs, arch.cost.params, True)
     with torch.no_grad():
         expected = model(torch.ones(1, *SIZE))

@@ -20,8 +20,9 @@ from lwdna.cli.import_ import import_
 from lwdna.cli.inspect import inspect
 from lwdna.cli.list_ import list_
 from lwdna.cli.merge import merge
-from lwdna.cli.output import error, say
+from lwdna.cli.output import error, hush, say
 from lwdna.cli.predict import predict
+from lwdna.cli.push import push
 from lwdna.cli.quickstart import quickstart
 from lwdna.cli.report import report
 from lwdna.cli.restore import restore
@@ -48,6 +49,7 @@ VERBS: dict[str, Callable[..., None]] = {
     "merge": merge,
     "export": export,
     "import": import_,
+    "push": push,
     "list": list_,
 }
 
@@ -70,11 +72,12 @@ class _Commands(TyperGroup):
         except KeyboardInterrupt as stop:
             error(str(stop) or "stopped", everywhere=False)
             raise typer.Exit(130) from stop
+        finally:
+            hush(False)  # the next command in this process may not be quiet
 
 
 app = typer.Typer(
     cls=_Commands,
-    add_completion=False,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode="rich",

@@ -7,15 +7,39 @@ from typing import Annotated
 
 import typer
 
+from lwdna.cli.output import hush
+
+
+def complete_recipes(incomplete: str) -> list[str]:
+    """Return the recipes that a shell may complete to."""
+    from lwdna.shipped import list_recipes
+
+    return [name for name in list_recipes() if name.startswith(incomplete)]
+
+
+def complete_models(incomplete: str) -> list[str]:
+    """Return the networks that a shell may complete to, with their source or without it."""
+    from lwdna.models import list_models
+
+    names = list_models()
+    if ":" not in incomplete:
+        names = [*dict.fromkeys(name.partition(":")[2] for name in names), *names]
+    return [name for name in names if name.startswith(incomplete)]
+
+
 RecipeArgs = Annotated[
     list[str] | None,
     typer.Argument(
+        autocompletion=complete_recipes,
         metavar="[RECIPE] [KEY=VALUE]...",
         help="A recipe (file or name, see `lwdna list recipes`) and values that replace its own.",
         show_default=False,
     ),
 ]
-Model = Annotated[str | None, typer.Option("--model", help="Network: replaces model.name.")]
+Model = Annotated[
+    str | None,
+    typer.Option("--model", help="Network: replaces model.name.", autocompletion=complete_models),
+]
 Data = Annotated[Path | None, typer.Option("--data", help="Data folder: replaces data.root.")]
 Pretrained = Annotated[
     bool,
@@ -52,5 +76,11 @@ Tie = Annotated[
 Cut = Annotated[
     list[str] | None,
     typer.Option("--cut", metavar="MODULE[:OP]", help="Operators at which channels end."),
+]
+Quiet = Annotated[
+    bool,
+    typer.Option(
+        "--quiet", "-q", callback=hush, help="Print only errors and the last line: where it is."
+    ),
 ]
 Json = Annotated[bool, typer.Option("--json", help="Print JSON.")]

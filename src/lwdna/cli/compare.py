@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lwdna.cli.arguments import Data, Jobs, Model, Pretrained, RecipeArgs, Resume, Trust
+from lwdna.cli.arguments import Data, Jobs, Model, Pretrained, Quiet, RecipeArgs, Resume, Trust
 from lwdna.cli.output import say
 from lwdna.errors import TrainingError
 from lwdna.run_folder import RESULTS
@@ -39,6 +39,7 @@ def compare(
     out: Annotated[Path | None, typer.Option(help="Folder for everything.")] = None,
     resume: Resume = False,
     jobs: Jobs = 1,
+    quiet: Quiet = False,
     trust_code: Trust = False,
 ) -> None:
     """Train several arms with several seeds; say what is better, by how much and how surely.
@@ -64,7 +65,7 @@ def compare(
     recipe = _with_arms(recipe, arms, arm or (), seeds)
     folder = options.run_folder(out, f"{name}-compare")
     part = options.read_shard(shard)
-    run_options = RunOptions(progress=True, trust_code=trust_code, say=say, jobs=jobs)
+    run_options = RunOptions(progress=not quiet, trust_code=trust_code, say=say, jobs=jobs)
     from lwdna.cli import show
     from lwdna.workflows import run_comparison
 
@@ -76,7 +77,7 @@ def compare(
                 show.study(folder)
             raise
     show.study(folder)
-    say(f"report: {report}")
+    say(f"report: {report}", last=True)
 
 
 def _with_arms(

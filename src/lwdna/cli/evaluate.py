@@ -56,3 +56,4 @@ def evaluate(
         say(json_text({name: one for name, one in results.items() if isinstance(one, float)}))
     else:
         show.results(results)
+        show.worst_classes(results)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lwdna.cli.output import say
+from lwdna.cli.output import note, say
 from lwdna.errors import RecipeError
 from lwdna.files import ABANDONED, remove_unfinished
 
@@ -27,7 +27,24 @@ def import_(
     model: Annotated[
         str | None, typer.Option("--model", help="Network at its default widths, for state-dict.")
     ] = None,
-    classes: Annotated[int, typer.Option(help="Number of classes, for state-dict.")] = 1000,
+    classes: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NUMBER|FILE",
+            help="Names of classes, one a line or as JSON list, or `imagenet`; or their number, "
+            "for state-dict.",
+            show_default="1000 numbers",
+        ),
+    ] = None,
+    preprocessing: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME|FILE",
+            help="How images are prepared: as for timm:MODEL, a data format, `imagenet`, or as "
+            "another file of weights says.",
+            show_default="timm's own, that of CIFAR at 32 pixels, else imagenet",
+        ),
+    ] = None,
     size: Annotated[
         int | None,
         typer.Option(
@@ -40,7 +57,8 @@ def import_(
     """Turn weights of another project into an architecture and safetensors.
 
     The widths are found from the shapes of the tensors. Files are read without unpickling
-    anything but tensors; what pytracking adds to its own is read without running its code.
+    anything but tensors; what pytracking adds to its own is read without running its code. What
+    `lwdna predict` needs to know of images and classes is written down, too.
 
     Examples:
 
@@ -51,13 +69,26 @@ def import_(
       lwdna import dimp dimp50.pth --out dimp50.safetensors
 
       lwdna import state-dict pruned.pth --model torchvision:resnet18 --out pruned.safetensors
-    """
-    _check(kind, model)
-    from lwdna.architecture import save
 
-    network, architecture = _imported(kind, checkpoint, model, classes, size)
+      lwdna import state-dict my.pth --model timm:resnet18 --classes names.txt --out my.safetensors
+    """
+    classifier = kind in ("original", "state-dict")
+    _check(kind, model)
+    if not classifier and (classes or preprocessing):
+        raise RecipeError(f"{kind} networks tell no classes; leave out --classes, --preprocessing")
+    from lwdna.architecture import save
+    from lwdna.workflows.imported import interface_of_import, read_classes
+
+    names = None if classes is None or classes.isdecimal() else read_classes(classes)
+    count = len(names) if names else int(classes or 1000)
+    network, architecture = _imported(kind, checkpoint, model, count, size)
+    interface = None
+    if classifier:
+        interface, assumed = interface_of_import(architecture, names, preprocessing)
+        for line in assumed:
+            note(f"note: {line}")
     remove_unfinished(out.parent, older_than=ABANDONED)
-    save(network, architecture, out)
+    save(network, architecture, out, interface)
     cost = architecture.cost
     say(f"{cost.macs:,} MACs, {cost.params:,} parameters")
     say(f"weights: {out}")

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lwdna.cli.arguments import Cut, Json, Pin, Tie, Trust
+from lwdna.cli.arguments import Cut, Json, Pin, Tie, Trust, complete_models
 from lwdna.cli.output import say, working
 from lwdna.files import json_text
 from lwdna.input_size import InputSize, describe
@@ -25,7 +25,12 @@ Channels = Annotated[
 
 
 def inspect(
-    model: Annotated[str, typer.Argument(help="A network's name or an architecture file.")],
+    model: Annotated[
+        str,
+        typer.Argument(
+            help="A network's name or an architecture file.", autocompletion=complete_models
+        ),
+    ],
     size: Size = None,
     channels: Channels = None,
     details: Annotated[

@@ -10,21 +10,36 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from rich.console import Console
 
+_hushed = False
+"""Whether the command under way was told to be quiet."""
 
-def console(stderr: bool = False) -> Console:
-    """Return a console that is silent on all but the first of several processes."""
+
+def hush(quiet: bool) -> bool:
+    """Begin a command that prints nothing but its last line and errors, or one that does not."""
+    global _hushed
+    _hushed = quiet
+    return quiet
+
+
+def console(stderr: bool = False, *, last: bool = False) -> Console:
+    """Return a console, silent if the command is quiet, and in all but the first of processes.
+
+    Args:
+        stderr: of standard error.
+        last: for the last line, which a quiet command prints, too.
+    """
     from rich.console import Console
 
     # The launcher's variable: asking Accelerate here would set up its process group too early.
-    quiet = os.environ.get("RANK", "0") != "0"
-    return Console(stderr=stderr, quiet=quiet)
+    other = os.environ.get("RANK", "0") != "0"
+    return Console(stderr=stderr, quiet=other or (_hushed and not last))
 
 
-def say(text: str) -> None:
-    """Print one line, whatever the terminal's width."""
+def say(text: str, *, last: bool = False) -> None:
+    """Print one line, whatever the terminal's width; the last one of a command if it is quiet."""
     from rich.markup import escape
 
-    console().print(escape(text), highlight=False, soft_wrap=True)
+    console(last=last).print(escape(text), highlight=False, soft_wrap=True)
 
 
 def note(text: str) -> None:
@@ -44,7 +59,7 @@ def error(text: str, everywhere: bool = True) -> None:
     from rich.markup import escape
 
     line = " ".join(text.split())
-    shown = Console(stderr=True) if everywhere else console(stderr=True)
+    shown = Console(stderr=True) if everywhere else console(stderr=True, last=True)
     shown.print(f"[bold red]error:[/] {escape(line)}", highlight=False, soft_wrap=True)
 
 

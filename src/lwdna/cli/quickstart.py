@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lwdna.cli.arguments import Data, Jobs, Model, Pretrained, RecipeArgs, Resume, Trust
+from lwdna.cli.arguments import Data, Jobs, Model, Pretrained, Quiet, RecipeArgs, Resume, Trust
 from lwdna.cli.output import say
 from lwdna.run_options import RunOptions
 
@@ -20,6 +20,7 @@ def quickstart(
     out: Annotated[Path | None, typer.Option(help="Folder for everything [runs/NAME].")] = None,
     resume: Resume = False,
     jobs: Jobs = 1,
+    quiet: Quiet = False,
     trust_code: Trust = False,
 ) -> None:
     """Search, train baseline and result, compare, write a report.
@@ -41,12 +42,12 @@ def quickstart(
     default = options.saved_recipe(out, resume) or ("images" if data else "digits")
     name, recipe = options.read_recipe(arguments, model, data, default, pretrained)
     folder = options.run_folder(out, name)
-    chosen = RunOptions(progress=True, trust_code=trust_code, say=say, jobs=jobs)
+    chosen = RunOptions(progress=not quiet, trust_code=trust_code, say=say, jobs=jobs)
     from lwdna.cli import show
     from lwdna.workflows import run_job
 
     with options.resumable("quickstart", folder):
         report = run_job(recipe, folder, resume=resume, options=chosen)
     show.comparison(folder)
-    say(f"report: {report}")
+    say(f"report: {report}", last=True)
     show.answer(folder)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from lwdna.cli.arguments import Data, Json, RecipeArgs, Trust
+from lwdna.cli.arguments import Data, Json, Quiet, RecipeArgs, Trust
 from lwdna.cli.output import note, say
 from lwdna.errors import RecipeError
 from lwdna.files import json_text
@@ -42,6 +42,7 @@ def sensitivity(
         bool, typer.Option("--resume", help="There must be an analysis to go on with.")
     ] = False,
     json_: Json = False,
+    quiet: Quiet = False,
     trust_code: Trust = False,
 ) -> None:
     """Show what each layer of a trained network can lose.
@@ -68,7 +69,7 @@ def sensitivity(
     from lwdna.workflows import run_sensitivity
 
     folder = out or file.parent / SENSITIVITY
-    chosen = RunOptions(progress=True, trust_code=trust_code, say=note)
+    chosen = RunOptions(progress=not quiet, trust_code=trust_code, say=note)
     try:
         found = run_sensitivity(file, recipe, folder, settings, resume=resume, options=chosen)
     except KeyboardInterrupt as stop:
@@ -83,10 +84,10 @@ def _show(found: Mapping[str, Any], folder: Path, as_json: bool) -> None:
 
     page = write_report(folder)
     if as_json:
-        say(json_text(found))
+        say(json_text(found), last=True)
     else:
         show.sensitivity(read_sensitivity(folder))
-        say(f"report: {page}")
+        say(f"report: {page}", last=True)
 
 
 def read_shares(text: str) -> tuple[float, ...]:

@@ -21,6 +21,7 @@ from lwdna.reports.formats import (
     format_change,
     format_count,
     format_milliseconds,
+    format_percent,
     format_trials,
 )
 from lwdna.run_folder import RESULTS
@@ -30,6 +31,9 @@ if TYPE_CHECKING:
     from lwdna.channels import ChannelGraph
     from lwdna.methods import Search
     from lwdna.reports.sensitivity import Analysis
+
+_WORST = 5
+"""Classes that are named."""
 
 # What only some tables need is imported in their functions: `lwdna inspect` should start quickly.
 
@@ -42,6 +46,24 @@ def results(values: Mapping[str, Any]) -> None:
     for line in figure_lines(values):
         table.add_row(*map(escape, line))
     console().print(table)
+
+
+def worst_classes(values: Mapping[str, Any]) -> None:
+    """Print the classes that a network knows worst, of one that tells classes."""
+    told = values.get("classes")
+    if told is None:
+        return
+    table = _table("worst classes", "accuracy", "images")
+    for one in told["worst"][:_WORST]:
+        accuracy = format_percent(one["accuracy"], digits=1)
+        table.add_row(escape(one["class"]), accuracy, str(one["examples"]))
+    console().print(table)
+    if told["confusions"]:
+        most = told["confusions"][0]
+        say(
+            f"most often confused: {most['true']} is taken for {most['chosen']}, "
+            f"{most['count']} times"
+        )
 
 
 def comparison(job: Path) -> None:

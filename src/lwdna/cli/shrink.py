@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from lwdna.cli.arguments import Data, Jobs, Model, Pretrained, RecipeArgs, Resume, Trust
+from lwdna.cli.arguments import Data, Jobs, Model, Pretrained, Quiet, RecipeArgs, Resume, Trust
 from lwdna.cli.output import say, working
 from lwdna.errors import LockedError
 from lwdna.run_folder import ARCHITECTURE, WEIGHTS, find_weights
@@ -27,6 +27,7 @@ def shrink(
     ] = None,
     resume: Resume = False,
     jobs: Jobs = 1,
+    quiet: Quiet = False,
     trust_code: Trust = False,
 ) -> None:
     """Find the widths of a better network; write an architecture file.
@@ -52,7 +53,7 @@ def shrink(
     name, recipe = options.read_recipe(arguments, model, data, default, pretrained)
     folder = options.run_folder(out, f"{name}-search")
     given = find_weights(weights) if weights else None
-    chosen = RunOptions(progress=True, trust_code=trust_code, say=say, jobs=jobs)
+    chosen = RunOptions(progress=not quiet, trust_code=trust_code, say=say, jobs=jobs)
     from lwdna.cli import show
     from lwdna.workflows import help_search, run_search
 
@@ -66,9 +67,9 @@ def shrink(
                 raise
             say(f"{held.args[0].partition(';')[0]}: this one helps with its trials")
             help_search(recipe, folder, chosen)
-            say(f"the search has ended; architecture: {folder / ARCHITECTURE}")
+            say(f"the search has ended; architecture: {folder / ARCHITECTURE}", last=True)
             return
     show.search(found)
-    say(f"architecture: {folder / ARCHITECTURE}")
+    say(f"architecture: {folder / ARCHITECTURE}", last=True)
     if found.network is not None:
         say(f"with its weights: {folder / WEIGHTS}")

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lwdna.cli.arguments import PRETRAINED, Data, Model, Pretrained, Resume, Trust
+from lwdna.cli.arguments import PRETRAINED, Data, Model, Pretrained, Quiet, Resume, Trust
 from lwdna.cli.export import write_onnx
 from lwdna.cli.output import say
 from lwdna.errors import RecipeError
@@ -51,6 +51,7 @@ def slim(
     out: Annotated[Path | None, typer.Option(help="Folder for the run.")] = None,
     onnx: Onnx = None,
     resume: Resume = False,
+    quiet: Quiet = False,
     trust_code: Trust = False,
 ) -> None:
     """Make a trained network smaller: score, slice, recalibrate, fine-tune with it as teacher.
@@ -73,7 +74,7 @@ def slim(
     from lwdna.cli import options
 
     folder = options.run_folder(out, f"{name}-slim")
-    how = RunOptions(progress=True, trust_code=trust_code, say=say)
+    how = RunOptions(progress=not quiet, trust_code=trust_code, say=say)
     from lwdna.cli import show
     from lwdna.workflows.slim import recipe_of_weights, run_slim
 
@@ -87,7 +88,7 @@ def slim(
         record = run_slim(chosen, folder, weights=weights, resume=resume, options=how)
     show.stages(record)
     say(f"run: {folder}")
-    say(f"weights: {folder / WEIGHTS}")
+    say(f"weights: {folder / WEIGHTS}", last=True)
     if onnx is not None:
         write_onnx(folder / WEIGHTS, onnx, trust_code)
 

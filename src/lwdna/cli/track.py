@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lwdna.cli.arguments import Trust
+from lwdna.cli.arguments import Quiet, Trust
 from lwdna.cli.output import note, say
 from lwdna.errors import RecipeError
 from lwdna.run_folder import RECIPE, find_weights
@@ -56,6 +56,7 @@ def track(
         typer.Option(help="Folder for boxes and video.", show_default="runs/NAME-track"),
     ] = None,
     seed: Annotated[int, typer.Option(min=0, help="Of what is random in tracking.")] = 0,
+    quiet: Quiet = False,
     trust_code: Trust = False,
 ) -> None:
     """Follow a target through a video; write its boxes, and a video with the boxes drawn in.
@@ -83,8 +84,10 @@ def track(
     folder = options.run_folder(out, f"{Path(footage.source).resolve().stem}-track")
     from lwdna.workflows import track_target
 
-    chosen = RunOptions(progress=True, trust_code=trust_code, say=say)
+    chosen = RunOptions(progress=not quiet, trust_code=trust_code, say=say)
     track_target(file, footage, target, folder, settings=settings, seed=seed, options=chosen)
+    if quiet:
+        say(f"track: {folder}", last=True)
 
 
 def _validation(settings: TrackingSettings | None, weights: Path) -> Footage:

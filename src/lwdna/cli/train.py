@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lwdna.cli.arguments import Data, Model, Pretrained, RecipeArgs, Resume, Trust
+from lwdna.cli.arguments import Data, Model, Pretrained, Quiet, RecipeArgs, Resume, Trust
 from lwdna.cli.output import say
 from lwdna.run_folder import BASELINE, FOUND
 from lwdna.run_options import RunOptions
@@ -27,6 +27,7 @@ def train(
     data: Data = None,
     out: Annotated[Path | None, typer.Option(help="Folder for the run.")] = None,
     resume: Resume = False,
+    quiet: Quiet = False,
     trust_code: Trust = False,
 ) -> None:
     """Train the baseline of a recipe, or a network found for it, with the same protocol.
@@ -46,7 +47,7 @@ def train(
     default = options.saved_recipe(out, resume)
     name, recipe = options.read_recipe(arguments, model, data, default, pretrained)
     folder = options.run_folder(out, f"{name}-{FOUND if architecture else BASELINE}")
-    chosen = RunOptions(progress=True, trust_code=trust_code, say=say)
+    chosen = RunOptions(progress=not quiet, trust_code=trust_code, say=say)
     from lwdna.architecture import Architecture
     from lwdna.cli import show
     from lwdna.workflows import run_training
@@ -62,4 +63,4 @@ def train(
             options=chosen,
         )
     show.results(results)
-    say(f"run: {folder}")
+    say(f"run: {folder}", last=True)

@@ -16,7 +16,7 @@ from lwdna.engine import order
 from lwdna.engine.device import as_channels_last, make_accelerator, prepared, share_buffers
 from lwdna.engine.settings import Precision
 from lwdna.engine.signals import Stop
-from lwdna.engine.task import NOT_FINITE, Task
+from lwdna.engine.task import NOT_FINITE, Choices, Task
 from lwdna.errors import DataError, TrainingError
 
 
@@ -34,6 +34,8 @@ class Evaluation:
     outcomes: Tensor
     """Of every example, as :meth:`Task.update` gives them, in the order of their indices, float32,
     shape (N,)."""
+    choices: Choices | None = None
+    """Of every example, where the task tells classes: on the CPU, in the order of their indices."""
 
 
 def evaluate(
@@ -45,7 +47,27 @@ def evaluate(
     channels_last: bool = False,
     outputs: Path | None = None,
 ) -> dict[str, float]:
-    """Return the metrics of ``model`` on the validation set of ``task``.
+    """Return the metrics of ``model`` on the validation set of ``task``; see :func:`judge`."""
+    return judge(
+        model,
+        task,
+        batch_size,
+        mixed_precision=mixed_precision,
+        channels_last=channels_last,
+        outputs=outputs,
+    ).metrics
+
+
+def judge(
+    model: nn.Module,
+    task: Task,
+    batch_size: int,
+    *,
+    mixed_precision: Precision = "no",
+    channels_last: bool = False,
+    outputs: Path | None = None,
+) -> Evaluation:
+    """Evaluate ``model`` on the validation set of ``task``.
 
     Every example counts exactly once, also when the last batch is partial and when several
     processes (``accelerate launch``, ``torchrun``) share the work; all of them get the result.
@@ -59,9 +81,9 @@ def evaluate(
         outputs: a folder for what the network makes of every example (restored images, say).
 
     Returns:
-        The task's metrics by name; its ``loss`` is called ``val_loss``. NaN is what cannot be
-        known. Examples with outputs that are not finite count as the metric's worst value; if
-        there are any, ``not_finite`` is their number.
+        What is known then. Of the metrics, NaN is what cannot be known. Examples with outputs that
+        are not finite count as the metric's worst value; if there are any, ``not_finite`` is their
+        number.
 
     Raises:
         DataError: the validation set is empty.
@@ -74,7 +96,7 @@ def evaluate(
     with prepared(accelerator, model, evaluation=True) as ready:
         return run_evaluation(
             accelerator, ready, task, batch_size, channels_last=channels_last, outputs=outputs
-        ).metrics
+        )
 
 
 def check_validation(task: Task) -> None:
@@ -125,6 +147,7 @@ def run_evaluation(
         processes=accelerator.num_processes,
     )
     outcomes = torch.zeros(task.eval_size, device=accelerator.device)
+    told = torch.zeros(_TOLD, task.eval_size, device=accelerator.device)
     was_training = model.training
     model.eval()
     try:
@@ -134,6 +157,8 @@ def run_evaluation(
                 batch = recursively_apply(as_channels_last, batch)
             judged, answers = task.update(metrics, model, batch)
             outcomes[indices] = judged.to(outcomes)
+            if isinstance(answers, Choices):
+                told[:, indices] = _rows(answers).to(told)
             if outputs is not None:
                 task.save(batch, answers, outputs)
             if stop and stop.requested and accelerator.num_processes == 1:
@@ -146,12 +171,31 @@ def run_evaluation(
         model.train(was_training)
     if accelerator.num_processes > 1:  # each has filled in its own part
         outcomes = accelerator.reduce(outcomes, "sum")
+        told = accelerator.reduce(told, "sum")
     renamed = {"val_loss" if name == "loss" else name: value for name, value in values.items()}
     figures = {name: float(value) for name, value in renamed.items()}
-    return _without_failures(task, figures, outcomes.cpu())
+    return _without_failures(task, figures, outcomes.cpu(), _choices(told.cpu()))
 
 
-def _without_failures(task: Task, figures: dict[str, float], outcomes: Tensor) -> Evaluation:
+_TOLD = 4
+"""Rows of what is told of every example: a one, and the three parts of :class:`Choices`."""
+
+
+def _rows(choices: Choices) -> Tensor:
+    """Return choices as one tensor, float32, which holds classes exactly up to 2^24."""
+    parts = (choices.true, choices.chosen, choices.probability)
+    return torch.stack([torch.ones_like(choices.probability), *parts])
+
+
+def _choices(told: Tensor) -> Choices | None:
+    """Return what processes told together, if it was told of every example."""
+    known, true, chosen, probability = told
+    return Choices(true.long(), chosen.long(), probability) if bool(known.all()) else None
+
+
+def _without_failures(
+    task: Task, figures: dict[str, float], outcomes: Tensor, choices: Choices | None
+) -> Evaluation:
     """Count examples whose outcome is not finite as the worst that the metric knows."""
     metric = task.metric
     failed = ~outcomes.isfinite()
@@ -162,4 +206,4 @@ def _without_failures(task: Task, figures: dict[str, float], outcomes: Tensor) -
             worst = math.nan if metric.worst is None else metric.worst
             outcomes = torch.where(failed, worst, outcomes)
             figures[metric.name] = float(outcomes.double().mean())
-    return Evaluation(figures, outcomes)
+    return Evaluation(figures, outcomes, choices)

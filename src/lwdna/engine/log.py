@@ -1,4 +1,4 @@
-"""What a run writes down of itself: ``metrics.jsonl`` and TensorBoard events."""
+"""What a run writes down of itself: ``metrics.jsonl``, TensorBoard events, trackers."""
 
 from __future__ import annotations
 
@@ -11,20 +11,22 @@ from typing import Any
 
 from torch.utils.tensorboard import SummaryWriter
 
+from lwdna.engine.trackers import Trackers, Tracking
 from lwdna.errors import FileError
 from lwdna.files import json_text, write_text
 from lwdna.run_folder import METRICS, TENSORBOARD
 
 
 class RunLog:
-    """Appends one line per epoch to ``metrics.jsonl`` and the same values to TensorBoard.
+    """Appends one line per epoch to ``metrics.jsonl``, the same values to TensorBoard and trackers.
 
-    A value that is not finite is ``null`` there, and as it is in TensorBoard.
+    A value that is not finite is ``null`` in the file, and as it is elsewhere.
     """
 
-    def __init__(self, path: Path, writer: SummaryWriter) -> None:
+    def __init__(self, path: Path, writer: SummaryWriter, trackers: Trackers) -> None:
         self._path = path
         self._writer = writer
+        self._trackers = trackers
 
     def write(self, line: Mapping[str, Any]) -> None:
         """Append ``line``, which must hold ``step``.
@@ -43,15 +45,22 @@ class RunLog:
             self._writer.flush()
         except OSError as error:
             raise _cannot_write(self._path.parent, error) from error
+        self._trackers.log({n: v for n, v in line.items() if n != "step"}, step=line["step"])
 
 
 @contextmanager
-def open_log(run_dir: Path, epochs_done: int, steps_done: int) -> Iterator[RunLog]:
+def open_log(
+    run_dir: Path, epochs_done: int, steps_done: int, tracking: Tracking
+) -> Iterator[RunLog]:
     """Yield the log of a run, without whatever it says past ``epochs_done`` and ``steps_done``.
+
+    Trackers cannot take anything back.
 
     Raises:
         FileError: the log cannot be written.
+        TrainingError: a tracker cannot start.
     """
+    trackers = Trackers(tracking, run_dir)
     path = run_dir / METRICS
     kept = [line for line in read_metrics(run_dir) if line["epoch"] <= epochs_done]
     write_text(path, "".join(json_text(line) + "\n" for line in kept))
@@ -60,8 +69,9 @@ def open_log(run_dir: Path, epochs_done: int, steps_done: int) -> Iterator[RunLo
     except OSError as error:
         raise _cannot_write(run_dir, error) from error
     try:
-        yield RunLog(path, writer)
+        yield RunLog(path, writer, trackers)
     finally:
+        trackers.finish()
         # What could not be written has been reported by `write`; closing would only say it again.
         with suppress(OSError):
             writer.close()

@@ -11,6 +11,8 @@ from lwdna.models.names import timm_optimizers
 from lwdna.settings import Settings
 
 Precision = Literal["no", "bf16", "fp16"]
+Tracker = Literal["aim", "clearml", "comet_ml", "dvclive", "mlflow", "swanlab", "trackio", "wandb"]
+"""Trackers of experiments by the names of their packages, as Accelerate knows them."""
 Scales = dict[str, Annotated[float, Field(ge=0, allow_inf_nan=False)]]
 """Factors by shell patterns of names; of several that match a name the last counts."""
 
@@ -88,6 +90,13 @@ class TrainSettings(Settings):
     """Epochs at which the multistep schedule decays."""
     decay_rate: float = Field(default=0.1, gt=0, le=1)
 
+    progressive: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """Sides of the training images, in pixels, that training begins with, small ones first.
+
+    Each is for an equal part of the epochs; the last part has the recipe's own size, as has
+    every evaluation: ``[128, 160, 192]`` before 224 is four parts.
+    """
+
     clip_grad: float | None = Field(default=None, gt=0)
     """Largest norm of the gradient of all parameters together."""
     mixed_precision: Precision = "no"
@@ -122,8 +131,15 @@ class TrainSettings(Settings):
 
     eval_every: int = Field(default=1, ge=1)
     """Epochs between evaluations; the last epoch is always evaluated."""
+    patience: int | None = Field(default=None, ge=1)
+    """Stop after so many epochs without a better value of the primary metric, and keep the weights
+    and figures of the best epoch. The schedule stays that of all ``epochs``. Baseline and network
+    found then train differently long, and each is judged on the images that chose its epoch."""
     checkpoint_every: int | None = Field(default=None, ge=1)
     """Optimizer steps between checkpoints inside an epoch; one is always written after it."""
+    trackers: tuple[Tracker, ...] = ()
+    """Where else the metrics of every epoch go, beside ``metrics.jsonl`` and TensorBoard:
+    ``[wandb, mlflow]``. Their packages have to be installed. Trials of a search are not tracked."""
 
     _no_is_not_false = field_validator("mixed_precision", mode="before")(no_is_not_false)
     _known_optimizer = field_validator("optimizer")(known_optimizer)
@@ -133,20 +149,63 @@ class TrainSettings(Settings):
         """Epochs of warm-up that there are: a recipe made for many epochs is tried with a few."""
         return min(self.warmup_epochs, self.epochs / 2)
 
+    def side_in(self, epoch: int) -> int | None:
+        """Return the side of the training images in an epoch; None is the recipe's own.
+
+        That of the last epoch always is, however few there are.
+        """
+        if epoch == self.epochs - 1:
+            return None
+        part = epoch * (len(self.progressive) + 1) // self.epochs
+        return self.progressive[part] if part < len(self.progressive) else None
+
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know of how these settings are carried out."""
-        if self.warmup == self.warmup_epochs:
-            return ()
-        return (
-            f"the warm-up takes {self.warmup:g} of {self.epochs} epochs, not "
-            f"train.warmup_epochs={self.warmup_epochs:g}: half of a training at most",
-        )
+        said = []
+        if self.warmup != self.warmup_epochs:
+            said.append(
+                f"the warm-up takes {self.warmup:g} of {self.epochs} epochs, not "
+                f"train.warmup_epochs={self.warmup_epochs:g}: half of a training at most"
+            )
+        if self.patience:
+            said.append(
+                f"training stops after {self.patience} epochs without a better value "
+                "(train.patience): baseline and network found may train differently long, and "
+                "their figures are those of the best of several evaluations"
+            )
+        return tuple(said)
+
+    def obstacle(self, done: int) -> str | None:
+        """Say why a training of ``done`` epochs, otherwise of these settings, cannot go on to more.
+
+        It can where every step would have been the same with these ``epochs`` from the beginning.
+        """
+        before = self.model_copy(update={"epochs": done})
+        if self.epochs < done:
+            return f"{done} epochs cannot become {self.epochs}"
+        if self.schedule == "cosine":
+            return (
+                f"the learning rates of a cosine over {self.epochs} epochs are others than over "
+                f"{done}, from the first step on"
+            )
+        if any(self.side_in(epoch) != before.side_in(epoch) for epoch in range(done)):
+            return f"with {self.epochs} epochs train.progressive would have been another"
+        if self.warmup != before.warmup:
+            return f"with {self.epochs} epochs the warm-up would have been longer"
+        if self.patience and done % self.eval_every:
+            return (
+                f"epoch {done} was evaluated as the last one, which train.patience takes into "
+                "account"
+            )
+        return None
 
     @model_validator(mode="after")
     def _consistent(self) -> TrainSettings:
         if self.schedule == "multistep" and not self.milestones:
             raise ValueError("the multistep schedule needs milestones, for example [30, 60]")
+        if list(self.progressive) != sorted(set(self.progressive)):
+            raise ValueError("progressive sizes must grow, for example [128, 160, 192]")
         if self.accumulate > self.batch_size:
             raise ValueError(
                 f"accumulate ({self.accumulate}) must not exceed batch_size ({self.batch_size})"

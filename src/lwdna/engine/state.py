@@ -27,12 +27,12 @@ from lwdna.engine.optim import make_optimizer, make_scheduler, restore_optimizer
 from lwdna.engine.padding import make_padding
 from lwdna.engine.settings import TrainSettings
 from lwdna.engine.step_graph import StepGraph
-from lwdna.engine.task import Task
+from lwdna.engine.task import Choices, ResizesImages, Task
 from lwdna.errors import CheckpointError, DataError, TrainingError
-from lwdna.run_folder import best_checkpoint, last_checkpoint
-from lwdna.weights import load_weights, save_weights
+from lwdna.run_folder import last_checkpoint
+from lwdna.weights import load_weights
 
-_FREE_ON_RESUME = {"eval_batch_size", "eval_every", "checkpoint_every"}
+_FREE_ON_RESUME = {"eval_batch_size", "eval_every", "checkpoint_every", "trackers"}
 """Settings that may change on resume, because training does not depend on them."""
 
 
@@ -54,10 +54,12 @@ class Position:
     """Time of all finished epochs, training and evaluation."""
     best: float | None = None
     """Best value so far of the task's primary metric."""
+    best_epoch: int = 0
+    """After how many epochs that was; 0 if there is none."""
     metrics: dict[str, float] = field(default_factory=dict)
-    """Results of the last evaluation."""
+    """Results of the last evaluation; of the best one in a run that may stop early."""
     ended: int | None = None
-    """After how many steps since the very beginning a check ended the run."""
+    """After how many steps since the very beginning a check or its patience ended the run."""
 
 
 @dataclass
@@ -85,7 +87,10 @@ class Run:
     given: nn.Module
     """The network as it was given, whose widths are what is written."""
     outcomes: Tensor
-    """The outcome of every example in the last evaluation, shape (N,)."""
+    """The outcome of every example in the evaluation that ``position.metrics`` is of, shape
+    (N,)."""
+    choices: Choices | None = None
+    """The class chosen for every example in that evaluation, where there is one."""
 
     first_step: int = 0
     """The step of data order and schedule at which the run began."""
@@ -99,6 +104,10 @@ class Run:
     """How the networks above are wider in memory than the one that was given."""
     losses: list[float] = field(default_factory=list)
     """Training loss of every step since the very beginning."""
+    side: int | None = None
+    """The side that training images have, if it is not the task's own."""
+    sized: Task | None = None
+    """The task with training images of the present size; None before the first epoch."""
 
     @property
     def last(self) -> Path:
@@ -128,6 +137,26 @@ class Run:
         if first and not resumed:
             self.position.epoch, self.position.step = divmod(first, self.steps)
             self.scheduler.step_update(first)
+
+    def resize(self) -> bool:
+        """Choose the size of the next epoch's images; return whether it is another than before.
+
+        Raises:
+            TrainingError: the task knows no other sizes.
+            DataError: the size is larger than the task's own.
+        """
+        side = self.settings.side_in(self.position.epoch)
+        if self.sized is not None and side == self.side:
+            return False
+        self.side, self.sized = side, self.task
+        if side is not None:
+            if not isinstance(self.task, ResizesImages):
+                raise TrainingError(
+                    "train.progressive is for tasks whose images can be trained on in other "
+                    "sizes; set train.progressive=[]"
+                )
+            self.sized = self.task.resized(side)
+        return True
 
     def unpadded(self, network: nn.Module) -> nn.Module:
         """Return one of the networks, or if it is padded a copy of the widths given."""
@@ -209,6 +238,7 @@ def save(run: Run) -> None:
                 "position": asdict(run.position),
                 "losses": torch.tensor(run.losses, dtype=torch.float64),
                 "outcomes": run.outcomes,
+                "choices": vars(run.choices) if run.choices else None,
                 "run": _identity(run),
                 "model": run.bare.state_dict(),
                 "ema": run.ema.module.state_dict() if run.ema else None,
@@ -228,20 +258,6 @@ def check_weights(run: Run) -> None:
     norm = torch.nn.utils.get_total_norm(run.bare.parameters())
     if not math.isfinite(norm.item()):
         raise not_finite(run, "a weight", run.position.step)
-
-
-def keep_best(run: Run, value: float) -> None:
-    """Keep the evaluated weights as ``best.safetensors`` if ``value`` is the best so far.
-
-    A value that is not finite is none: nothing would ever be better than a NaN.
-    """
-    best, metric = run.position.best, run.task.metric
-    if math.isfinite(value) and (best is None or metric.better(value, best)):
-        run.position.best = value
-        if run.accelerator.is_main_process:
-            note = {"epoch": str(run.position.epoch), metric.name: str(value)}
-            weights = run.unpadded(run.scored).state_dict()
-            save_weights(best_checkpoint(run.folder), weights, note)
 
 
 def not_finite(run: Run, what: str, step: int) -> TrainingError:
@@ -291,25 +307,36 @@ def _synchronised(model: nn.Module, accelerator: Accelerator) -> nn.Module:
 
 def _identity(run: Run) -> dict[str, Any]:
     """Return what must not change between saving and resuming."""
-    settings = run.settings.model_dump(mode="json", exclude=_FREE_ON_RESUME)
+    free = _FREE_ON_RESUME - ({"eval_every"} if run.settings.patience else set())
+    settings = run.settings.model_dump(mode="json", exclude=free)
     return {"seed": run.seed, "train_size": run.task.train_size, **settings}
 
 
 def _restore(run: Run) -> None:
     state = load_state(run.last)
-    _check_identity(run, state["run"])
+    position = Position(**state["position"])
+    _check_identity(run, state["run"], position)
     load_weights(run.bare, state["model"], run.last)
     if run.ema:
         load_weights(run.ema.module, state["ema"], run.last)
     restore_optimizer(run.optimizer, state["optimizer"])
     if run.accelerator.scaler and state["scaler"]:
         run.accelerator.scaler.load_state_dict(state["scaler"])
-    run.position, run.outcomes = Position(**state["position"]), state["outcomes"]
+    run.position, run.outcomes = position, state["outcomes"]
+    run.choices = Choices(**state["choices"]) if state.get("choices") else None
     run.losses = state["losses"].tolist()
 
 
-def _check_identity(run: Run, saved: Mapping[str, Any]) -> None:
+def _check_identity(run: Run, saved: Mapping[str, Any], position: Position) -> None:
     own = _identity(run)
+    before, now = saved.get("epochs"), run.settings.epochs
+    why = None
+    if before != now and isinstance(before, int):
+        why = run.settings.obstacle(before)
+        if position.ended is not None:
+            why = why or f"it ended by itself after epoch {position.epoch}"
+        if why is None:  # it goes on as if it had been begun with so many epochs
+            saved = {**saved, "epochs": now}
     changed = [
         f"{name} was {saved.get(name)} and is now {value}"
         for name, value in own.items()
@@ -317,6 +344,6 @@ def _check_identity(run: Run, saved: Mapping[str, Any]) -> None:
     ]
     if changed:
         raise CheckpointError(
-            f"cannot resume {run.last} exactly: {'; '.join(changed)}; resume with the settings "
-            "it was made with or start a new run"
+            f"cannot resume {run.last} exactly: {'; '.join(changed)}{f' ({why})' if why else ''}; "
+            "resume with the settings it was made with or start a new run"
         )

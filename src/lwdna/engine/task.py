@@ -53,6 +53,23 @@ class Metric:
         return value > than if self.higher_is_better else value < than
 
 
+@dataclass(frozen=True)
+class Choices:
+    """What a network that tells classes makes of examples: of a batch, or of a validation set.
+
+    What :meth:`Task.update` returns of it is kept for all validation examples, so that runs can say
+    how good a network is class by class, and which classes it mistakes for which.
+    """
+
+    true: Tensor
+    """Class of every example, shape (B,)."""
+    chosen: Tensor
+    """The class to which the network gives the highest probability, -1 where its output says none,
+    shape (B,)."""
+    probability: Tensor
+    """That of the class chosen, from 0 to 1, 0 where there is none, shape (B,)."""
+
+
 _METRICS = TypeAdapter(tuple[Metric, ...])
 
 
@@ -171,7 +188,8 @@ class Task(Protocol):
             that pair two networks example by example rest on it. If the metric is no such mean
             (:attr:`Metric.mean_of_examples` says so), whatever tells of one example: it is kept
             in ``outcomes.safetensors``, but comparisons pair the metric itself by seed alone.
-            And what the network makes of the batch, for :meth:`save`.
+            And what the network makes of the batch, for :meth:`save`; where it tells classes, that
+            is :class:`Choices`.
         """
         ...
 
@@ -197,4 +215,26 @@ class PreparesImages(Protocol):
 
     def preprocessing(self) -> Preprocessing:
         """Return how validation images become the network's input."""
+        ...
+
+
+@runtime_checkable
+class RecordsItself(Protocol):
+    """What a :class:`Task` may say more: what follows from the data and decides the result."""
+
+    def record(self) -> dict[str, Any]:
+        """Return entries for the ``results.json`` of a training, such as weights of classes."""
+        ...
+
+
+@runtime_checkable
+class ResizesImages(Protocol):
+    """What a :class:`Task` may say more, where training may begin with smaller images."""
+
+    def resized(self, side: int) -> Task:
+        """Return the task with square training images of another size in pixels.
+
+        Raises:
+            DataError: they would be larger than the task's own.
+        """
         ...

@@ -17,6 +17,7 @@ from torch import Tensor, nn
 
 from lwdna.channels.proof.padding import Padding
 from lwdna.engine import order
+from lwdna.engine.best import keep, restore_best
 from lwdna.engine.compiling import compile_errors
 from lwdna.engine.device import as_channels_last
 from lwdna.engine.display import Display, display
@@ -26,9 +27,10 @@ from lwdna.engine.log import RunLog, open_log
 from lwdna.engine.optim import learning_rate
 from lwdna.engine.settings import TrainSettings
 from lwdna.engine.signals import Stop, TrainingInterrupted, stop_on_signal
-from lwdna.engine.state import Run, check_weights, keep_best, not_finite, open_run, save
+from lwdna.engine.state import Run, check_weights, not_finite, open_run, save
 from lwdna.engine.step_graph import StepGraph
-from lwdna.engine.task import Batch, Task
+from lwdna.engine.task import Batch, Choices, Task
+from lwdna.engine.trackers import Tracking
 
 _LOOK_EVERY = 20
 """Steps between looks at the losses on an accelerator, where every look waits for the device."""
@@ -41,16 +43,21 @@ class TrainResult:
     model: nn.Module
     """The trained network in eval mode: the moving average if there is one."""
     metrics: dict[str, float]
-    """The last evaluation: the task's metrics by name, its loss as ``val_loss``."""
+    """The last evaluation: the task's metrics by name, its loss as ``val_loss``. With a
+    ``patience`` model, metrics and outcomes are those of the best one."""
     outcomes: Tensor
     """The last evaluation: the outcome of every validation example, shape (N,)."""
+    choices: Choices | None
+    """The last evaluation: the class chosen for every validation example, where there is one."""
     seconds: float
     """Time of training and evaluation, over all sittings of a resumed run."""
     epochs: int
     losses: tuple[float, ...]
     """Training loss of every optimizer step, over all sittings of a resumed run."""
     ended: int | None = None
-    """After how many steps a check ended it, if one did."""
+    """After how many steps a check or its patience ended it, if one did."""
+    best_epoch: int | None = None
+    """The epoch whose weights ``model`` has, in a run that may stop early."""
     padding: Padding | None = None
     """Which widths were larger in memory; those of ``model`` are its own."""
 
@@ -68,6 +75,7 @@ def train(
     steps: int | None = None,
     evaluate: bool = True,
     hooks: Hooks = Hooks(),
+    tracking: Tracking | None = None,
 ) -> TrainResult:
     """Train ``model`` on ``task`` and leave checkpoints, metrics and events in ``run_dir``.
 
@@ -88,6 +96,7 @@ def train(
         steps: end after so many optimizer steps; the schedule stays that of ``settings.epochs``.
         evaluate: whether to measure the network on the validation set.
         hooks: what is done at every step beside the step itself.
+        tracking: which trackers follow, whatever ``settings`` say, beside ``run_dir``.
 
     Raises:
         TrainingInterrupted: a signal asked to stop; the checkpoint is saved.
@@ -103,16 +112,19 @@ def train(
     with open_run(model, task, settings, run_dir, seed=seed, resume=resume) as run:
         ended = run.position.ended
         run.between(first_step, steps if ended is None else ended, resume)
-        run.evaluating, run.hooks, run.step_graph = evaluate, hooks, _step_graph(run)
+        run.evaluating, run.hooks = evaluate, hooks
         with (
             _fast_convolutions(),
             compile_errors() if settings.compile else nullcontext(),
-            _log(run) as log,
+            _log(run, tracking) as log,
             _display(run, progress) as shown,
             stop_on_signal() as stop,
         ):
             _loop(run, stop, log, shown)
         run.step_graph = None  # its memory goes with it
+    if settings.patience and run.position.best is not None:
+        restore_best(run, model)
+        return _result(run, model)
     return _result(run, run.unpadded(run.ema.module) if run.ema else model)
 
 
@@ -122,18 +134,20 @@ def _result(run: Run, trained: nn.Module) -> TrainResult:
         model=trained.eval(),
         metrics=position.metrics,
         outcomes=run.outcomes,
+        choices=run.choices,
         seconds=position.total_seconds,
         epochs=position.epoch,
         losses=tuple(run.losses),
         ended=position.ended,
+        best_epoch=position.best_epoch or None if run.settings.patience else None,
         padding=run.padding,
     )
 
 
-def _log(run: Run) -> AbstractContextManager[RunLog | None]:
+def _log(run: Run, tracking: Tracking | None) -> AbstractContextManager[RunLog | None]:
     if not run.accelerator.is_main_process:
         return nullcontext()
-    return open_log(run.folder, run.position.epoch, run.steps_done)
+    return open_log(run.folder, run.position.epoch, run.steps_done, tracking or Tracking())
 
 
 def _display(run: Run, progress: bool) -> AbstractContextManager[Display]:
@@ -152,6 +166,8 @@ def _loop(run: Run, stop: Stop, log: RunLog | None, shown: Display) -> None:
         run.model.train()
         clock = time.perf_counter()
         pending: list[Tensor] = []  # losses that have not been looked at
+        if run.resize():
+            run.step_graph = _step_graph(run)
         shares, batches = _epoch_batches(run)
         for parts in shares:
             order.seed_step(run.seed, run.steps_done, run.accelerator.process_index)
@@ -199,7 +215,10 @@ def _epoch_batches(run: Run) -> tuple[list[list[list[int]]], Iterator[Batch]]:
         for batch in batches[run.position.step : left]
     ]
     flat = [part for parts in shares for part in parts]
-    return shares, task.train_batches(flat, seed=run.seed, epoch=epoch, device=accelerator.device)
+    assert run.sized is not None  # see Run.resize
+    return shares, run.sized.train_batches(
+        flat, seed=run.seed, epoch=epoch, device=accelerator.device
+    )
 
 
 def _update(run: Run, parts: Sequence[Sequence[int]], batches: Iterator[Batch]) -> Tensor:
@@ -307,8 +326,8 @@ def _finish_epoch(run: Run, stop: Stop) -> dict[str, float]:
     }
     clock = time.perf_counter()
     last = number == run.epochs
-    evaluating = run.evaluating and (last or _every(settings.eval_every, number))
-    if evaluating:
+    evaluation = None
+    if run.evaluating and (last or _every(settings.eval_every, number)):
         evaluation = run_evaluation(
             run.accelerator,
             run.scored,
@@ -317,15 +336,14 @@ def _finish_epoch(run: Run, stop: Stop) -> dict[str, float]:
             channels_last=settings.channels_last,
             stop=stop,
         )
-        position.metrics, run.outcomes = evaluation.metrics, evaluation.outcomes
-        line |= position.metrics
+        line |= evaluation.metrics
     seconds = position.train_seconds + time.perf_counter() - clock
     images = run.steps_counted * min(settings.batch_size, task.train_size)
     line |= {"seconds": seconds, "images_per_second": images / position.train_seconds}
     position.total_seconds += seconds
     position.epoch, position.step, position.loss_sum, position.train_seconds = number, 0, 0.0, 0.0
-    if evaluating:
-        keep_best(run, position.metrics[task.metric.name])
+    if evaluation is not None:
+        keep(run, evaluation)
     return line
 
 

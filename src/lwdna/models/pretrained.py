@@ -66,23 +66,32 @@ def check_reachable(name: str, weights: Weights) -> None:
     Raises:
         ModelError: neither; the message says where the file would be found.
     """
+    why = out_of_reach(weights)
+    if why is not None:
+        raise ModelError(
+            f"the trained weights of {name}, {weights.name}, are not on this machine and {why}; "
+            f"put the file at {weights.place}, {GIVE}"
+        )
+
+
+def out_of_reach(weights: Weights) -> str | None:
+    """Say why weights cannot be had: they are not on this machine, nor does their server answer.
+
+    huggingface_hub tries again for half a minute before it says so.
+    """
     if weights.cached is not None:
-        return
-    why = "this machine is told to stay offline (HF_HUB_OFFLINE)"
-    if not _told_offline(weights.url):
-        try:
-            request = urllib.request.Request(weights.url, method="HEAD")
-            urllib.request.urlopen(request, timeout=PATIENCE).close()
-            return
-        except urllib.error.HTTPError:
-            return  # it answers; what it says will be said when the file is fetched
-        except (OSError, ValueError) as error:
-            host = urlparse(weights.url).hostname
-            why = f"{host} does not answer ({getattr(error, 'reason', error)})"
-    raise ModelError(
-        f"the trained weights of {name}, {weights.name}, are not on this machine and {why}; put "
-        f"the file at {weights.place}, {GIVE}"
-    )
+        return None
+    if _told_offline(weights.url):
+        return "this machine is told to stay offline (HF_HUB_OFFLINE)"
+    try:
+        request = urllib.request.Request(weights.url, method="HEAD")
+        urllib.request.urlopen(request, timeout=PATIENCE).close()
+    except urllib.error.HTTPError:
+        return None  # it answers; what it says will be said when the file is fetched
+    except (OSError, ValueError) as error:
+        host = urlparse(weights.url).hostname
+        return f"{host} does not answer ({getattr(error, 'reason', error)})"
+    return None
 
 
 def load_start(network: nn.Module, tensors: Mapping[str, Tensor], origin: str | Path) -> None:
@@ -108,7 +117,7 @@ def _of_timm(bare: str, args: Mapping[str, Any]) -> Weights | None:
         file = Path(cfg.file)
         return Weights(str(file), file, file.as_uri() if file.is_absolute() else "", _if_file(file))
     if cfg.hf_hub_id:
-        found = _of_hub(cfg.hf_hub_id, cfg.hf_hub_filename)
+        found = on_hub(cfg.hf_hub_id, cfg.hf_hub_filename)
         if found.cached is None or cfg.custom_load == "hf":
             return found
         given = args.get("pretrained_cfg_overlay") or {}
@@ -116,7 +125,7 @@ def _of_timm(bare: str, args: Mapping[str, Any]) -> Weights | None:
     return _of_torch_hub(cfg.url) if isinstance(cfg.url, str) and cfg.url else None
 
 
-def _of_hub(repository: str, file: str | None) -> Weights:
+def on_hub(repository: str, file: str | None) -> Weights:
     """Return weights of a repository of the Hugging Face hub, ``owner/name`` or with ``@``."""
     from huggingface_hub import constants, hf_hub_url, try_to_load_from_cache
     from huggingface_hub.file_download import repo_folder_name

@@ -8,6 +8,7 @@ from lwdna.lazy import export_lazily
 
 if TYPE_CHECKING:
     from lwdna.reports.answer import Answer, answer_of
+    from lwdna.reports.class_figures import Predictions, class_results, write_predictions
     from lwdna.reports.formats import (
         format_bytes,
         format_change,
@@ -44,7 +45,9 @@ __all__ = [
     "COMPARISON_COLUMNS",
     "Answer",
     "ComparisonRow",
+    "Predictions",
     "answer_of",
+    "class_results",
     "compare_run",
     "comparison",
     "comparison_lines",
@@ -71,6 +74,7 @@ __all__ = [
     "verdict",
     "write_comparison",
     "write_graph_page",
+    "write_predictions",
     "write_report",
 ]
 
@@ -78,6 +82,11 @@ export_lazily(
     __name__,
     {
         "lwdna.reports.answer": ("Answer", "answer_of"),
+        "lwdna.reports.class_figures": (
+            "Predictions",
+            "class_results",
+            "write_predictions",
+        ),
         "lwdna.reports.formats": (
             "format_bytes",
             "format_change",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,8 @@ from lwdna.reports.paired import (
     pair,
 )
 from lwdna.reports.provenance import next_command
-from lwdna.reports.run_files import RecordedCost, RunFiles, TrainingRun, read_run
+from lwdna.reports.records import RecordedCost
+from lwdna.reports.run_files import RunFiles, TrainingRun, read_run
 from lwdna.reports.tables import ComparisonRow, Figures, comparison
 from lwdna.reports.verdict import below_input, evidence, not_finite, verdict
 
@@ -41,6 +42,8 @@ class Tile:
     difference: str
     better: bool | None
     """Whether the difference is surely one for the better; ``None`` where that is not known."""
+    beside: str = ""
+    """What else to hold it against; may be empty."""
 
 
 @dataclass(frozen=True)
@@ -70,17 +73,20 @@ def answer(run: RunFiles, place: Path = Path()) -> Answer:
     paired = _paired(metric, run, before, after)
     law = run.search.law if run.search is not None else None
     kept = law is not None and law.kept_baseline
-    kind = kind_of(metric, paired) if metric is not None else ""
+    interval = paired.interval if paired is not None else None
+    kind = kind_of(metric, interval) if metric is not None else ""
     limits = evidence(before, after, paired)
+    said = badge(metric, interval) if metric is not None and limits else ""
+    useless = bool(said and below_input(after or {}))
     return Answer(
-        badge=badge(metric, paired) if metric is not None and limits else "",
-        kind=kind,
+        badge="worse than its input" if useless else said,
+        kind="worse" if useless else kind,
         headline=verdict(before, after, kept=kept, paired=paired),
         limits=limits,
         command=next_command(run, place) if limits else "",
         notes=_notes(run),
-        bar=interval_bar(metric, paired) if metric is not None else None,
-        tiles=_tiles(metric, before, after, kind),
+        bar=_bar(metric, paired),
+        tiles=tiles_of(metric, before, after, kind),
         rows=comparison(before, after, kind),
     )
 
@@ -124,6 +130,12 @@ def _paired(
     return pair(metric, (one, two), (run.baseline.outcomes, run.found.outcomes))
 
 
+def _bar(metric: Metric | None, paired: Paired | None) -> IntervalBar | None:
+    if metric is None or paired is None:
+        return None
+    return interval_bar(metric, paired.mean, paired.interval, "the validation examples only")
+
+
 def _notes(run: RunFiles) -> list[str]:
     """Return what is wrong with the outputs of either training, a sentence each."""
     trainings: tuple[tuple[str, TrainingRun | None], ...] = (
@@ -136,19 +148,32 @@ def _notes(run: RunFiles) -> list[str]:
             continue
         sentences = (look(training.results.figures) for look in (not_finite, below_input))
         said += [f"{name}: {sentence}" for sentence in sentences if sentence]
+        said += [f"{name}: {remark}." for remark in training.results.remarks]
     return said
 
 
-def _tiles(
+def tiles_of(
     metric: Metric | None, before: Figures | None, after: Figures | None, kind: Kind
 ) -> list[list[Tile]]:
+    """Return tiles of quality, costs and latency, as far as they are known.
+
+    Args:
+        metric: the primary metric, which quality is.
+        before: figures of the baseline, as in ``results.json``.
+        after: those of the network found.
+        kind: whether it is surely better or worse.
+    """
     one, two = before or {}, after or {}
     tiles: list[list[Tile | None]] = []
     if metric is not None:
         values = one.get(metric.name), two.get(metric.name)
         texts = [format_metric(value, metric) for value in values]
         better = {"better": True, "worse": False, "": None}[kind]
-        tiles.append([_tile(metric.title, values, texts, format_gain(*values, metric), better)])
+        tile = _tile(metric.title, values, texts, format_gain(*values, metric), better)
+        given = {**one, **two}.get(f"input_{metric.name}")
+        if tile is not None and given is not None:
+            tile = replace(tile, beside=f"the inputs themselves {format_metric(given, metric)}")
+        tiles.append([tile])
     costs: list[Tile | None] = []
     for key, title in (("macs", "MACs"), ("params", "parameters")):
         values = old, new = one.get(key), two.get(key)

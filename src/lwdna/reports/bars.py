@@ -7,7 +7,7 @@ from dataclasses import dataclass
 
 from lwdna.reports.axes import Axis, Tick, axis_from_zero
 from lwdna.reports.formats import format_change, format_count, format_tick
-from lwdna.reports.run_files import ArchitectureRecord, GroupRecord, LayerRecord, Stages
+from lwdna.reports.records import ArchitectureRecord, GroupRecord, LayerRecord, Stages
 
 
 @dataclass(frozen=True)

@@ -17,16 +17,15 @@ from lwdna.arms import BASELINE, CompareSettings
 from lwdna.arrays import read_arrays
 from lwdna.engine.task import Metric, described
 from lwdna.errors import FileError
-from lwdna.reports.run_files import (
+from lwdna.reports.records import (
     ArchitectureRecord,
     LawRecord,
     ModelRecord,
     Record,
     RecordedCost,
     Results,
-    parse_record,
-    read_record,
 )
+from lwdna.reports.run_files import parse_record, read_record
 from lwdna.run_folder import (
     ARCHITECTURE,
     OUTCOMES,
@@ -34,8 +33,8 @@ from lwdna.run_folder import (
     RESULTS,
     SEARCH,
     SEARCH_RECORD,
-    TRAINING,
     cell_folder,
+    training_of_cell,
 )
 
 _ROUNDING = 1e-3
@@ -85,6 +84,8 @@ class Cell:
     """Whether the search is that of all seeds of the arm."""
     kept_baseline: bool = False
     """Whether the search kept the baseline, because no gain was sure."""
+    same_as_baseline: bool = False
+    """Whether its widths are the baseline's, whose training is its own."""
 
     @property
     def search_trainings(self) -> float | None:
@@ -168,9 +169,9 @@ def read_cells(folder: Path) -> Cells:
     left_out: dict[str, dict[int, Cell]] = {}
     for name in recipe.compare.arms:
         for seed in range(recipe.seed, recipe.seed + recipe.compare.seeds):
-            place = cell_folder(folder, name, seed)
-            if (place / TRAINING / RESULTS).is_file():
-                cell = _read(place)
+            training = training_of_cell(folder, name, seed, BASELINE)
+            if (training / RESULTS).is_file():
+                cell = _read(cell_folder(folder, name, seed), training)
                 (arms if cell.comparable else left_out).setdefault(name, {})[seed] = cell
     if left_out and not arms:
         metric = next(iter(next(iter(left_out.values())).values())).metric
@@ -211,10 +212,12 @@ def _read_recipe(path: Path) -> tuple[StudyRecipe, str]:
         ) from error
 
 
-def _read(place: Path) -> Cell:
-    training, own = place / TRAINING, place / SEARCH / SEARCH_RECORD
-    common = place.parent / SEARCH / SEARCH_RECORD
-    search = next((read_record(SearchPart, path) for path in (own, common) if path.is_file()), None)
+def _read(place: Path, training: Path) -> Cell:
+    own, common = (folder / SEARCH / SEARCH_RECORD for folder in (place, place.parent))
+    record_of_search = next((path for path in (own, common) if path.is_file()), None)
+    search = record_of_search and read_record(SearchPart, record_of_search)
+    same = training.parent != place
+    described_by = record_of_search.parent if same and record_of_search else training
     record = read_record(Results, training / RESULTS)
     results = record.figures
     try:
@@ -233,10 +236,11 @@ def _read(place: Path) -> Cell:
         metric=metric,
         outcomes=outcomes if metric.mean_of_examples else np.array([value]),
         examples=len(outcomes),
-        architecture=read_record(TrainedArchitecture, training / ARCHITECTURE),
+        architecture=read_record(TrainedArchitecture, described_by / ARCHITECTURE),
         search_seconds=search.seconds if search is not None else 0.0,
         search_shared=common.is_file() and not own.is_file(),
         kept_baseline=bool(search and search.law and search.law.kept_baseline),
+        same_as_baseline=same,
     )
 
 

@@ -11,7 +11,7 @@ from numpy.typing import NDArray
 
 from lwdna.reports.axes import Axis, Tick, axis_from_zero, axis_of_scores
 from lwdna.reports.formats import format_percent, format_score, format_tick
-from lwdna.reports.run_files import GroupRecord
+from lwdna.reports.records import GroupRecord
 
 _BINS = 60
 # Scores below this quantile share the first bar, so that a few near zero do not stretch the axis.

@@ -14,7 +14,8 @@ from typing import Any
 
 from lwdna.reports.axes import Axis, Tick, axis_around
 from lwdna.reports.formats import MISSING, format_signed
-from lwdna.reports.run_files import FeatureRecord, GainRecord, LawRecord, parse_record
+from lwdna.reports.records import FeatureRecord, GainRecord, LawRecord
+from lwdna.reports.run_files import parse_record
 from lwdna.reports.tables import Figures
 from lwdna.reports.verdict import cost_in_words
 

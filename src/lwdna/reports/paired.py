@@ -64,28 +64,34 @@ def _agrees(value: float, outcomes: Floats) -> bool:
     return abs(float(outcomes.mean()) - value) <= _ROUNDING * size
 
 
-def kind_of(metric: Metric, paired: Paired | None) -> Kind:
-    """Return whether the difference is beyond the noise of the validation examples, and how."""
-    if paired is None:
+def kind_of(metric: Metric, interval: Interval | None) -> Kind:
+    """Return whether a difference with this interval is beyond noise, and how."""
+    if interval is None:
         return ""
-    low, high = paired.interval
+    low, high = interval
     if low <= 0 <= high:
         return ""
     return "better" if metric.better(low, 0) else "worse"
 
 
-def badge(metric: Metric, paired: Paired | None) -> str:
-    """Return in a few words what one pair of trainings says."""
-    kind = kind_of(metric, paired)
-    if kind:
-        return f"{kind} with this seed"
-    if paired is not None:
-        digits = 1 if metric.unit == "%" else metric.digits
-        bound = max(map(abs, paired.interval))
-        bound = math.ceil(bound * 10**digits) / 10**digits
-        if bound <= _MARGINS.get(metric.unit, 0.0):
-            within = format_difference(bound, in_words(metric), signed=False)
-            return f"as good within {within} with this seed"
+def badge(metric: Metric, interval: Interval | None, what: str = "with this seed") -> str:
+    """Return in a few words what an interval of the difference says.
+
+    Args:
+        metric: what differs.
+        interval: 95 %, ``None`` if there is none.
+        what: what the interval rests on, as in "with this seed".
+    """
+    if interval is None:
+        return "cannot tell"
+    if kind := kind_of(metric, interval):
+        return f"{kind} {what}"
+    digits = 1 if metric.unit == "%" else metric.digits
+    bound = max(map(abs, interval))
+    bound = math.ceil(bound * 10**digits) / 10**digits
+    if bound <= _MARGINS.get(metric.unit, 0.0):
+        within = format_difference(bound, in_words(metric), signed=False)
+        return f"as good within {within} {what}"
     return "cannot tell"
 
 
@@ -104,6 +110,9 @@ class IntervalBar:
     high: float
     mean: float
     text: str
+    over: str
+    """What it is an interval over, as in "the validation examples only"."""
+    kind: Kind
 
 
 def interval_text(metric: Metric, interval: Interval) -> str:
@@ -111,13 +120,17 @@ def interval_text(metric: Metric, interval: Interval) -> str:
     return " to ".join(format_difference(end, metric).partition(" ")[0] for end in interval)
 
 
-def interval_bar(metric: Metric, paired: Paired | None) -> IntervalBar | None:
-    """Return where an interval lies beside no difference."""
-    if paired is None:
-        return None
-    low, high = paired.interval
-    axis: Axis = axis_around([low, high, paired.mean, 0.0])
-    zero, least, most, mean = (axis.position(value) for value in (0.0, low, high, paired.mean))
+def interval_bar(metric: Metric, mean: float, interval: Interval, over: str) -> IntervalBar:
+    """Return where an interval lies beside no difference.
+
+    Args:
+        metric: what differs.
+        mean: the difference.
+        interval: that of the difference.
+        over: what it is an interval over.
+    """
+    axis: Axis = axis_around([*interval, mean, 0.0])
+    zero, least, most, middle = (axis.position(value) for value in (0.0, *interval, mean))
     unit = format_difference(1.0, metric).partition(" ")[2]
-    text = f"{interval_text(in_words(metric), paired.interval)} {unit}".rstrip()
-    return IntervalBar(zero, least, most, mean, text)
+    text = f"{interval_text(in_words(metric), interval)} {unit}".rstrip()
+    return IntervalBar(zero, least, most, middle, text, over, kind_of(metric, interval))

@@ -10,9 +10,11 @@ from typing import Any
 
 import yaml
 
-from lwdna.errors import FileError
-from lwdna.input_size import describe
+from lwdna.errors import FileError, RecipeError
+from lwdna.input_size import InputSize, describe, only
+from lwdna.recipe import values_made
 from lwdna.reports.formats import format_score, format_seconds, format_trials
+from lwdna.reports.records import DataRecord
 from lwdna.reports.run_files import RunFiles, TrainingRun
 from lwdna.run_folder import ARCHITECTURE, BASELINE, FOUND, RECIPE, SEARCH
 
@@ -104,14 +106,51 @@ def commands(run: RunFiles) -> list[str]:
     return lines
 
 
-def data_facts(run: RunFiles) -> list[tuple[str, str]]:
-    """Return the numbers of examples and classes, as far as they were written down."""
-    if run.data is None:
+def about(data: DataRecord | None, input_size: InputSize | None, start: str) -> str:
+    """Return what there was to learn from in a few words, ``""`` where nothing is known.
+
+    Args:
+        data: numbers of examples and of classes.
+        input_size: sizes of the network's inputs.
+        start: which trained weights the networks start from; may be empty.
+    """
+    told = []
+    size = only(input_size) if input_size else None
+    if data is not None:
+        train, val = sum(data.train.counts), sum(data.val.counts)
+        what = "image" if size is not None and len(size) == 3 else "example"
+        what = what if val == 1 else f"{what}s"
+        classes = len(data.val.counts)
+        told += [f"{classes} classes"] if classes > 1 else []
+        told.append(f"{train:,} training and {val:,} validation {what}")
+    if size is not None and told:
+        told.append(f"input {describe(size, times=' × ')}")
+    if start:
+        told.append(f"from the pretrained weights {start}")
+    return " · ".join(told)
+
+
+def start_of(run: RunFiles) -> str:
+    """Return which trained weights the networks start from, ``""`` where they are fresh."""
+    for training in (run.baseline, run.found):
+        if training is not None and training.results is not None:
+            start = training.results.figures.get("pretrained")
+            if start:
+                return str(start)
+    found = run.architecture.found if run.architecture is not None else {}
+    return str(found.get("pretrained") or "")
+
+
+def made(text: str | None) -> list[tuple[str, str]]:
+    """Return what a recipe sets to other values than the defaults, as (key, text).
+
+    Nothing is said of a recipe that this version, or this installation, does not know.
+    """
+    try:
+        values = values_made(text or "", "the recipe")
+    except RecipeError:
         return []
-    train, val = sum(run.data.train.counts), sum(run.data.val.counts)
-    pairs = [("training examples", str(train)), ("validation examples", str(val))]
-    classes = len(run.data.val.counts)
-    return [*pairs, ("classes", str(classes))] if classes > 1 else pairs
+    return [(key, _text(value)) for key, value in values.items()]
 
 
 def next_command(run: RunFiles, place: Path = Path()) -> str:

@@ -9,12 +9,15 @@ from lwdna.files import write_text
 from lwdna.reports import provenance
 from lwdna.reports.answer import answer, answer_of, figures_of
 from lwdna.reports.bars import group_table, groups_between, layer_table
+from lwdna.reports.class_figures import same_examples
+from lwdna.reports.classes import Classes, classes
 from lwdna.reports.criterion import criterion
 from lwdna.reports.curves import curves
 from lwdna.reports.law import law_view
 from lwdna.reports.pages import render
 from lwdna.reports.pictures import PictureRow, picture_rows
-from lwdna.reports.run_files import RunFiles, read_run
+from lwdna.reports.run_files import RunFiles, TrainingRun, read_run
+from lwdna.reports.samples import Samples, samples
 from lwdna.reports.sensitivity import write_sensitivity
 from lwdna.reports.slim_page import write_slim
 from lwdna.reports.statistics import HALVES
@@ -72,9 +75,28 @@ def compare_run(run_dir: Path) -> list[ComparisonRow]:
 
 
 def _examples(run: RunFiles, *, tracked: bool) -> list[PictureRow]:
-    trainings = {"baseline": run.baseline, "LW-DNA": run.found}
-    pictures = {name: one.pictures for name, one in trainings.items() if one is not None}
-    return picture_rows(pictures, truth_first=tracked)
+    shown = {name: one.examples for name, one in _trainings(run).items()}
+    return picture_rows(shown, truth_first=tracked)
+
+
+def _trainings(run: RunFiles) -> dict[str, TrainingRun]:
+    both = {"baseline": run.baseline, "LW-DNA": run.found}
+    return {name: one for name, one in both.items() if one is not None}
+
+
+def _class_parts(run: RunFiles) -> tuple[Classes | None, Samples | None]:
+    """Return what is shown of classes, and images: of networks that were judged on the same."""
+    known = {
+        name: one.predictions
+        for name, one in _trainings(run).items()
+        if one.predictions is not None
+    }
+    if known and not same_examples(known.values()):
+        return None, None
+    names = run.data.classes if run.data is not None else None
+    sheet = next((one.sheet for one in _trainings(run).values() if one.sheet is not None), None)
+    told = classes(known.get("baseline"), known.get("LW-DNA"), names)
+    return told, samples(known, sheet, names)
 
 
 def _render(run: RunFiles) -> str:
@@ -86,6 +108,8 @@ def _render(run: RunFiles) -> str:
     layers = run.search.layers if run.search is not None else ()
     law = run.search.law if run.search is not None else None
     tracking = tracking_view(run.baseline, run.found)
+    told_classes, told_samples = _class_parts(run)
+    recipes = provenance.recipes(run)
     return render(
         "report.html.j2",
         styles=("report.css",),
@@ -94,7 +118,7 @@ def _render(run: RunFiles) -> str:
         subject="baseline and LW-DNA" if found is not None else "baseline",
         provenance="How it was found" if found is not None else "How it was trained",
         answer=told,
-        data=provenance.data_facts(run),
+        about=provenance.about(run.data, run.input_size, provenance.start_of(run)),
         budget_note=little_to_gain(run.search.budget) if run.search is not None else "",
         protocol_differences=provenance.differences(run),
         found=found is not None,
@@ -108,8 +132,11 @@ def _render(run: RunFiles) -> str:
         trials=trial_chart(run.search.trials) if run.search is not None else None,
         panels=curves(run.baseline, run.found),
         tracking=tracking,
+        classes=told_classes,
+        samples=told_samples,
         examples=_examples(run, tracked=tracking is not None),
+        made=provenance.made(recipes[-1][1]) if recipes else [],
         facts=provenance.facts(run),
         commands=provenance.commands(run),
-        recipes=provenance.recipes(run),
+        recipes=recipes,
     )

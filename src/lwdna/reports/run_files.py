@@ -6,23 +6,35 @@ Files that are missing leave their part out; files that are damaged are errors t
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
-from pydantic import BaseModel, ConfigDict, FiniteFloat, ValidationError, model_validator
+from pydantic import ValidationError
 
 from lwdna.arrays import read_arrays
-from lwdna.engine.task import Metric, described
 from lwdna.errors import FileError
 from lwdna.files import read_json
+from lwdna.reports.class_figures import Predictions, read_predictions
+from lwdna.reports.pictures import Shown
+from lwdna.reports.records import (
+    ArchitectureRecord,
+    DataRecord,
+    EpochRecord,
+    ExampleFigures,
+    ModelRecord,
+    Record,
+    Results,
+    SearchRecord,
+    TrackingRecord,
+)
 from lwdna.run_folder import (
     ARCHITECTURE,
     BASELINE,
     DATA,
+    EXAMPLE_FIGURES,
     EXAMPLES,
     FOUND,
     METRICS,
@@ -31,232 +43,10 @@ from lwdna.run_folder import (
     RESULTS,
     SEARCH,
     SEARCH_RECORD,
+    SHEET,
     TRACKING_RECORD,
 )
-
-
-class Record(BaseModel):
-    """A file's content; what a later version adds to the file is no reason to refuse it."""
-
-    model_config = ConfigDict(extra="ignore", frozen=True, protected_namespaces=())
-
-
-class RecordedCost(Record):
-    """Multiply-accumulates of one forward pass, parameters, peak activation memory in bytes."""
-
-    macs: int
-    params: int
-    memory: int | None = None
-
-
-class Stages(Record):
-    """One figure of the baseline, of the widened network and of the network found."""
-
-    baseline: int
-    widened: int | None = None
-    found: int
-
-
-class GroupRecord(Record):
-    """Widths of a group of coupled channels and the criterion's score per widened channel."""
-
-    name: str
-    baseline: int
-    widened: int | None = None
-    found: int
-    floor: int | None = None
-    scores: tuple[float, ...] = ()
-
-
-class LayerRecord(Record):
-    """Cost of one layer before and after."""
-
-    name: str
-    op: str = ""
-    macs: Stages
-    params: Stages
-
-
-class TrialRecord(Record):
-    """A short training of a search; without a loss where it failed."""
-
-    loss: float | None = None
-
-
-class GainRecord(Record):
-    """By how much a logarithm of the loss is expected to fall, with its 95 % interval."""
-
-    mean: FiniteFloat
-    low: FiniteFloat | None = None
-    high: FiniteFloat | None = None
-
-
-class FeatureRecord(Record):
-    """Groups that are alike: how the loss falls with their widths, and what these cost."""
-
-    name: str
-    groups: tuple[str, ...] = ()
-    exponent: FiniteFloat
-    """Fall of the log loss per unit of log width."""
-    error: FiniteFloat = 0.0
-    """Its standard error."""
-    cost: FiniteFloat | None = None
-    """By how many percent the tightest resource grows with 1 % more width."""
-    costs: dict[str, FiniteFloat] = {}
-    """The same by resource."""
-
-
-class BudgetGain(Record):
-    """What another budget would bring."""
-
-    budget: dict[str, Any]
-    gain: GainRecord
-
-
-class LawRecord(Record):
-    """What a search by trials learnt of the losses of different widths."""
-
-    features: tuple[FeatureRecord, ...] = ()
-    gain: GainRecord | None = None
-    """Of the network found against the baseline."""
-    kept_baseline: bool = False
-    reason: str = ""
-    budgets: tuple[BudgetGain, ...] = ()
-    proxy: dict[str, Any] = {}
-    """Values of the recipe that make the smaller network on which it was learnt, if it was."""
-
-
-class SearchRecord(Record):
-    """``search.json``."""
-
-    groups: tuple[GroupRecord, ...] = ()
-    threshold: float | None = None
-    trials: tuple[TrialRecord, ...] = ()
-    law: LawRecord | None = None
-    layers: tuple[LayerRecord, ...] = ()
-    cost: dict[str, RecordedCost] = {}
-    budget: dict[str, Any] = {}
-    criterion: str = ""
-    seconds: float | None = None
-
-
-class ModelRecord(Record):
-    """Where a network comes from."""
-
-    name: str
-    args: dict[str, Any] = {}
-    transforms: tuple[dict[str, Any], ...] = ()
-
-
-class ArchitectureRecord(Record):
-    """The part of ``architecture.lwdna.json`` that a report shows; any version will do."""
-
-    model: ModelRecord | None = None
-    input_size: tuple[Any, ...] | dict[str, Any] | None = None
-    widths: dict[str, int] = {}
-    baseline: RecordedCost | None = None
-    cost: RecordedCost | None = None
-    found: dict[str, Any] = {}
-
-
-class Results(Record, extra="allow"):
-    """``results.json`` of one training run; the values of its metrics stand beside the rest."""
-
-    name: str | None = None
-    metric: str | None = None
-    metrics: tuple[Metric, ...] = ()
-    macs: int | None = None
-    params: int | None = None
-    memory: int | None = None
-    file_bytes: int | None = None
-    latency_ms: float | None = None
-    train_seconds: float | None = None
-    epochs: int | None = None
-    seed: int | None = None
-    versions: dict[str, Any] = {}
-    machine: dict[str, Any] = {}
-
-    @model_validator(mode="after")
-    def _measured(self) -> Results:
-        known = dict(self)
-        for metric in described(known):
-            if not isinstance(known.get(metric.name), int | float | None):
-                raise ValueError(f"{metric.name} is no number")
-        return self
-
-    @property
-    def figures(self) -> dict[str, Any]:
-        """All that is known, by the names of ``results.json``."""
-        return self.model_dump(exclude_none=True)
-
-
-class EpochRecord(Record, extra="allow"):
-    """One line of ``metrics.jsonl``; what has no field here is a metric of the task."""
-
-    epoch: int
-    step: int | None = None
-    lr: float | None = None
-    train_loss: float | None = None
-    val_loss: float | None = None
-    seconds: float | None = None
-    images_per_second: float | None = None
-
-    @property
-    def metrics(self) -> dict[str, float]:
-        """The task's own metrics by name."""
-        known = self.model_extra or {}
-        return {name: value for name, value in known.items() if isinstance(value, int | float)}
-
-    def figure(self, name: str) -> float | None:
-        """Return a loss or a metric, ``None`` where it was not recorded."""
-        value = dict(self).get(name)
-        return value if isinstance(value, int | float) else None
-
-
-class TrackingCurves(Record):
-    """How well a tracker followed one target, or all: shares of frames from 0 to 1 by threshold,
-    ``None`` where no frame was judged, and the success in percent."""
-
-    success: tuple[FiniteFloat | None, ...]
-    precision: tuple[FiniteFloat | None, ...]
-    normalised_precision: tuple[FiniteFloat | None, ...]
-    auc: FiniteFloat | None = None
-
-
-class TrackingRecord(Record):
-    """``tracking.json``."""
-
-    toolkit: str = ""
-    thresholds: dict[str, tuple[FiniteFloat, ...]]
-    """Of the curves by name, in increasing order."""
-    sequences: dict[str, TrackingCurves] = {}
-    mean: TrackingCurves
-
-    @model_validator(mode="after")
-    def _thresholds_fit(self) -> TrackingRecord:
-        for name in ("success", "precision", "normalised_precision"):
-            thresholds = self.thresholds.get(name, ())
-            if len(thresholds) < 2 or list(thresholds) != sorted({*thresholds}):
-                raise ValueError(f"the thresholds of {name} are no increasing numbers")
-            for curves in (self.mean, *self.sequences.values()):
-                if len(getattr(curves, name)) != len(thresholds):
-                    raise ValueError(f"a curve of {name} has not as many values as thresholds")
-        return self
-
-
-class HalfRecord(Record):
-    """The training or the validation set, as in ``data.json``."""
-
-    counts: tuple[int, ...] = ()
-    """Number of examples of every class."""
-
-
-class DataRecord(Record):
-    """The part of ``data.json`` that a report shows."""
-
-    classes: tuple[str, ...] | None = None
-    train: HalfRecord = HalfRecord()
-    val: HalfRecord = HalfRecord()
+from lwdna.tasks.classification.sheet import Sheet, read_sheet
 
 
 @dataclass(frozen=True)
@@ -268,12 +58,16 @@ class TrainingRun:
     epochs: tuple[EpochRecord, ...]
     architecture: ArchitectureRecord | None
     recipe: str | None
-    pictures: Mapping[str, bytes] = field(default_factory=dict)
-    """Image files of a few validation examples by name."""
+    examples: Shown = field(default_factory=lambda: Shown({}))
+    """Pictures of a few validation examples."""
     tracking: TrackingRecord | None = None
     """Of a tracker: how well it followed its targets."""
     outcomes: NDArray[np.float64] | None = None
     """The primary metric of every validation example, shape (N,)."""
+    predictions: Predictions | None = None
+    """Of a network that tells classes: which it chose for every validation example."""
+    sheet: Sheet | None = None
+    """Small pictures of some of these."""
 
 
 @dataclass(frozen=True)
@@ -332,8 +126,8 @@ def read_run(folder: Path) -> RunFiles:
         architecture = found.architecture
     if all(part is None for part in (search, architecture, baseline, found)):
         raise FileError(f"{folder} holds no files of a run; give the folder of one, {_RUN_FOLDER}")
-    places = (folder / part / DATA for part in (".", BASELINE, FOUND, search_folder))
-    data = next((read_record(DataRecord, place) for place in places if place.is_file()), None)
+    places = (folder / part for part in (".", BASELINE, FOUND, search_folder))
+    data = next(filter(None, map(read_data, places)), None)
     return RunFiles(search, search_folder, recipe, architecture, baseline, found, data)
 
 
@@ -378,6 +172,15 @@ def _read_architecture(folder: Path) -> ArchitectureRecord | None:
     return _read_if_there(ArchitectureRecord, folder / ARCHITECTURE)
 
 
+def read_data(folder: Path) -> DataRecord | None:
+    """Return what is written down in a folder of its data, None if nothing is.
+
+    Raises:
+        FileError: the file is damaged.
+    """
+    return _read_if_there(DataRecord, folder / DATA)
+
+
 def read_training(folder: Path, name: str) -> TrainingRun | None:
     """Return what a training left in ``folder``, None if there is none; ``name`` says where it is.
 
@@ -394,9 +197,11 @@ def read_training(folder: Path, name: str) -> TrainingRun | None:
         epochs=epochs,
         architecture=_read_architecture(folder),
         recipe=read_text(folder / RECIPE),
-        pictures=read_pictures(folder),
+        examples=read_examples(folder),
         tracking=_read_if_there(TrackingRecord, folder / EXAMPLES / TRACKING_RECORD),
         outcomes=_read_outcomes(folder / OUTCOMES, results),
+        predictions=read_predictions(folder),
+        sheet=sheet_of(folder),
     )
 
 
@@ -407,17 +212,28 @@ def _read_outcomes(path: Path, results: Results | None) -> NDArray[np.float64] |
     return None if values is None else values.astype(np.float64)
 
 
-def read_pictures(training: Path) -> dict[str, bytes]:
-    """Return the image files of a few validation examples that a training left, by name.
+def read_examples(training: Path) -> Shown:
+    """Return the pictures of a few validation examples that a training left.
 
     Raises:
-        FileError: one cannot be read.
+        FileError: one cannot be read, or their figures are damaged.
     """
     folder = training / EXAMPLES
     try:
-        return {path.name: path.read_bytes() for path in sorted(folder.glob("*.png"))}
+        files = {path.name: path.read_bytes() for path in sorted(folder.glob("*.png"))}
     except OSError as error:
         raise FileError(f"cannot read the pictures in {folder}: {error}") from error
+    return Shown(files, _read_if_there(ExampleFigures, folder / EXAMPLE_FIGURES))
+
+
+def sheet_of(training: Path) -> Sheet | None:
+    """Return the small pictures of validation images that a training left, if it did.
+
+    Raises:
+        FileError: they cannot be read.
+    """
+    path = training / EXAMPLES / SHEET
+    return read_sheet(path) if path.is_file() else None
 
 
 def read_text(path: Path) -> str | None:

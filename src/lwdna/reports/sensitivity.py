@@ -25,7 +25,8 @@ from lwdna.reports.formats import (
 )
 from lwdna.reports.pages import render
 from lwdna.reports.provenance import flat
-from lwdna.reports.run_files import Record, read_record, read_text
+from lwdna.reports.records import Record
+from lwdna.reports.run_files import read_record, read_text
 from lwdna.run_folder import RECIPE, REPORT, SENSITIVITY_RECORD
 
 _NAMED = 3

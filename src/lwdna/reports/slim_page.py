@@ -26,14 +26,8 @@ from lwdna.reports.formats import (
 )
 from lwdna.reports.pages import render
 from lwdna.reports.provenance import flat
-from lwdna.reports.run_files import (
-    ArchitectureRecord,
-    GroupRecord,
-    Record,
-    read_record,
-    read_text,
-    read_training,
-)
+from lwdna.reports.records import ArchitectureRecord, GroupRecord, Record
+from lwdna.reports.run_files import read_record, read_text, read_training
 from lwdna.reports.tables import Figures, stage_table
 from lwdna.reports.verdict import cost_in_words, not_finite
 from lwdna.run_folder import ARCHITECTURE, RECIPE, REPORT, SLIM_RECORD

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass
+from statistics import fmean
 from typing import Any
 
 import numpy as np
@@ -94,8 +95,8 @@ def results(cells: Cells, parts: Mapping[Half, Part]) -> dict[str, Any]:
 
 
 def notes(cells: Cells) -> list[str]:
-    """Return a sentence for every cell with outputs that are not finite."""
-    said = []
+    """Return what to know of the cells, outputs that are not finite among it, a sentence each."""
+    said = [*_same(cells), *_lengths(cells)]
     for arms, what in ((cells.arms, ""), (cells.left_out, " is left out")):
         for name, by_seed in arms.items():
             for seed, cell in by_seed.items():
@@ -103,6 +104,40 @@ def notes(cells: Cells) -> list[str]:
                 if fault:
                     said.append(f"{name} seed {seed}{what}: {fault}")
     return said
+
+
+def _same(cells: Cells) -> list[str]:
+    """Return a sentence for every arm with networks that are the baseline itself."""
+    said = []
+    for name, by_seed in cells.arms.items():
+        seeds = [seed for seed, cell in by_seed.items() if cell.same_as_baseline]
+        if seeds:
+            where = "" if len(seeds) == len(by_seed) else f" with seed {', '.join(map(str, seeds))}"
+            said.append(
+                f"{name} has the widths of the baseline{where}: it was not trained a second time, "
+                "and its figures are the baseline’s."
+            )
+    return said
+
+
+def _lengths(cells: Cells) -> list[str]:
+    """Return how long arms were trained, where trainings were free to stop early."""
+    best = {
+        name: [(cell.results["epochs"], cell.results["best_epoch"]) for cell in by_seed.values()]
+        for name, by_seed in cells.arms.items()
+        if all("best_epoch" in cell.results for cell in by_seed.values())
+    }
+    if not best:
+        return []
+    lengths = ", ".join(
+        f"{name} {fmean(done for done, _ in epochs):.3g} epochs, of which "
+        f"{fmean(kept for _, kept in epochs):.3g} count"
+        for name, epochs in best.items()
+    )
+    return [
+        f"Trainings stopped early (train.patience), so that arms were trained differently long "
+        f"({lengths}; means over seeds), and each figure is the best of several evaluations."
+    ]
 
 
 def _half(part: Part) -> dict[str, Any]:
@@ -146,6 +181,7 @@ def _arm(cells: Cells, name: str, by_seed: dict[int, Cell]) -> dict[str, Any]:
         "searches": len(searches),
         "search_trainings": searches[0].search_trainings if searches else 0.0,
         "kept_baseline": [seed for seed, cell in by_seed.items() if cell.kept_baseline],
+        "same_as_baseline": [seed for seed, cell in by_seed.items() if cell.same_as_baseline],
     }
 
 

@@ -18,6 +18,7 @@ from lwdna.locks import locked
 from lwdna.reports import study
 from lwdna.reports.axes import Axis, Tick, axis_around, axis_from_zero
 from lwdna.reports.cells import Cell, Cells, read_cells
+from lwdna.reports.class_figures import read_predictions, same_examples
 from lwdna.reports.formats import (
     MISSING,
     format_change,
@@ -27,11 +28,16 @@ from lwdna.reports.formats import (
     format_milliseconds,
     format_seconds,
     format_tick,
+    unit_of_difference,
 )
 from lwdna.reports.pages import render
 from lwdna.reports.pictures import PictureRow, picture_rows
-from lwdna.reports.run_files import read_pictures
+from lwdna.reports.provenance import about
+from lwdna.reports.records import DataRecord
+from lwdna.reports.run_files import read_data, read_examples, sheet_of
+from lwdna.reports.samples import Samples, samples
 from lwdna.reports.statistics import Half, Spread, detectable, spread
+from lwdna.reports.study_answer import mean_of, study_answer
 from lwdna.reports.verdict import little_to_gain
 from lwdna.run_folder import (
     EXAMPLES,
@@ -40,8 +46,7 @@ from lwdna.run_folder import (
     RESULTS,
     TIMINGS,
     TRACKING_RECORD,
-    TRAINING,
-    cell_folder,
+    training_of_cell,
 )
 
 _SEEDS = (3, 5, 8, 12, 20)
@@ -121,12 +126,17 @@ def _render(folder: Path, cells: Cells, parts: Mapping[Half, study.Part], half: 
     ]
     searching = [cell.search_seconds for arm in cells.arms for cell in cells.searches(arm)]
     model = cells.recipe.model
+    data = read_data(folder)
+    start = str(cells.any.results.get("pretrained") or "")
+    answer = study_answer(cells, part)
+    pictures = _pictures(folder, cells, data, (BASELINE, answer.arm) if answer else ())
     return render(
         "study.html.j2",
         styles=("report.css", "study.css"),
         script="report.js",
         network=model.name,
-        verdicts=part.verdicts,
+        answer=answer,
+        about=about(data, cells.any.architecture.input_size, start),
         budget_note=little_to_gain(cells.recipe.shrink.get("budget") or {}),
         notes=study.notes(cells),
         half=half,
@@ -139,9 +149,10 @@ def _render(folder: Path, cells: Cells, parts: Mapping[Half, study.Part], half: 
         difference_ticks=difference_ticks,
         zero=zero,
         seeds_planned=_SEEDS,
+        unit=unit_of_difference(cells.metric),
         widths=_widths(cells),
         arms=[name for name in cells.arms if name != BASELINE],
-        pictures=_pictures(folder, cells),
+        pictures=pictures,
         missing=_missing(cells),
         trainings=len(seconds),
         total=format_seconds(sum(seconds) + sum(searching)),
@@ -159,18 +170,36 @@ class Pictures:
     rows: list[PictureRow]
     tracked: bool
     """Whether they are frames of sequences."""
+    samples: Samples | None
+    """Images, and the classes that networks took them for."""
 
 
-def _pictures(folder: Path, cells: Cells) -> Pictures | None:
-    """Return the pictures of the first seed with which all arms are finished, if there are any."""
+def _pictures(
+    folder: Path, cells: Cells, data: DataRecord | None, compared: Sequence[str]
+) -> Pictures | None:
+    """Return the pictures of the first seed with which all arms are finished, if there are any.
+
+    Classes are shown of the arms ``compared`` alone.
+    """
     seed = next(iter(cells.seeds(*cells.arms)), None)
     if seed is None:
         return None
-    places = {arm: cell_folder(folder, arm, seed) / TRAINING for arm in cells.arms}
+    places = {arm: training_of_cell(folder, arm, seed, BASELINE) for arm in cells.arms}
     tracked = all((place / EXAMPLES / TRACKING_RECORD).is_file() for place in places.values())
-    files = {arm: read_pictures(place) for arm, place in places.items()}
-    rows = picture_rows(files, truth_first=True)
-    return Pictures(seed, rows, tracked) if rows else None
+    shown = {arm: read_examples(place) for arm, place in places.items()}
+    rows = picture_rows(shown, truth_first=True)
+    chosen = _samples({arm: places[arm] for arm in compared}, data)
+    return Pictures(seed, rows, tracked, chosen) if rows or chosen else None
+
+
+def _samples(places: Mapping[str, Path], data: DataRecord | None) -> Samples | None:
+    """Return images about which trainings in these places differ, where they tell classes."""
+    found = {arm: read_predictions(place) for arm, place in places.items()}
+    told = {arm: one for arm, one in found.items() if one is not None}
+    if not told or len(told) < len(places) or not same_examples(told.values()):
+        return None
+    sheet = sheet_of(next(iter(places.values())))
+    return samples(told, sheet, data.classes if data is not None else None)
 
 
 def _rows(cells: Cells, part: study.Part) -> tuple[list[Row], list[Tick], list[Tick], float]:
@@ -207,9 +236,9 @@ def _row(
             format_difference(found.mean, metric) if found else MISSING,
             _interval_text(interval, metric),
             *_cost_texts(cells, arm),
-            format_milliseconds(_mean(by_seed, "latency_ms")),
+            format_milliseconds(mean_of([*by_seed.values()], "latency_ms")),
             _search_text(cells.searches(arm)),
-            format_seconds(_mean(by_seed, "train_seconds")),
+            format_seconds(mean_of([*by_seed.values()], "train_seconds")),
         ),
         better=metric.better(found.sign, 0) if found and found.sign else None,
         dots=[
@@ -224,9 +253,7 @@ def _row(
         difference=shift.position(found.mean) if found else None,
         interval=(shift.position(interval[0]), shift.position(interval[1])) if interval else None,
         power=tuple(
-            MISSING
-            if sd is None
-            else format_difference(detectable(sd, count), metric, signed=False)
+            MISSING if sd is None else f"{detectable(sd, count):.{metric.digits}f}"
             for count in _SEEDS
         ),
     )
@@ -306,11 +333,6 @@ def comparison_lines(results: Mapping[str, Any]) -> list[tuple[str, ...]]:
         )
         for arm, figures in part["arms"].items()
     ]
-
-
-def _mean(by_seed: dict[int, Cell], key: str) -> float | None:
-    known: list[Any] = [cell.results.get(key) for cell in by_seed.values()]
-    return None if None in known else fmean(known)
 
 
 def _widths(cells: Cells) -> list[Widths]:

@@ -7,7 +7,8 @@ from dataclasses import dataclass
 from lwdna.reports.axes import Axis
 from lwdna.reports.curves import Line, Panel, Point
 from lwdna.reports.formats import MISSING, format_tick
-from lwdna.reports.run_files import TrackingCurves, TrackingRecord, TrainingRun
+from lwdna.reports.records import TrackingCurves, TrackingRecord
+from lwdna.reports.run_files import TrainingRun
 
 _CURVES = (
     ("success", "Success, % of frames", "overlap above", "overlap above {:.2f}"),

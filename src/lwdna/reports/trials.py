@@ -8,7 +8,7 @@ from dataclasses import dataclass
 
 from lwdna.reports.axes import Axis, Tick, axis_around
 from lwdna.reports.formats import format_tick
-from lwdna.reports.run_files import TrialRecord
+from lwdna.reports.records import TrialRecord
 
 _FIRST, _LATER = ("base", "the baseline’s proportions"), ("found", "widths tried")
 

@@ -51,3 +51,28 @@ class Percentage(Metric):
     def compute(self) -> Tensor:
         """Return the percentage, a scalar."""
         return 100 * (self.right / self.count)
+
+
+class BalancedPercentage(Metric):
+    """Mean over the classes of the share of each that is true, from 0 to 100.
+
+    Classes without examples are left out.
+    """
+
+    right: Tensor
+    count: Tensor
+
+    def __init__(self, classes: int) -> None:
+        super().__init__()
+        self.add_state("right", torch.zeros(classes, dtype=torch.long), dist_reduce_fx="sum")
+        self.add_state("count", torch.zeros(classes, dtype=torch.long), dist_reduce_fx="sum")
+
+    def update(self, right: Tensor, classes: Tensor) -> None:
+        """Add truth values and the classes of their examples, both of shape (B,)."""
+        self.right.index_add_(0, classes, right.long())
+        self.count.index_add_(0, classes, torch.ones_like(classes))
+
+    def compute(self) -> Tensor:
+        """Return the percentage, a scalar."""
+        known = self.count > 0
+        return 100 * (self.right[known] / self.count[known]).mean()

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from lwdna.workflows.help import help_search
     from lwdna.workflows.inspection import added_latency, trace_network
     from lwdna.workflows.predict import predict
+    from lwdna.workflows.push import push
     from lwdna.workflows.quickstart import run_job
     from lwdna.workflows.restoration import restore_images
     from lwdna.workflows.search import run_search
@@ -25,6 +26,7 @@ __all__ = [
     "evaluate_run",
     "help_search",
     "predict",
+    "push",
     "restore_images",
     "run_comparison",
     "run_job",
@@ -47,6 +49,7 @@ export_lazily(
             "trace_network",
         ),
         "lwdna.workflows.predict": ("predict",),
+        "lwdna.workflows.push": ("push",),
         "lwdna.workflows.quickstart": ("run_job",),
         "lwdna.workflows.restoration": ("restore_images",),
         "lwdna.workflows.search": ("run_search",),

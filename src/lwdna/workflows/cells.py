@@ -11,8 +11,19 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from lwdna.arms import BASELINE, CompareSettings
+from lwdna.engine.together import by_first
+from lwdna.files import read_json, write_json
 from lwdna.recipe import Recipe, change_recipe
-from lwdna.run_folder import ARCHITECTURE, RESULTS, SEARCH, TRAINING, cell_folder, shared_search
+from lwdna.run_folder import (
+    ARCHITECTURE,
+    RESULTS,
+    SAME,
+    SEARCH,
+    SEARCH_RECORD,
+    TRAINING,
+    cell_folder,
+    shared_search,
+)
 from lwdna.run_options import RunOptions
 from lwdna.workflows.steps import inherited, search_once, train_once
 
@@ -59,8 +70,8 @@ class Cell:
 
     @property
     def finished(self) -> bool:
-        """Whether its results are there."""
-        return (self.folder / TRAINING / RESULTS).is_file()
+        """Whether its results are there, or those of the baseline are its own."""
+        return any((self.folder / file).is_file() for file in (f"{TRAINING}/{RESULTS}", SAME))
 
 
 Job = ArmSearch | Cell
@@ -115,7 +126,20 @@ def finish(job: Job, out: Path, options: RunOptions) -> None:
         weights = inherited(search.folder)
     if isinstance(job, Cell):
         place = job.folder / TRAINING
+        if search is not None and not place.exists() and _is_baseline(job, search.folder, weights):
+            options.say("its widths are the baseline's, whose training is its own")
+            by_first(lambda: write_json(job.folder / SAME, {"as": BASELINE, "seed": job.seed}))
+            return
         train_once(job.recipe, place, found, options, part_of=out, weights=weights)
+
+
+def _is_baseline(cell: Cell, search: Path, weights: Path | None) -> bool:
+    """Whether a cell would train the very network that the baseline's cell of its seed trains."""
+    distill = cell.recipe.distill
+    if weights is not None or (distill is not None and distill.teacher == BASELINE):
+        return False
+    groups = read_json(search / SEARCH_RECORD)["groups"]
+    return all(group["found"] == group["baseline"] for group in groups)
 
 
 def _once(compare: CompareSettings, recipe: Recipe) -> bool:

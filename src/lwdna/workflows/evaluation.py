@@ -10,7 +10,8 @@ from accelerate import PartialState
 from torch import nn
 
 from lwdna.architecture import load
-from lwdna.engine import Task, evaluate
+from lwdna.engine import Task
+from lwdna.engine.evaluation import judge
 from lwdna.engine.task import describe
 from lwdna.files import write_json
 from lwdna.recipe import Recipe
@@ -21,6 +22,7 @@ from lwdna.tasks import TASKS
 from lwdna.workflows.one_writer import one_writer
 from lwdna.workflows.same_data import check_same_classes
 from lwdna.workflows.setup import check_fits_data, make_task
+from lwdna.workflows.told_classes import told_classes
 
 _WAY_OUT = (
     "use the data that it was trained for, or --any-classes if classes of one number are the same "
@@ -38,11 +40,14 @@ def evaluate_run(
 ) -> dict[str, Any]:
     """Return the metrics of the network in a ``.safetensors`` file, and what they are.
 
+    Where it tells classes, ``classes`` says which it knows worst and which it takes for which.
+
     Args:
         weights: the file.
         recipe: names the data.
-        out: gets ``results.json`` and, from tasks that make images, ``images/``. By default such
-            tasks write into ``evaluation/`` beside the weights, and others nothing.
+        out: gets ``results.json``, from tasks that tell classes ``predictions.safetensors``, and
+            from tasks that make images ``images/``. By default these write into ``evaluation/``
+            beside the weights, and others nothing.
         any_classes: take the network's classes for those of the data of the same numbers,
             whatever they are called.
         options: trust; told if the file does not name the network's classes, and of outputs
@@ -75,7 +80,7 @@ def _evaluate(
 ) -> dict[str, Any]:
     train = recipe.train
     metrics: dict[str, Any] = describe(task.metric, *task.other_metrics)
-    metrics |= evaluate(
+    found = judge(
         model,
         task,
         train.eval_batch_size or train.batch_size,
@@ -83,9 +88,11 @@ def _evaluate(
         channels_last=train.channels_last,
         outputs=out / IMAGES if out else None,
     )
+    first = PartialState().is_main_process
+    metrics |= found.metrics | told_classes(task, found.choices, out if first else None)
     metrics["examples"] = task.eval_size
     if warning := not_finite(metrics):
         options.say(f"warning: {warning}")
-    if out and PartialState().is_main_process:
+    if out and first:
         write_json(out / RESULTS, {"weights": str(weights), **metrics})
     return metrics

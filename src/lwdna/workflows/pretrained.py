@@ -7,6 +7,7 @@ from pathlib import Path
 from torch import nn
 
 from lwdna.architecture import ModelSource
+from lwdna.engine.trackers import check_trackers
 from lwdna.interop.state_dicts import read_state_dict
 from lwdna.models import resolve_name
 from lwdna.models.pretrained import check_reachable, load_start, published_weights
@@ -36,13 +37,15 @@ def start_of(recipe: Recipe) -> str | None:
 
 
 def check_start(recipe: Recipe) -> None:
-    """Make sure that all trained weights that a recipe asks for can be had, before work begins.
+    """Make sure that all that a recipe needs from elsewhere can be had, before work begins.
 
     Raises:
         ModelError: they are not on this machine and their server does not answer, or the network
             comes without weights.
         CheckpointError: the file that the recipe names is missing.
+        TrainingError: the package of a tracker is not installed.
     """
+    check_trackers(recipe.train.trackers)
     if recipe.model.pretrained is True:
         _check_published(recipe.model.name, recipe)
     start_of(recipe)

@@ -19,11 +19,12 @@ from lwdna.engine import (
 )
 from lwdna.engine.device import make_accelerator
 from lwdna.engine.fingerprint import Fingerprint
-from lwdna.engine.task import describe
+from lwdna.engine.task import RecordsItself, describe
+from lwdna.engine.trackers import Tracking
 from lwdna.errors import ArchitectureError, CheckpointError
 from lwdna.files import write_json, write_text
 from lwdna.methods import distilled
-from lwdna.recipe import Recipe
+from lwdna.recipe import Recipe, load_recipe
 from lwdna.reports import not_finite
 from lwdna.run_folder import (
     ARCHITECTURE,
@@ -50,6 +51,7 @@ from lwdna.workflows.setup import (
     make_task,
     make_teacher,
 )
+from lwdna.workflows.told_classes import told_classes
 
 
 def run_training(
@@ -68,7 +70,8 @@ def run_training(
 
     Writes into ``run_dir``: ``recipe.yaml``, ``data.json``, ``architecture.lwdna.json``,
     ``metrics.jsonl``, ``tensorboard/``, ``checkpoints/``, ``model.safetensors``,
-    ``outcomes.safetensors``, ``results.json`` and, from some tasks, pictures in ``examples/``.
+    ``outcomes.safetensors``, ``results.json`` and, from some tasks, ``predictions.safetensors`` and
+    pictures in ``examples/``.
 
     Args:
         recipe: data, protocol and seed.
@@ -79,7 +82,8 @@ def run_training(
             None starts from fresh ones; with ``model.pretrained`` the baseline starts from these,
             and a network found needs ``weights`` that the search made of them.
         teacher: the trained baseline, where the recipe distils from it.
-        resume: go on where the run in ``run_dir`` was stopped.
+        resume: go on where the run in ``run_dir`` was stopped; one that is finished goes on to more
+            epochs, where the recipe's schedule is the same up to there.
         part_of: the folder of a job or comparison, whose data it must have.
         trust_code: allow a network whose source imports Python code; so may ``options``.
         options: a progress bar, what is being done, trust.
@@ -124,9 +128,15 @@ def _train(
         _fill(model, recipe, architecture, weights, task, options.trust_code)
     learnt = _learnt(recipe, task, model, name, teacher, options)
     _write_start(recipe, architecture, data, run_dir, resume)
-    bar = options.progress
     trained = train(
-        model, learnt, recipe.train, run_dir, seed=recipe.seed, resume=resume, progress=bar
+        model,
+        learnt,
+        recipe.train,
+        run_dir,
+        seed=recipe.seed,
+        resume=resume,
+        progress=options.progress,
+        tracking=Tracking(recipe.train.trackers, recipe.flat()),
     )
     results = {"name": name, **figures(task, trained, architecture, weights, options)}
     if start := architecture.found.get("pretrained") if weights else start_of(recipe):
@@ -218,7 +228,7 @@ def _check_start(recipe: Recipe, run_dir: Path, resume: bool) -> None:
             "interrupted run or start without --resume"
         )
     if resume and (run_dir / RECIPE).is_file():
-        check_same_recipe(run_dir, recipe)
+        check_same_recipe(run_dir, recipe, longer=True)
 
 
 def _write_start(
@@ -231,10 +241,16 @@ def _write_start(
     """Write down what is being trained, so that a run that is stopped can say how to go on."""
     processes = make_accelerator("no")
     processes.wait_for_everyone()  # all have looked at the folder before it changes
-    if processes.is_main_process and not resume:
+    if not processes.is_main_process:
+        return
+    if not resume:
         write_text(run_dir / RECIPE, recipe.to_yaml())
         write_data(run_dir, data)
         architecture.save(run_dir / ARCHITECTURE)
+    elif (run_dir / RECIPE).is_file():
+        started = load_recipe(run_dir / RECIPE)
+        if started.train.epochs != recipe.train.epochs:  # the run is made longer
+            write_text(run_dir / RECIPE, recipe.to_yaml())
 
 
 def figures(
@@ -260,8 +276,12 @@ def figures(
         "examples": task.eval_size,
         **architecture.cost.model_dump(),
         **given,
+        **(task.record() if isinstance(task, RecordsItself) else {}),
         **_padded(trained),
     }
+    if remark := _stopped(task, trained):
+        known |= {"best_epoch": trained.best_epoch, "remarks": [remark]}
+        options.say(f"note: {remark}")
     if warning := not_finite(known):
         options.say(f"warning: {warning}")
     return known
@@ -273,10 +293,22 @@ def _padded(trained: TrainResult) -> dict[str, Any]:
     return {"padding": {"padded": padding.padded, "left": padding.left}} if padding else {}
 
 
+def _stopped(task: Task, trained: TrainResult) -> str:
+    """Return what to know of a training that was free to stop early, ``""`` of any other."""
+    if trained.best_epoch is None:
+        return ""
+    ended = "stopped early, after" if trained.ended else "went on to its end,"
+    return (
+        f"training {ended} epoch {trained.epochs}; its weights and figures are those of epoch "
+        f"{trained.best_epoch}, the best {task.metric.title} of all that were measured on these "
+        "images"
+    )
+
+
 def write_trained(
     recipe: Recipe, architecture: Architecture, task: Task, trained: TrainResult, run_dir: Path
 ) -> dict[str, Any]:
-    """Write weights, outcomes and pictures; return what else is worth knowing of the run."""
+    """Write weights, outcomes, choices and pictures; return what else is worth knowing."""
     weights = run_dir / WEIGHTS
     interface = interface_of(recipe, task)
     save(trained.model, architecture, weights, interface)
@@ -284,6 +316,7 @@ def write_trained(
     task.show(trained.model, run_dir / EXAMPLES, device)
     save_weights(run_dir / OUTCOMES, {task.metric.name: trained.outcomes}, {})
     return {
+        **told_classes(task, trained.choices, run_dir),
         "interface": interface.model_dump(mode="json"),
         "file_bytes": weights.stat().st_size,
         "latency_ms": measure_latency(trained.model, task.example_inputs()),

@@ -13,11 +13,12 @@ from math import prod
 import numpy.typing as npt
 
 from lwdna.channels.graph.cost import ClosedForm, Cost, IntArray, LayerCost
-from lwdna.channels.graph.describe import report
+from lwdna.channels.graph.describe import macs_by_group, report
+from lwdna.channels.graph.notebook import table
 from lwdna.channels.graph.structure import Structure
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class ChannelGraph(Structure):
     """Groups of channels of a network, and its cost as a closed form of their widths."""
 
@@ -63,6 +64,27 @@ class ChannelGraph(Structure):
     def report(self) -> str:
         """Return a text: groups with members and share of MACs, pins and why, unknown operators."""
         return report(self)
+
+    def __repr__(self) -> str:
+        return f"<ChannelGraph: {self._summary()}; .report() tells more>"
+
+    def _repr_html_(self) -> str:
+        """Return what a notebook shows: a row for every group."""
+        touched, _ = macs_by_group(self)
+        total = max(self.cost().macs, 1)
+        rows = [
+            (group.name, f"{group.width}", f"{macs / total:.1%}", f"{len(group.members)}")
+            for group, macs in zip(self.groups, touched, strict=True)
+        ]
+        heading = ("group", "width", "share of MACs", "axes of tensors")
+        return table(f"Channel graph: {self._summary()}", heading, rows)
+
+    def _summary(self) -> str:
+        cost, count = self.cost(), len(self.groups)
+        return (
+            f"{count} group{'s' if count != 1 else ''}, {cost.macs:,} MACs, "
+            f"{cost.params:,} parameters"
+        )
 
     @cached_property
     def _closed_form(self) -> ClosedForm:

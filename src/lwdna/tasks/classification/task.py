@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -18,17 +19,26 @@ from lwdna.data.batch_order import Order
 from lwdna.data.data_format import FORMATS
 from lwdna.data.draws import Stream, draw_seed
 from lwdna.data.erasing import draw_erasures, erase
-from lwdna.data.images import stored_of
+from lwdna.data.image_transforms import EvalTransform
+from lwdna.data.images import Labels, stored_of
 from lwdna.data.normalise import Normalise
 from lwdna.data.reader import ImageReader
 from lwdna.data.settings import DataSettings, ResolvedData, resolve
 from lwdna.data.sources import open_source
 from lwdna.engine.fingerprint import Fingerprint, half_print
-from lwdna.engine.task import Metric
+from lwdna.engine.task import Choices, Metric
+from lwdna.errors import DataError
 from lwdna.input_size import InputSize, describe, only
 from lwdna.interface import Preprocessing
+from lwdna.run_folder import SHEET
 from lwdna.tasks.classification.settings import ClassificationSettings
-from lwdna.tasks.means import FiniteMean, Percentage
+from lwdna.tasks.classification.sheet import at_even_distances, write_sheet
+from lwdna.tasks.classification.weights import WeightedLoss, class_weights, weights_note
+from lwdna.tasks.means import BalancedPercentage, FiniteMean, Percentage
+
+BALANCED = Metric("balanced", "balanced accuracy", "%", mean_of_examples=False)
+_UNEQUAL = 2
+"""Times as many validation images of one class as of another, from which on accuracies differ."""
 
 Batch = tuple[Tensor, Tensor]
 """Normalised images, float32, shape (B, C, H, W), and targets: classes, int64, shape (B,), or
@@ -62,7 +72,6 @@ class ClassificationTask:
         self._settings = settings
         self.summary = source.summary
         """What there is to learn from, in a sentence."""
-        self.notes = source.notes
         self._source = source
         self.class_names = source.classes
         self.num_classes = len(source.classes)
@@ -73,7 +82,29 @@ class ClassificationTask:
         self._eval = ImageReader(source.val, self.data, training=False)
         self._mixing = settings.mixup > 0 or settings.cutmix > 0
         self._normalise = Normalise(self.data.mean, self.data.std)
-        self._loss = _make_loss(self._mixing, settings.label_smoothing)
+        self._weights = class_weights(settings.class_weights, source.classes, source.train.labels)
+        self._loss = _make_loss(self._mixing, settings.label_smoothing, self._weights)
+        self.notes = source.notes
+        if self._weights is not None:
+            self.notes += (weights_note(self._weights, source.classes),)
+        if self._weights is not None or _unequal(source.val.labels):
+            self.other_metrics = (*self.other_metrics, BALANCED)
+
+    def resized(self, side: int) -> ClassificationTask:
+        """Return the task with square training images of another size in pixels.
+
+        Raises:
+            DataError: they would be larger than those of validation.
+        """
+        if side > self.data.image_size:
+            raise DataError(
+                f"train.progressive begins with images of {side} pixels, but the recipe's have "
+                f"{self.data.image_size}; name smaller sizes or set data.image_size"
+            )
+        other = copy(self)
+        other.data = self.data.model_copy(update={"image_size": side})
+        other._train = ImageReader(self._source.train, other.data, training=True)
+        return other
 
     def classes(self) -> tuple[str, ...] | None:
         """Return the names of the classes in order, or None where the format has only numbers."""
@@ -91,6 +122,13 @@ class ClassificationTask:
         )
         left_out = self._source.left_out
         return Fingerprint(classes=self.classes(), train=train, val=val, left_out=left_out)
+
+    def record(self) -> dict[str, Any]:
+        """Return the weights of the classes in the loss, if there are any."""
+        if self._weights is None:
+            return {}
+        pairs = zip(self.class_names, self._weights.tolist(), strict=True)
+        return {"class_weights": {name: round(weight, 6) for name, weight in pairs}}
 
     def example_inputs(self) -> Tensor:
         """Return noise distributed as normalised images are, shape (1, C, H, W)."""
@@ -158,7 +196,8 @@ class ClassificationTask:
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return the mean cross-entropy of a training batch, a scalar.
 
-        With label smoothing, mixup or CutMix the targets are soft.
+        With label smoothing, mixup or CutMix the targets are soft. With weights of the classes it
+        is the mean over the images of what each counts.
         """
         images, targets = batch
         loss: Tensor = self._loss(model(images).float(), targets)
@@ -167,40 +206,59 @@ class ClassificationTask:
     def metrics(self) -> MetricCollection:
         """Return ``top1`` and ``top5`` accuracy in percent and the mean cross-entropy ``loss``.
 
+        ``balanced``, the mean over the classes of the share of each that is right, is among them
+        where classes are weighted, or one has twice as many validation images as another.
         With fewer than five classes ``top5`` counts all of them. An image whose output says no
         class, because probabilities would not be finite, is wrong; the loss is the mean over all
         images for which it is finite.
         """
+        balanced = BALANCED in self.other_metrics
         return MetricCollection(
-            {"top1": Percentage(), "top5": Percentage(), "loss": FiniteMean()},
+            {
+                "top1": Percentage(),
+                "top5": Percentage(),
+                "loss": FiniteMean(),
+                **({BALANCED.name: BalancedPercentage(self.num_classes)} if balanced else {}),
+            },
             # torchmetrics would share the state of two metrics that agree on the first batch
             compute_groups=False,
         )
 
     def update(
         self, metrics: MetricCollection, model: nn.Module, batch: Batch
-    ) -> tuple[Tensor, None]:
+    ) -> tuple[Tensor, Choices]:
         """Run ``model`` on a validation batch and count every image of it once.
 
         Returns:
             100 for every image whose class got the highest value, 0 for the others, NaN for those
-            whose output says no class, shape (B,).
+            whose output says no class, shape (B,), and which class that was.
         """
         images, targets = batch
         output: Tensor = model(images).float()
         says = output.logsumexp(1).isfinite()  # no NaN, no +inf, and not all are -inf
         best = output.topk(min(5, self.num_classes)).indices.eq(targets[:, None])
-        first = output.argmax(1).eq(targets)
+        chosen = output.argmax(1)
+        first = chosen.eq(targets)
         metrics["top1"].update(first & says)
+        if BALANCED.name in metrics:
+            metrics[BALANCED.name].update(first & says, targets)
         metrics["top5"].update(best.any(1) & says)
         metrics["loss"].update(F.cross_entropy(output, targets, reduction="none"))
-        return torch.where(says, 100 * first.float(), torch.nan), None
+        probability = output.softmax(1).amax(1)
+        choices = Choices(targets, chosen.where(says, -1), probability.where(says, 0.0))
+        return torch.where(says, 100 * first.float(), torch.nan), choices
 
-    def save(self, batch: Batch, answers: None, folder: Path) -> None:
+    def save(self, batch: Batch, answers: Choices, folder: Path) -> None:
         """Write nothing: a class is not much to look at."""
 
     def show(self, model: nn.Module, folder: Path, device: torch.device) -> None:
-        """Write nothing."""
+        """Write small pictures of validation images at even distances, the same for all networks.
+
+        Which of them are worth a look shows when two networks are compared.
+        """
+        images, prepare = self._source.val, EvalTransform(self.data)
+        positions = at_even_distances(self.eval_size, self.data.image_size)
+        write_sheet(folder / SHEET, positions, (prepare(images, place) for place in positions))
 
     def _mix(self, images: Tensor, targets: Tensor, order: Order) -> Batch:
         """Mix a batch by timm's ``Mixup``, which takes even batches only: an odd one keeps its
@@ -227,9 +285,18 @@ class ClassificationTask:
         return images, mixed
 
 
-def _make_loss(mixing: bool, smoothing: float) -> Callable[[Tensor, Tensor], Any]:
+def _make_loss(
+    mixing: bool, smoothing: float, weights: Tensor | None
+) -> Callable[[Tensor, Tensor], Any]:
+    if weights is not None:
+        return WeightedLoss(weights, 0.0 if mixing else smoothing)
     if mixing:
         return SoftTargetCrossEntropy()
     if smoothing:
         return LabelSmoothingCrossEntropy(smoothing)
     return nn.CrossEntropyLoss()
+
+
+def _unequal(labels: Labels) -> bool:
+    counts = np.bincount(labels)
+    return bool(counts.max() >= _UNEQUAL * counts[counts > 0].min())

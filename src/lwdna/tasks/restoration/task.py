@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any, NamedTuple
 
@@ -17,7 +18,9 @@ from lwdna.data.image_files import Pixels
 from lwdna.engine.fingerprint import Fingerprint, half_print
 from lwdna.engine.task import Metric
 from lwdna.errors import ModelError
+from lwdna.files import write_json
 from lwdna.input_size import InputSize, describe, only
+from lwdna.run_folder import EXAMPLE_FIGURES
 from lwdna.tasks.means import FiniteMean
 from lwdna.tasks.restoration.degrade import gaussian_noise, resize_bicubic
 from lwdna.tasks.restoration.inference import Restorer, apply_symmetry
@@ -182,7 +185,7 @@ class RestorationTask:
             the restored images.
         """
         restore = self._restorer(model)
-        how: Any = {"border": self.data.border, "on_luma": self.data.scale is not None}
+        how: Any = {"border": self.data.border, "on_luma": self._on_luma}
         judged, restored = [], []
         for example in batch:
             image = restore(example.given)
@@ -204,8 +207,12 @@ class RestorationTask:
 
     @torch.no_grad()
     def show(self, model: nn.Module, folder: Path, device: torch.device) -> None:
-        """Write crops of the first validation images: input, restored and true."""
+        """Write crops of the first validation images: input, restored and true.
+
+        ``figures.json`` beside them gives the PSNR of input and output, of the crop alone.
+        """
         restore = self._restorer(model)
+        figures: dict[str, dict[str, float]] = {}
         for index in range(min(_SHOWN, self.eval_size)):
             example = self._example(index, device)
             rows, columns = busiest_window(example.target)
@@ -214,9 +221,20 @@ class RestorationTask:
                 "output": restore(example.given),
                 "target": example.target,
             }
-            for kind, image in views.items():
-                name = f"{example.name.replace('/', '-')}-{kind}.png"
-                write_image(folder / name, image[:, :, rows, columns])
+            name = example.name.replace("/", "-")
+            crops = {kind: image[:, :, rows, columns] for kind, image in views.items()}
+            for kind, crop in crops.items():
+                write_image(folder / f"{name}-{kind}.png", crop)
+            figures[name] = {
+                kind: float(psnr(crops[kind], crops["target"], border=0, on_luma=self._on_luma))
+                for kind in ("input", "output")
+            }
+        write_json(folder / EXAMPLE_FIGURES, {"metric": asdict(self.metric), "examples": figures})
+
+    @property
+    def _on_luma(self) -> bool:
+        """Whether images are judged by their brightness, as in papers on super-resolution."""
+        return self.data.scale is not None
 
     def _restorer(self, model: nn.Module) -> Restorer:
         return Restorer(model, tile=self.data.tile, ensemble=self.data.self_ensemble)
