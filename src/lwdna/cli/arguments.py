@@ -65,6 +65,10 @@ Jobs = Annotated[
         help="Processes of this machine that share the trials or cells.",
     ),
 ]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Train a few steps, say what it will all cost, keep nothing."),
+]
 Pin = Annotated[
     list[str] | None,
     typer.Option("--pin", metavar="PATTERN", help="Groups to keep as wide as they are."),

@@ -8,7 +8,17 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from lwdna.cli.arguments import Data, Jobs, Model, Pretrained, Quiet, RecipeArgs, Resume, Trust
+from lwdna.cli.arguments import (
+    Data,
+    DryRun,
+    Jobs,
+    Model,
+    Pretrained,
+    Quiet,
+    RecipeArgs,
+    Resume,
+    Trust,
+)
 from lwdna.cli.output import say
 from lwdna.errors import TrainingError
 from lwdna.run_folder import RESULTS
@@ -40,6 +50,7 @@ def compare(
     resume: Resume = False,
     jobs: Jobs = 1,
     quiet: Quiet = False,
+    dry_run: DryRun = False,
     trust_code: Trust = False,
 ) -> None:
     """Train several arms with several seeds; say what is better, by how much and how surely.
@@ -63,6 +74,11 @@ def compare(
     default = options.saved_recipe(out, resume)
     name, recipe = options.read_recipe(arguments, model, data, default, pretrained)
     recipe = _with_arms(recipe, arms, arm or (), seeds)
+    if dry_run:
+        from lwdna.cli.dry_run import print_estimate
+
+        print_estimate(recipe, "compare", trust_code)
+        return
     folder = options.run_folder(out, f"{name}-compare")
     part = options.read_shard(shard)
     run_options = RunOptions(progress=not quiet, trust_code=trust_code, say=say, jobs=jobs)

@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from lwdna.cli.arguments import Data, Jobs, Model, Pretrained, Quiet, RecipeArgs, Resume, Trust
+from lwdna.cli.arguments import (
+    Data,
+    DryRun,
+    Jobs,
+    Model,
+    Pretrained,
+    Quiet,
+    RecipeArgs,
+    Resume,
+    Trust,
+)
 from lwdna.cli.output import say
 from lwdna.run_options import RunOptions
 
@@ -21,6 +31,7 @@ def quickstart(
     resume: Resume = False,
     jobs: Jobs = 1,
     quiet: Quiet = False,
+    dry_run: DryRun = False,
     trust_code: Trust = False,
 ) -> None:
     """Search, train baseline and result, compare, write a report.
@@ -41,6 +52,11 @@ def quickstart(
 
     default = options.saved_recipe(out, resume) or ("images" if data else "digits")
     name, recipe = options.read_recipe(arguments, model, data, default, pretrained)
+    if dry_run:
+        from lwdna.cli.dry_run import print_estimate
+
+        print_estimate(recipe, "quickstart", trust_code)
+        return
     folder = options.run_folder(out, name)
     chosen = RunOptions(progress=not quiet, trust_code=trust_code, say=say, jobs=jobs)
     from lwdna.cli import show

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from lwdna.cli.arguments import Data, Model, Pretrained, Quiet, RecipeArgs, Resume, Trust
+from lwdna.cli.arguments import Data, DryRun, Model, Pretrained, Quiet, RecipeArgs, Resume, Trust
 from lwdna.cli.output import say
 from lwdna.run_folder import BASELINE, FOUND
 from lwdna.run_options import RunOptions
@@ -28,6 +28,7 @@ def train(
     out: Annotated[Path | None, typer.Option(help="Folder for the run.")] = None,
     resume: Resume = False,
     quiet: Quiet = False,
+    dry_run: DryRun = False,
     trust_code: Trust = False,
 ) -> None:
     """Train the baseline of a recipe, or a network found for it, with the same protocol.
@@ -46,6 +47,11 @@ def train(
 
     default = options.saved_recipe(out, resume)
     name, recipe = options.read_recipe(arguments, model, data, default, pretrained)
+    if dry_run:
+        from lwdna.cli.dry_run import print_estimate
+
+        print_estimate(recipe, "train", trust_code, architecture)
+        return
     folder = options.run_folder(out, f"{name}-{FOUND if architecture else BASELINE}")
     chosen = RunOptions(progress=not quiet, trust_code=trust_code, say=say)
     from lwdna.architecture import Architecture
