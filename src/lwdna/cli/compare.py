@@ -82,12 +82,16 @@ def compare(
     folder = options.run_folder(out, f"{name}-compare")
     part = options.read_shard(shard)
     run_options = RunOptions(progress=not quiet, trust_code=trust_code, say=say, jobs=jobs)
-    from lwdna.cli import show
+    _compare(recipe, folder, part, run_options)
+
+
+def _compare(recipe: Recipe, folder: Path, part: tuple[int, int], run: RunOptions) -> None:
+    from lwdna.cli import options, show
     from lwdna.workflows import run_comparison
 
     with options.resumable("compare", folder):
         try:
-            report = run_comparison(recipe, folder, shard=part, options=run_options)
+            report = run_comparison(recipe, folder, shard=part, options=run)
         except TrainingError:
             if (folder / RESULTS).is_file():  # of the cells that did not fail
                 show.study(folder)

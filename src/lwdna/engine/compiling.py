@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
+from typing import cast
 
 import torch
 from torch import nn
@@ -14,8 +15,7 @@ from lwdna.errors import TrainingError
 
 def compiled(model: nn.Module) -> nn.Module:
     """Return a network that shares everything with ``model`` and is compiled when it first runs."""
-    made: nn.Module = torch.compile(model, dynamic=False)
-    return made
+    return cast(nn.Module, torch.compile(model, dynamic=False))
 
 
 @contextmanager

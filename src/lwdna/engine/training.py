@@ -113,19 +113,22 @@ def train(
         ended = run.position.ended
         run.between(first_step, steps if ended is None else ended, resume)
         run.evaluating, run.hooks = evaluate, hooks
-        with (
-            _fast_convolutions(),
-            compile_errors() if settings.compile else nullcontext(),
-            _log(run, tracking) as log,
-            _display(run, progress) as shown,
-            stop_on_signal() as stop,
-        ):
-            _loop(run, stop, log, shown)
-        run.step_graph = None  # its memory goes with it
+        _go(run, tracking, progress)
     if settings.patience and run.position.best is not None:
         restore_best(run, model)
         return _result(run, model)
     return _result(run, run.unpadded(run.ema.module) if run.ema else model)
+
+
+def _go(run: Run, tracking: Tracking | None, progress: bool) -> None:
+    with (
+        _fast_convolutions(run.settings),
+        _log(run, tracking) as log,
+        _display(run, progress) as shown,
+        stop_on_signal() as stop,
+    ):
+        _loop(run, stop, log, shown)
+    run.step_graph = None  # its memory goes with it
 
 
 def _result(run: Run, trained: nn.Module) -> TrainResult:
@@ -368,11 +371,12 @@ def _every(interval: int | None, count: int) -> bool:
 
 
 @contextmanager
-def _fast_convolutions() -> Iterator[None]:
-    """Let cuDNN try its algorithms, which pays because all batches have one size."""
+def _fast_convolutions(settings: TrainSettings) -> Iterator[None]:
+    """Let cuDNN try its algorithms, which pays because all batches have one size; or compile."""
     before = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = True
     try:
-        yield
+        with compile_errors() if settings.compile else nullcontext():
+            yield
     finally:
         torch.backends.cudnn.benchmark = before

@@ -34,7 +34,7 @@ _WARM_UP = 3
 """Steps in which libraries choose algorithms and processes that read images start."""
 _SECONDS = 8.0
 """How long steps are timed, unless there are enough before."""
-_STEPS = 50
+_STEPS = 25
 _SPARE = 0.92
 """Share of a GPU's memory that a training can count on."""
 
