@@ -58,7 +58,7 @@ def test_resnet50_is_shrunk_and_trained_on_four_processes(tmp_path: Path) -> Non
 
 
 def write_classes(root: Path) -> None:
-    """Write one JPEG file of random pixels per class to train on, and of every tenth one to validate."""
+    """Write a JPEG file of random pixels per class to train on, for every tenth one to validate."""
     generator = np.random.default_rng(0)
     images = [
         Image.fromarray(generator.integers(0, 256, (41, 53, 3), dtype=np.uint8)) for _ in range(7)
