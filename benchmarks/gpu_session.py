@@ -40,14 +40,14 @@ class Session:
     def left(self) -> float:
         return self.end - time.monotonic()
 
-    def side(self, side: str, parts: Sequence[str], limit: float, *more: str) -> None:
+    def side(self, side: str, parts: Sequence[str], limit: float) -> None:
         """Measure parts of one side."""
         limit = min(limit, self.left - 5)
-        print(f"[{self.left:.0f} s left] {side}: {', '.join(parts)} {' '.join(more)}", flush=True)
+        print(f"[{self.left:.0f} s left] {side}: {', '.join(parts)}", flush=True)
         if limit < 20:
             return
         try:
-            found = imagenet.run_side(side, parts, self.given, self.data, *more, limit=limit)
+            found = imagenet.run_side(side, parts, self.given, self.data, limit=limit)
             for line in found:
                 self.lines.append(line)
                 print(json.dumps(line), flush=True)
@@ -71,15 +71,6 @@ class Session:
         except subprocess.TimeoutExpired:
             os.killpg(process.pid, 9)
             print("many: out of time", flush=True)
-
-    def better(self) -> str:
-        """Return where files are decoded faster: "cpu" or "gpu"."""
-        rates = {
-            line["decode"]: line["images_per_second"]
-            for line in self.lines
-            if line["side"] == "ours" and line["part"] == "files" and "images_per_second" in line
-        }
-        return max(rates, key=lambda name: rates[name], default="cpu")
 
 
 def main() -> None:
@@ -114,12 +105,10 @@ def run(session: Session, device: str) -> None:
     session.side("timm", usual, 100)
     session.side("ours", usual, 100)
     if device == "cuda":
-        session.side("ours", ("loader", "files"), 80, "--decode", "gpu")
-        session.many(130, "--mps")
-    decode = ("--decode", session.better())
-    if device == "cuda":
-        session.side("ours", ("compute", "files"), 70, *decode, "--graph")
-    session.side("ours", ("files, compiled",), 110, *decode)
+        session.side("ours, nvJPEG", ("loader", "files"), 80)
+        session.many(150, "--mps")
+        session.side("ours, one graph", ("compute", "files"), 70)
+    session.side("ours", ("files, compiled",), 110)
     session.side("timm", ("files, compiled",), 110)
     session.side("ours", ("compute, compiled",), 60)
     session.side("timm", ("compute, compiled",), 60)

@@ -54,18 +54,18 @@ def main() -> None:
 
 
 def run_side(
-    side: str, parts: Sequence[str], given: argparse.Namespace, data: Path, *more: str,
+    side: str, parts: Sequence[str], given: argparse.Namespace, data: Path, *,
     limit: float = 7200,
 ) -> Iterator[dict[str, Any]]:  # fmt: skip
     """Yield the figures of one side, measured in another process; it is ended at the limit."""
-    command = [sys.executable, str(HERE / "imagenet_loops.py"), side, str(data)]
-    command += ["--parts", *parts, *more]
+    who, _, how = side.partition(", ")
+    command = [sys.executable, str(HERE / "imagenet_loops.py"), who, str(data)]
+    command += ["--parts", *parts]
     for name in SHARED:
         command += [f"--{name}", str(getattr(given, name))]
     if given.channels_last:
         command.append("--channels-last")
-    if side == "ours" and "--decode" not in more:
-        command += ["--decode", given.decode]
+    command += {"": [], "nvJPEG": ["--decode", "gpu"], "one graph": ["--graph"]}[how]
     hidden = {"CUDA_VISIBLE_DEVICES": ""} if given.device == "cpu" else {}
     process = subprocess.Popen(
         command, stdout=subprocess.PIPE, text=True, env={**os.environ, **hidden}
@@ -88,15 +88,18 @@ def report(given: argparse.Namespace, lines: Sequence[dict[str, Any]]) -> dict[s
     for line in lines:
         if "images_per_second" in line:
             sides = rates.setdefault(line["part"], {})
-            sides.setdefault(line["side"], []).append(line["images_per_second"])
+            sides.setdefault(label(line), []).append(line["images_per_second"])
     medians = {
         part: {side: statistics.median(found) for side, found in sides.items()}
         for part, sides in rates.items()
     }
     ratios = {
-        part: round(statistics.median(map(divide, sides["ours"], sides["timm"])), 3)
+        part: {
+            side: round(statistics.median(map(divide, found, sides["timm"])), 3)
+            for side, found in sides.items()
+            if side.startswith("ours") and "timm" in sides
+        }
         for part, sides in rates.items()
-        if {"ours", "timm"} <= sides.keys()
     }
     return {
         **facts,
@@ -112,13 +115,25 @@ def divide(one: float, other: float) -> float:
     return one / other
 
 
+def label(line: dict[str, Any]) -> str:
+    """Return what a side is called that was measured in one of several ways."""
+    how = [", nvJPEG"] * (line.get("decode") == "gpu") + [", one graph"] * bool(line.get("graph"))
+    return "".join([line["side"], *how])
+
+
 def table(found: dict[str, Any]) -> str:
-    """Return the medians as a table, and what ours is next to timm's in one turn."""
-    rows = ["| part | timm | torchvision | ours | to timm |", "|---|---:|---:|---:|---:|"]
-    for part, sides in found["images_per_second"].items():
-        cells = [str(sides.get(side, "")) for side in ("timm", "torchvision", "ours")]
-        ratio = found["ratio_to_timm"].get(part, "")
-        rows.append(f"| {part} | {' | '.join(cells)} | {ratio} |")
+    """Return the medians as a table, and what ours are next to timm's in one turn."""
+    rates, ratios = found["images_per_second"], found["ratio_to_timm"]
+    sides = list(dict.fromkeys(side for part in rates.values() for side in part))
+    rows = [f"| part | {' | '.join(sides)} |", f"|---|{'---:|' * len(sides)}"]
+    for part, here in rates.items():
+        cells = [
+            f"{here[side]:.0f}" + (f" ({ratios[part][side]})" if side in ratios[part] else "")
+            if side in here
+            else ""
+            for side in sides
+        ]
+        rows.append(f"| {part} | {' | '.join(cells)} |")
     return "\n".join(rows)
 
 
@@ -135,8 +150,12 @@ def parse(arguments: Sequence[str] | None = None) -> argparse.Namespace:
     parser.add_argument("--device", default="cpu", choices=["cpu", "cuda"])
     parser.add_argument("--precision", default="no", choices=["no", "bf16"])
     parser.add_argument("--channels-last", action="store_true")
-    parser.add_argument("--decode", default="cpu", choices=["cpu", "gpu"], help="ours")
-    parser.add_argument("--sides", nargs="+", default=["timm", "ours", "torchvision"])
+    parser.add_argument(
+        "--sides",
+        nargs="+",
+        default=["timm", "ours", "torchvision"],
+        help="also 'ours, nvJPEG' and 'ours, one graph'",
+    )
     parser.add_argument("--parts", nargs="+", default=["loader", "files"])
     parser.add_argument("--unique", type=int, default=640, help="files that differ")
     parser.add_argument("--seed", type=int, default=0, help="of the files")

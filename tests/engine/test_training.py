@@ -5,6 +5,8 @@ from __future__ import annotations
 import copy
 import importlib.util
 import math
+from collections.abc import Iterator, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -395,3 +397,68 @@ def test_results_say_what_they_were_computed_with() -> None:
     assert versions()["torch"] == torch.__version__.partition("+")[0]
     assert machine()["cpu"]
     assert int(machine()["cores"]) >= 1
+
+
+class Sized(ToyTask):
+    """Images of any side up to its own, 5 pixels."""
+
+    side = 5
+
+    def resized(self, side: int) -> Sized:
+        other = copy.copy(self)
+        other.side = side
+        return other
+
+    def train_batches(
+        self, batches: Sequence[Sequence[int]], *, seed: int, epoch: int, device: torch.device
+    ) -> Iterator[tuple[Tensor, Tensor]]:
+        given = super().train_batches(batches, seed=seed, epoch=epoch, device=device)
+        return ((images[:, :, : self.side, : self.side], targets) for images, targets in given)
+
+
+def test_training_may_begin_with_small_images(tmp_path: Path) -> None:
+    sides: list[tuple[bool, int]] = []
+
+    class Seen(Sized):
+        def loss(self, model: nn.Module, batch: tuple[Tensor, Tensor]) -> Tensor:
+            sides.append((model.training, batch[0].shape[-1]))
+            return super().loss(model, batch)
+
+    chosen = settings(epochs=6, progressive=(3, 4))
+    train(conv_net(norm=False), Seen(train_size=16), chosen, tmp_path / "one", seed=0)
+    assert [side for _, side in sides] == [3, 3, 4, 4, 5, 5]
+    short = settings(epochs=2, progressive=(3, 4))
+    assert [short.side_in(epoch) for epoch in range(2)] == [3, None], "the last is the recipe's"
+    with pytest.raises(TrainingError, match=r"set train\.progressive=\[\]"):
+        train(conv_net(), ToyTask(), chosen, tmp_path / "two", seed=0)
+    with pytest.raises(ValueError, match="progressive sizes must grow"):
+        settings(progressive=(4, 3))
+
+
+def test_a_network_that_cannot_be_compiled_says_so(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refuse(*_: object) -> None:
+        raise ValueError("no compiler here")
+
+    compiling = partial(torch.compile, backend=refuse)
+    monkeypatch.setattr(torch, "compile", compiling)
+    with pytest.raises(TrainingError, match=r"no compiler here.*set train\.compile=false"):
+        train(conv_net(), ToyTask(), settings(compile=True), tmp_path, seed=0)
+
+
+def test_compiled_training_is_that_of_the_network(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    graphs: list[object] = []
+
+    def as_traced(graph: nn.Module, _: object) -> object:
+        graphs.append(graph)
+        return graph.forward
+
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=as_traced))
+    plain = train(conv_net(dropout=0.0), ToyTask(), settings(), tmp_path / "plain", seed=0)
+    chosen = settings(compile=True)
+    compiled = train(conv_net(dropout=0.0), ToyTask(), chosen, tmp_path / "compiled", seed=0)
+    assert graphs, "it was compiled"
+    assert torch.allclose(weights(compiled.model), weights(plain.model), atol=1e-6)

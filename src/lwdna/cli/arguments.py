@@ -92,6 +92,10 @@ GpusPerTask = Annotated[
         show_default=False,
     ),
 ]
+DryRun = Annotated[
+    bool,
+    typer.Option("--dry-run", help="Train a few steps, say what it will all cost, keep nothing."),
+]
 Pin = Annotated[
     list[str] | None,
     typer.Option("--pin", metavar="PATTERN", help="Groups to keep as wide as they are."),

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from lwdna.cli.arguments import (
     Data,
+    DryRun,
     Executor,
     GpusPerTask,
     Jobs,
@@ -24,7 +26,7 @@ from lwdna.cli.output import say
 from lwdna.cli.places import placed
 from lwdna.errors import TrainingError
 from lwdna.run_folder import RESULTS
-from lwdna.run_options import LOCAL
+from lwdna.run_options import LOCAL, RunOptions
 
 if TYPE_CHECKING:
     from lwdna.recipe import Recipe
@@ -61,6 +63,7 @@ def compare(
     executor: Executor = LOCAL,
     gpus_per_task: GpusPerTask = None,
     quiet: Quiet = False,
+    dry_run: DryRun = False,
     trust_code: Trust = False,
 ) -> None:
     """Train several arms with several seeds; say what is better, by how much and how surely.
@@ -85,6 +88,11 @@ def compare(
     default = options.saved_recipe(place, resume)
     name, recipe = options.read_recipe(arguments, model, data, default, pretrained)
     recipe = _with_arms(recipe, arms, arm or (), seeds)
+    if dry_run:
+        from lwdna.cli.dry_run import print_estimate
+
+        print_estimate(recipe, "compare", trust_code)
+        return
     folder = options.run_folder(place, f"{name}-compare")
     part = options.read_shard(shard)
     run_options = options.run_options(quiet, trust_code, jobs, executor, gpus_per_task)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from lwdna.cli.arguments import (
     Data,
+    DryRun,
     Executor,
     GpusPerTask,
     Jobs,
@@ -31,6 +32,7 @@ def quickstart(
     executor: Executor = LOCAL,
     gpus_per_task: GpusPerTask = None,
     quiet: Quiet = False,
+    dry_run: DryRun = False,
     trust_code: Trust = False,
 ) -> None:
     """Search, train baseline and result, compare, write a report.
@@ -52,6 +54,11 @@ def quickstart(
     place = placed(out)
     default = options.saved_recipe(place, resume) or ("images" if data else "digits")
     name, recipe = options.read_recipe(arguments, model, data, default, pretrained)
+    if dry_run:
+        from lwdna.cli.dry_run import print_estimate
+
+        print_estimate(recipe, "quickstart", trust_code)
+        return
     folder = options.run_folder(place, name)
     chosen = options.run_options(quiet, trust_code, jobs, executor, gpus_per_task)
     from lwdna.cli import show

@@ -7,7 +7,17 @@ from typing import Annotated
 
 import typer
 
-from lwdna.cli.arguments import Data, Model, Out, Pretrained, Quiet, RecipeArgs, Resume, Trust
+from lwdna.cli.arguments import (
+    Data,
+    DryRun,
+    Model,
+    Out,
+    Pretrained,
+    Quiet,
+    RecipeArgs,
+    Resume,
+    Trust,
+)
 from lwdna.cli.output import say
 from lwdna.cli.places import placed
 from lwdna.run_folder import BASELINE, FOUND
@@ -29,6 +39,7 @@ def train(
     out: Out = None,
     resume: Resume = False,
     quiet: Quiet = False,
+    dry_run: DryRun = False,
     trust_code: Trust = False,
 ) -> None:
     """Train the baseline of a recipe, or a network found for it, with the same protocol.
@@ -48,6 +59,11 @@ def train(
     place = placed(out)
     default = options.saved_recipe(place, resume)
     name, recipe = options.read_recipe(arguments, model, data, default, pretrained)
+    if dry_run:
+        from lwdna.cli.dry_run import print_estimate
+
+        print_estimate(recipe, "train", trust_code, architecture)
+        return
     folder = options.run_folder(place, f"{name}-{FOUND if architecture else BASELINE}")
     chosen = RunOptions(progress=not quiet, trust_code=trust_code, say=say)
     from lwdna.architecture import Architecture

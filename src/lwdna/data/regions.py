@@ -8,7 +8,6 @@ bytes, vectorised, which is within two levels of 256 of Pillow's.
 
 from __future__ import annotations
 
-import math
 from collections.abc import Sequence
 from io import BytesIO
 from typing import cast
@@ -20,7 +19,7 @@ from PIL.ImageFile import ImageFile
 from torch import Tensor
 from torch.nn.functional import interpolate
 
-from lwdna.data.image_files import decode, orientation, size_of
+from lwdna.data.image_files import decode, orientation
 from lwdna.data.settings import Interpolation
 
 try:
@@ -59,18 +58,14 @@ def read_region(
     Raises:
         DataError: the image is damaged.
     """
-    width, height = size_of(image)
+    top, left, bottom, right = box[0], box[1], box[0] + box[2], box[1] + box[3]
     factor = _reduction(image, box, side)
     if factor > 1:
         image.draft(None, (image.width // factor, image.height // factor))
         pixels = _by_pillow(image, in_chans, name)
+        top, left, bottom, right = (round(edge / factor) for edge in (top, left, bottom, right))
     else:
         pixels = _pixels(image, in_chans, name)
-    top, left, bottom, right = box[0], box[1], box[0] + box[2], box[1] + box[3]
-    if factor > 1:
-        down, across = pixels.shape[1] / height, pixels.shape[2] / width
-        top, bottom = math.floor(top * down), math.ceil(bottom * down)
-        left, right = math.floor(left * across), math.ceil(right * across)
     region = pixels[None, :, top:bottom, left:right]
     if interpolation == "nearest":
         return interpolate(region, (side, side), mode="nearest-exact")[0]
@@ -101,8 +96,13 @@ def _reduction(image: Image.Image, box: Sequence[int], side: int) -> int:
     """Return by what the image may be divided while it is decoded; 1 is not at all."""
     if image.format != "JPEG":
         return 1
-    enough = _SPARE * side
-    return next((one for one in _REDUCED if min(box[2:]) >= one * enough), 1)
+    enough, upright = _SPARE * side, orientation(image) == 1
+    for factor in _REDUCED:
+        # what is left over of a side lies at its end, which turning makes its beginning
+        whole = upright or not (image.width % factor or image.height % factor)
+        if min(box[2:]) >= factor * enough and whole:
+            return factor
+    return 1
 
 
 def _pixels(image: Image.Image, in_chans: int, name: str) -> Tensor:

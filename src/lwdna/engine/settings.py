@@ -90,6 +90,13 @@ class TrainSettings(Settings):
     """Epochs at which the multistep schedule decays."""
     decay_rate: float = Field(default=0.1, gt=0, le=1)
 
+    progressive: tuple[Annotated[int, Field(ge=1)], ...] = ()
+    """Sides of the training images, in pixels, that training begins with, small ones first.
+
+    Each is for an equal part of the epochs; the last part has the recipe's own size, as has
+    every evaluation: ``[128, 160, 192]`` before 224 is four parts.
+    """
+
     clip_grad: float | None = Field(default=None, gt=0)
     """Largest norm of the gradient of all parameters together."""
     mixed_precision: Precision = "no"
@@ -142,6 +149,16 @@ class TrainSettings(Settings):
         """Epochs of warm-up that there are: a recipe made for many epochs is tried with a few."""
         return min(self.warmup_epochs, self.epochs / 2)
 
+    def side_in(self, epoch: int) -> int | None:
+        """Return the side of the training images in an epoch; None is the recipe's own.
+
+        That of the last epoch always is, however few there are.
+        """
+        if epoch == self.epochs - 1:
+            return None
+        part = epoch * (len(self.progressive) + 1) // self.epochs
+        return self.progressive[part] if part < len(self.progressive) else None
+
     @property
     def notes(self) -> tuple[str, ...]:
         """What a user should know of how these settings are carried out."""
@@ -172,6 +189,8 @@ class TrainSettings(Settings):
                 f"the learning rates of a cosine over {self.epochs} epochs are others than over "
                 f"{done}, from the first step on"
             )
+        if any(self.side_in(epoch) != before.side_in(epoch) for epoch in range(done)):
+            return f"with {self.epochs} epochs train.progressive would have been another"
         if self.warmup != before.warmup:
             return f"with {self.epochs} epochs the warm-up would have been longer"
         if self.patience and done % self.eval_every:
@@ -185,6 +204,8 @@ class TrainSettings(Settings):
     def _consistent(self) -> TrainSettings:
         if self.schedule == "multistep" and not self.milestones:
             raise ValueError("the multistep schedule needs milestones, for example [30, 60]")
+        if list(self.progressive) != sorted(set(self.progressive)):
+            raise ValueError("progressive sizes must grow, for example [128, 160, 192]")
         if self.accumulate > self.batch_size:
             raise ValueError(
                 f"accumulate ({self.accumulate}) must not exceed batch_size ({self.batch_size})"

@@ -27,7 +27,7 @@ from lwdna.engine.optim import make_optimizer, make_scheduler, restore_optimizer
 from lwdna.engine.padding import make_padding
 from lwdna.engine.settings import TrainSettings
 from lwdna.engine.step_graph import StepGraph
-from lwdna.engine.task import Choices, Task
+from lwdna.engine.task import Choices, ResizesImages, Task
 from lwdna.errors import CheckpointError, DataError, TrainingError
 from lwdna.run_folder import last_checkpoint
 from lwdna.weights import load_weights
@@ -104,6 +104,10 @@ class Run:
     """How the networks above are wider in memory than the one that was given."""
     losses: list[float] = field(default_factory=list)
     """Training loss of every step since the very beginning."""
+    side: int | None = None
+    """The side that training images have, if it is not the task's own."""
+    sized: Task | None = None
+    """The task with training images of the present size; None before the first epoch."""
 
     @property
     def last(self) -> Path:
@@ -133,6 +137,26 @@ class Run:
         if first and not resumed:
             self.position.epoch, self.position.step = divmod(first, self.steps)
             self.scheduler.step_update(first)
+
+    def resize(self) -> bool:
+        """Choose the size of the next epoch's images; return whether it is another than before.
+
+        Raises:
+            TrainingError: the task knows no other sizes.
+            DataError: the size is larger than the task's own.
+        """
+        side = self.settings.side_in(self.position.epoch)
+        if self.sized is not None and side == self.side:
+            return False
+        self.side, self.sized = side, self.task
+        if side is not None:
+            if not isinstance(self.task, ResizesImages):
+                raise TrainingError(
+                    "train.progressive is for tasks whose images can be trained on in other "
+                    "sizes; set train.progressive=[]"
+                )
+            self.sized = self.task.resized(side)
+        return True
 
     def unpadded(self, network: nn.Module) -> nn.Module:
         """Return one of the networks, or if it is padded a copy of the widths given."""

@@ -244,3 +244,16 @@ class RecordsItself(Protocol):
     def record(self) -> dict[str, Any]:
         """Return entries for the ``results.json`` of a training, such as weights of classes."""
         ...
+
+
+@runtime_checkable
+class ResizesImages(Protocol):
+    """What a :class:`Task` may say more, where training may begin with smaller images."""
+
+    def resized(self, side: int) -> Task:
+        """Return the task with square training images of another size in pixels.
+
+        Raises:
+            DataError: they would be larger than the task's own.
+        """
+        ...

@@ -110,17 +110,20 @@ def train(
         check_validation(task)
     with open_run(model, task, settings, run_dir, seed=seed, resume=resume) as run:
         run.between(first_step, run.position.ended or steps, resume)
-        run.evaluating, run.hooks, run.step_graph = evaluate, hooks, _step_graph(run)
-        with (
-            _fast_convolutions(),
-            compile_errors() if settings.compile else nullcontext(),
-            _log(run, tracking) as log,
-            _display(run, progress) as shown,
-            stop_on_signal() as stop,
-        ):
-            _loop(run, stop, log, shown)
-        run.step_graph = None  # its memory goes with it
+        run.evaluating, run.hooks = evaluate, hooks
+        _go(run, tracking, progress)
     return _result(run, model)
+
+
+def _go(run: Run, tracking: Tracking | None, progress: bool) -> None:
+    with (
+        _fast_convolutions(run.settings),
+        _log(run, tracking) as log,
+        _display(run, progress) as shown,
+        stop_on_signal() as stop,
+    ):
+        _loop(run, stop, log, shown)
+    run.step_graph = None  # its memory goes with it
 
 
 def _result(run: Run, model: nn.Module) -> TrainResult:
@@ -165,6 +168,8 @@ def _loop(run: Run, stop: Stop, log: RunLog | None, shown: Display) -> None:
         run.model.train()
         clock = time.perf_counter()
         pending: list[Tensor] = []  # losses that have not been looked at
+        if run.resize():
+            run.step_graph = _step_graph(run)
         shares, batches = _epoch_batches(run)
         for parts in shares:
             order.seed_step(run.seed, run.steps_done, run.accelerator.process_index)
@@ -215,7 +220,10 @@ def _epoch_batches(run: Run) -> tuple[list[list[list[int]]], Iterator[Batch]]:
         for batch in batches[run.position.step : left]
     ]
     flat = [part for parts in shares for part in parts]
-    return shares, task.train_batches(flat, seed=run.seed, epoch=epoch, device=accelerator.device)
+    assert run.sized is not None  # see Run.resize
+    return shares, run.sized.train_batches(
+        flat, seed=run.seed, epoch=epoch, device=accelerator.device
+    )
 
 
 def _update(run: Run, parts: Sequence[Sequence[int]], batches: Iterator[Batch]) -> Tensor:
@@ -365,11 +373,12 @@ def _every(interval: int | None, count: int) -> bool:
 
 
 @contextmanager
-def _fast_convolutions() -> Iterator[None]:
-    """Let cuDNN try its algorithms, which pays because all batches have one size."""
+def _fast_convolutions(settings: TrainSettings) -> Iterator[None]:
+    """Let cuDNN try its algorithms, which pays because all batches have one size; or compile."""
     before = torch.backends.cudnn.benchmark
     torch.backends.cudnn.benchmark = True
     try:
-        yield
+        with compile_errors() if settings.compile else nullcontext():
+            yield
     finally:
         torch.backends.cudnn.benchmark = before

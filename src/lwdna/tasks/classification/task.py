@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from copy import copy
 from pathlib import Path
 from typing import Any
 
@@ -28,6 +29,7 @@ from lwdna.data.sources import open_source
 from lwdna.engine.fingerprint import Fingerprint, half_print
 from lwdna.engine.order import Groups
 from lwdna.engine.task import Choices, Metric
+from lwdna.errors import DataError
 from lwdna.input_size import InputSize, describe, only
 from lwdna.interface import Preprocessing
 from lwdna.run_folder import SHEET
@@ -90,6 +92,22 @@ class ClassificationTask:
             self.notes += (weights_note(self._weights, source.classes),)
         if self._weights is not None or _unequal(source.val.labels):
             self.other_metrics = (*self.other_metrics, BALANCED)
+
+    def resized(self, side: int) -> ClassificationTask:
+        """Return the task with square training images of another size in pixels.
+
+        Raises:
+            DataError: they would be larger than those of validation.
+        """
+        if side > self.data.image_size:
+            raise DataError(
+                f"train.progressive begins with images of {side} pixels, but the recipe's have "
+                f"{self.data.image_size}; name smaller sizes or set data.image_size"
+            )
+        other = copy(self)
+        other.data = self.data.model_copy(update={"image_size": side})
+        other._train = ImageReader(self._source.train, other.data, training=True)
+        return other
 
     def classes(self) -> tuple[str, ...] | None:
         """Return the names of the classes in order, or None where the format has only numbers."""
