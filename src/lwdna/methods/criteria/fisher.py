@@ -15,7 +15,7 @@ from lwdna.methods.criteria.problem import Problem, Scores
 from lwdna.methods.criteria.table import register_criterion
 
 
-@register_criterion("fisher", paper="Theis 2018, arXiv 1801.05787")
+@register_criterion("fisher", paper="Theis 2018, arXiv 1801.05787", keeps_weights=True)
 def fisher(problem: Problem) -> Scores:
     """Squared gradients by each unit's gate, example by example.
 

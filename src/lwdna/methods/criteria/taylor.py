@@ -11,7 +11,7 @@ from lwdna.methods.criteria.problem import Problem, Scores
 from lwdna.methods.criteria.table import register_criterion
 
 
-@register_criterion("taylor", paper="Molchanov 2019, arXiv 1906.10771")
+@register_criterion("taylor", paper="Molchanov 2019, arXiv 1906.10771", keeps_weights=True)
 def taylor(problem: Problem) -> Scores:
     """Square of the loss' gradient by each unit's gate.
 
