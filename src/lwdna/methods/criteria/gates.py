@@ -24,7 +24,6 @@ from torch.nn.modules.conv import _ConvNd
 from lwdna.channels import ChannelGraph
 from lwdna.channels.graph.axes import AxisLayout
 from lwdna.hypernet import generated_weights
-from lwdna.methods.criteria.problem import gradients_dropped
 
 
 @dataclass(frozen=True)
@@ -89,24 +88,21 @@ class GateGradients:
     """Collects dL/dg of every unit for every example while the loss is differentiated."""
 
     def __init__(self, network: nn.Module, graph: ChannelGraph, widths: Mapping[str, int]) -> None:
-        self._network, self._sites = network, sites(network, graph)
+        self._sites = sites(network, graph)
         self._widths = [widths[group.name] for group in graph.groups]
         self._names = [group.name for group in graph.groups]
         self._found: dict[int, list[Tensor]] = {}
 
     @contextmanager
     def watching(self) -> Iterator[None]:
-        """Watch all forward passes inside the block, and their backward passes.
-
-        The network's own parameters get no gradients.
-        """
+        """Watch all forward passes inside the block; their backward passes may come later."""
         anchor = torch.zeros((), requires_grad=True)  # else frozen layers would not be watched
 
         def watch(x: Tensor, site: Site) -> Tensor:
             result: Tensor = _Watch.apply(x, anchor, lambda product: self._note(product, site))
             return result
 
-        with transformed(self._sites, watch), gradients_dropped(self._network):
+        with transformed(self._sites, watch):
             yield
 
     def take(self, examples: int) -> dict[str, Tensor]:
