@@ -28,16 +28,19 @@ from lwdna.run_folder import ARCHITECTURE, WEIGHTS, find_weights
 from lwdna.run_options import LOCAL
 
 
+Weights = Annotated[
+    Path | None,
+    typer.Option(help="Trained network to shrink: a run's folder or a .safetensors file."),
+]
+
+
 def shrink(
     arguments: RecipeArgs = None,
     model: Model = None,
     pretrained: Pretrained = False,
     data: Data = None,
     out: Out = None,
-    weights: Annotated[
-        Path | None,
-        typer.Option(help="Trained network to shrink: a run's folder or a .safetensors file."),
-    ] = None,
+    weights: Weights = None,
     resume: Resume = False,
     jobs: Jobs = 1,
     executor: Executor = LOCAL,

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from contextlib import contextmanager, nullcontext
 from copy import deepcopy
 
+import torch
 from torch import nn
 
 from lwdna.methods.answers import check_scores, check_widths
@@ -31,12 +34,39 @@ def scored(
     settings, whole, warmup = problem.settings, None, None
     if settings.warmup:
         problem, whole, warmup = warmed(problem, settings.warmup, run, narrow)
-    weights = deepcopy(problem.wide) if settings.inherit and whole is None else None
-    scores = CRITERIA[settings.criterion].score(problem)
+    criterion, weights = CRITERIA[settings.criterion], None
+    if settings.inherit and whole is None:
+        weights = problem.wide if criterion.keeps_weights else deepcopy(problem.wide)
+    with as_it_was(problem.wide) if criterion.keeps_weights else nullcontext():
+        scores = criterion.score(problem)
     check_scores(scores, problem.widths, settings.criterion)
     if settings.inherit and whole:
         weights = whole.bake()
     return comparable(scores, settings), weights, warmup
+
+
+@contextmanager
+def as_it_was(network: nn.Module) -> Iterator[None]:
+    """Give a network the buffers and modes back that it had before the block, and no gradients.
+
+    Parameters are not looked after: a copy of them would double the memory of a search.
+    """
+    buffers = [
+        (module, name, buffer, buffer.clone())
+        for module in network.modules()
+        for name, buffer in module._buffers.items()
+        if buffer is not None
+    ]
+    training = [(module, module.training) for module in network.modules()]
+    try:
+        yield
+    finally:
+        for module, name, buffer, before in buffers:
+            with torch.no_grad():
+                module._buffers[name] = buffer.copy_(before)
+        for module, mode in training:
+            module.training = mode
+        network.zero_grad(set_to_none=True)
 
 
 def kept_by(choice: Choice, scores: Scores, space: Space) -> Kept:

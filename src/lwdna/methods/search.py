@@ -20,7 +20,7 @@ from lwdna.channels import ChannelGraph, Edits, resize, widen_exactly, widened_w
 from lwdna.errors import DataError, GraphError, ModelError, RecipeError
 from lwdna.inputs import Inputs, device_of, plain, size_of, types_of
 from lwdna.methods.budget import Budget
-from lwdna.methods.criteria import Loss, Problem, Scores
+from lwdna.methods.criteria import CRITERIA, Loss, Problem, Scores
 from lwdna.methods.keep.table import Kept
 from lwdna.methods.keep.units import best_before_copies, best_units
 from lwdna.methods.limits import Limits
@@ -111,6 +111,7 @@ def search(
     seed: int = 0,
     source: ModelSource | None = None,
     edits: Edits | None = None,
+    graph: ChannelGraph | None = None,
     trained: Trained | None = None,
     warmup_run: WarmupRun | None = None,
     trial_setup: TrialSetup | None = None,
@@ -118,7 +119,7 @@ def search(
     """Find the widths of a layer-wise differentiated network.
 
     Args:
-        model: the baseline; it is not changed.
+        model: the baseline, which is not changed; of no use with both ``graph`` and ``trained``.
         example_inputs: of one example: a tensor, (1, C, H, W) for an image, or a tuple or dict.
         batches: mini-batches for ``loss``; all of them are used.
         loss: maps a network and a batch to the training loss.
@@ -126,6 +127,7 @@ def search(
         seed: everything random follows from it.
         source: how to make the baseline again, for the architecture file.
         edits: decisions by hand about the groups; the architecture file carries them.
+        graph: the baseline's channel graph with these edits, if it is known.
         trained: the network whose units are scored, where its weights mean something; if it has a
             ``start``, it is widened by copies. Otherwise ``model`` is, with fresh weights.
         warmup_run: data and checkpoints of the warm-up; default: the batches, no checkpoints.
@@ -138,13 +140,11 @@ def search(
         TrainingError: the loss is not finite.
         InputError: the inputs are not tensors.
     """
-    batches = list(batches)
-    if not batches:
+    if not (batches := list(batches)):
         raise DataError("the search needs at least one batch of training data, got none")
     check(settings, trained, trial_setup)
     example_inputs = plain(example_inputs)
-    size, types = size_of(example_inputs), types_of(example_inputs)
-    graph = traced(model, example_inputs, edits, source)
+    graph = graph or traced(model, example_inputs, edits, source)
     problem = _posed(model, graph, example_inputs, batches, loss, settings, seed, trained)
     widened = dict(problem.widths)
     scores, weights, warmup = scored(problem, warmup_run)
@@ -153,10 +153,10 @@ def search(
     keep = keep_choice(settings, judged_alone(settings, trained))
     settings = settings.model_copy(update={"keep": keep})
     kept, law, trials = _kept(model, scores, space, settings, trial_setup, seed)
-    pretrained = trained if trained and trained.start else None
-    found = _found(settings, space.limits, kept, law, len(batches), seed, pretrained)
+    found = _found(settings, space.limits, kept, law, len(batches), seed, trained)
+    size, types = size_of(example_inputs), types_of(example_inputs)
     architecture = Architecture.of(graph, size, source, kept.widths, found, types)
-    start = None if settings.warmup else pretrained
+    start = trained if trained and trained.start and not settings.warmup else None
     units, network = _with_weights(start, weights, graph, widened, scores, kept.widths, seed)
     why = widened, dict(space.least), scores, units, kept.threshold
     return Search(architecture, graph, *why, trials, law, network, warmup)
@@ -174,10 +174,12 @@ def _posed(
 ) -> Problem:
     """Return the widened network, fresh or trained, with what its units are scored by."""
     if trained:
-        widened, wide = graph.complete(trained.widths), deepcopy(trained.network)
+        widened, wide = graph.complete(trained.widths), trained.network
         if trained.start and settings.width_mult != 1:
             widened = widened_widths(graph, settings.width_mult)
             wide = _widened(wide, graph, widened, example_inputs, seed)
+        elif settings.warmup or not CRITERIA[settings.criterion].keeps_weights:
+            wide = deepcopy(wide)
     else:
         widened = widened_widths(graph, settings.width_mult)
         wide = fresh(model, graph, widened, settings, seed)
@@ -340,7 +342,7 @@ def _found(
     law: Conclusion | None,
     batches: int,
     seed: int,
-    pretrained: Trained | None,
+    trained: Trained | None,
 ) -> dict[str, Any]:
     """Return how an architecture was found; only what a budget of latency measures may change."""
     baseline, found = limits.usage_of(), limits.usage_of(kept.widths)
@@ -353,7 +355,7 @@ def _found(
         **settings.model_dump(mode="json", exclude={"batches", "hypernetwork"}),
         "batches": batches,
         **({"law": law.summary()} if law else {}),
-        **({"pretrained": pretrained.start} if pretrained else {}),
+        **({"pretrained": trained.start} if trained and trained.start else {}),
         "threshold": None if kept.threshold is None else float(f"{kept.threshold:.9g}"),
         "seed": seed,
         "versions": {name: version(name) for name in ("lwdna", "torch", "timm")},

@@ -10,6 +10,7 @@ from pathlib import Path
 from torch import nn
 
 from lwdna.architecture import save
+from lwdna.channels import ChannelGraph
 from lwdna.engine import Task
 from lwdna.engine.device import make_accelerator
 from lwdna.engine.fingerprint import Fingerprint
@@ -115,7 +116,7 @@ def _search(
         settings = settings.model_copy(update={"inherit": True})
     order = train_batches(task.train_size, settings.batch_size, seed=recipe.seed, epoch=0)
     indices = [batch.tolist() for batch in order[: settings.batches]]
-    model, trained = _networks(recipe, task, source, weights, options)
+    model, trained, graph = _networks(recipe, task, source, weights, options)
     accelerator.wait_for_everyone()  # all have looked at the folder before it changes
     if accelerator.is_main_process and (settings.warmup or settings.trials):
         _write_start(recipe, data, out)
@@ -138,6 +139,7 @@ def _search(
             seed=recipe.seed,
             source=source,
             edits=recipe.edits,
+            graph=graph,
             trained=trained,
             warmup_run=WarmupRun(task, out / WARMUP, resume, options),
             trial_setup=replace(setup, check=others.check, workers=workers),
@@ -150,16 +152,23 @@ def _search(
 
 def _networks(
     recipe: Recipe, task: Task, source: ModelSource, weights: Path | None, options: RunOptions
-) -> tuple[nn.Module, Trained | None]:
-    """Return the baseline and, where widths are found for a trained network, that one."""
-    device = make_accelerator("no").device
+) -> tuple[nn.Module, Trained | None, ChannelGraph | None]:
+    """Return the baseline and, where widths are found for a trained network, that one.
+
+    Of the baseline of a trained network nothing but the channel graph is needed, for which it has
+    no weights. On a GPU it is traced where it will run, as operators may be others there.
+    """
+    device, trust = make_accelerator("no").device, options.trust_code
     start = start_of(recipe) if weights is None else None
-    model = make_baseline(recipe, source, options.trust_code, trained=bool(start)).to(device)
     if weights is None:
-        return model, Trained(model, start=start) if start else None
+        model = make_baseline(recipe, source, trust, trained=bool(start)).to(device)
+        return model, Trained(model, start=start) if start else None, None
     network, architecture = load_for_recipe(weights, recipe, task, options)
     check_same_classes(weights, task, f"the network in {weights}", options)
-    return model, Trained(network.to(device), architecture.widths)
+    trained = Trained(network.to(device), architecture.widths)
+    if device.type == "cpu":
+        return network, trained, source.graph(task.example_inputs(), recipe.edits, trust)
+    return make_baseline(recipe, source, trust).to(device), trained, None
 
 
 def _trial_setup(recipe: Recipe, task: Task, out: Path, options: RunOptions) -> TrialSetup:

@@ -10,7 +10,7 @@ from lwdna.methods.criteria.problem import Problem, Scores
 from lwdna.methods.criteria.table import register_criterion
 
 
-@register_criterion("activation", paper="Molchanov 2017, arXiv 1611.06440")
+@register_criterion("activation", paper="Molchanov 2017, arXiv 1611.06440", keeps_weights=True)
 def activation(problem: Problem) -> Scores:
     """Mean size of what layers read of each unit.
 

@@ -9,7 +9,7 @@ from lwdna.methods.criteria.table import register_criterion
 from lwdna.methods.keep.units import even
 
 
-@register_criterion("uniform", paper="control", ranks=True)
+@register_criterion("uniform", paper="control", ranks=True, keeps_weights=True)
 def uniform(problem: Problem) -> Scores:
     """The same fraction of every group.
 
@@ -18,7 +18,7 @@ def uniform(problem: Problem) -> Scores:
     return {name: even(torch.empty(width)) for name, width in problem.widths.items()}
 
 
-@register_criterion("random", paper="control", ranks=True)
+@register_criterion("random", paper="control", ranks=True, keeps_weights=True)
 def random_widths(problem: Problem) -> Scores:
     """A random fraction of every group.
 

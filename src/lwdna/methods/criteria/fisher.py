@@ -11,11 +11,11 @@ import torch
 from torch import Tensor
 
 from lwdna.methods.criteria.gates import GateGradients
-from lwdna.methods.criteria.problem import Problem, Scores
+from lwdna.methods.criteria.problem import Problem, Scores, gradients_dropped
 from lwdna.methods.criteria.table import register_criterion
 
 
-@register_criterion("fisher", paper="Theis 2018, arXiv 1801.05787")
+@register_criterion("fisher", paper="Theis 2018, arXiv 1801.05787", keeps_weights=True)
 def fisher(problem: Problem) -> Scores:
     """Squared gradients by each unit's gate, example by example.
 
@@ -29,7 +29,7 @@ def fisher(problem: Problem) -> Scores:
     gates = GateGradients(problem.wide, problem.graph, problem.widths)
     total = sum(problem.sizes)
     scores: dict[str, Tensor] = {}
-    with gates.watching():
+    with gates.watching(), gradients_dropped(problem.wide):
         for size, loss in zip(problem.sizes, problem.losses(), strict=True):
             loss.backward()
             for name, gradients in gates.take(size).items():

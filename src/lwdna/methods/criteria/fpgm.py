@@ -13,7 +13,7 @@ from lwdna.methods.criteria.table import register_criterion
 from lwdna.methods.sparse.units import Units
 
 
-@register_criterion("fpgm", paper="He 2019, FPGM, arXiv 1811.00250")
+@register_criterion("fpgm", paper="He 2019, FPGM, arXiv 1811.00250", keeps_weights=True)
 def fpgm(problem: Problem) -> Scores:
     """Distance of each unit's filters from those of the other units.
 

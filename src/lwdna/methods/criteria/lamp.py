@@ -11,7 +11,7 @@ from lwdna.methods.criteria.table import register_criterion
 from lwdna.methods.sparse.units import Units
 
 
-@register_criterion("lamp", paper="Lee 2021, LAMP, arXiv 2010.07611")
+@register_criterion("lamp", paper="Lee 2021, LAMP, arXiv 2010.07611", keeps_weights=True)
 def lamp(problem: Problem) -> Scores:
     """Square of each unit's weights relative to the units of its group that are no smaller.
 

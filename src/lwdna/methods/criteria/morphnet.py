@@ -45,7 +45,10 @@ def penalised(problem: Problem) -> Loss:
 
 
 @register_criterion(
-    "morphnet", paper="Gordon 2018, MorphNet, arXiv 1711.06798", objective=penalised
+    "morphnet",
+    paper="Gordon 2018, MorphNet, arXiv 1711.06798",
+    objective=penalised,
+    keeps_weights=True,
 )
 def morphnet(problem: Problem) -> Scores:
     """Size of each unit's scale, after a warm-up that penalises scales by cost."""

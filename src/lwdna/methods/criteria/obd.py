@@ -18,11 +18,11 @@ from torch.func import functional_call
 
 from lwdna.hypernet import generated_weights
 from lwdna.methods.criteria.connections import Layer, sums_over_both_sides, sums_over_makers
-from lwdna.methods.criteria.problem import Problem, Scores
+from lwdna.methods.criteria.problem import Problem, Scores, gradients_dropped
 from lwdna.methods.criteria.table import register_criterion
 
 
-@register_criterion("hessian", paper="LeCun 1989, Optimal Brain Damage")
+@register_criterion("hessian", paper="LeCun 1989, Optimal Brain Damage", keeps_weights=True)
 def hessian(problem: Problem) -> Scores:
     """Growth of the loss without each unit's weights, to second order.
 
@@ -34,7 +34,7 @@ def hessian(problem: Problem) -> Scores:
     return _summed(problem, sums_over_both_sides)
 
 
-@register_criterion("obd-c", paper="Wang 2019, EigenDamage, arXiv 1905.05934")
+@register_criterion("obd-c", paper="Wang 2019, EigenDamage, arXiv 1905.05934", keeps_weights=True)
 def obd_c(problem: Problem) -> Scores:
     """Growth of the loss without each unit's filters, to second order.
 
@@ -71,7 +71,8 @@ def _growth(problem: Problem) -> dict[Layer, Tensor]:
     for size in problem.sizes:
         with _watching(layers) as calls:
             loss = next(losses)
-        loss.backward()
+        with gradients_dropped(problem.wide):
+            loss.backward()
         for layer, made in calls.items():
             for gradient in _gradients(layer, made, size):
                 squares[layer] += gradient.square()

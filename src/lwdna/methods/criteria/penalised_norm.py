@@ -8,7 +8,7 @@ from lwdna.methods.sparse.sizes import penalised_norms
 from lwdna.methods.sparse.units import Units
 
 
-@register_criterion("penalised-norm", paper="Li 2020, Hinge, arXiv 2003.08935")
+@register_criterion("penalised-norm", paper="Li 2020, Hinge, arXiv 2003.08935", keeps_weights=True)
 def penalised_norm(problem: Problem) -> Scores:
     """L2 norm of the weights that the warm-up's penalties act on, the smallest of several.
 

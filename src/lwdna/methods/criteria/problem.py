@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
 
@@ -79,6 +80,28 @@ class Problem:
                     "check the data and the normalisation of the inputs"
                 )
             yield value
+
+
+@contextmanager
+def gradients_dropped(network: nn.Module) -> Iterator[None]:
+    """Inside the block, gradients of parameters are dropped one by one, as they are computed.
+
+    For criteria that read others: all together they take as much memory as the network.
+    """
+
+    def drop(parameter: Tensor) -> None:
+        parameter.grad = None
+
+    handles = [
+        parameter.register_post_accumulate_grad_hook(drop)
+        for parameter in network.parameters()
+        if parameter.requires_grad
+    ]
+    try:
+        yield
+    finally:
+        for handle in handles:
+            handle.remove()
 
 
 def reset_norms(network: nn.Module) -> None:

@@ -16,7 +16,7 @@ from lwdna.methods.criteria.table import register_criterion
 from lwdna.methods.sparse.units import norm_scales
 
 
-@register_criterion("weight-norm", paper="Li 2017, arXiv 1608.08710")
+@register_criterion("weight-norm", paper="Li 2017, arXiv 1608.08710", keeps_weights=True)
 def weight_norm(problem: Problem) -> Scores:
     """Sum of |w| over each unit's filters.
 
@@ -34,7 +34,9 @@ def weight_norm(problem: Problem) -> Scores:
     return {group.name: total for group, total in zip(graph.groups, totals, strict=True)}
 
 
-@register_criterion("batchnorm-scale", paper="Liu 2017, Network Slimming, arXiv 1708.06519")
+@register_criterion(
+    "batchnorm-scale", paper="Liu 2017, Network Slimming, arXiv 1708.06519", keeps_weights=True
+)
 def batchnorm_scale(problem: Problem) -> Scores:
     """Size of each unit's scale in batch normalisation, after a warm-up.
 

@@ -18,7 +18,7 @@ from lwdna.methods.criteria.problem import Problem, Scores
 from lwdna.methods.criteria.table import register_criterion
 
 
-@register_criterion("snip", paper="Lee 2019, SNIP, arXiv 1810.02340")
+@register_criterion("snip", paper="Lee 2019, SNIP, arXiv 1810.02340", keeps_weights=True)
 def snip(problem: Problem) -> Scores:
     """Sum of |w dL/dw| over each unit's weights.
 

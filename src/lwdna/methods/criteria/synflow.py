@@ -22,7 +22,7 @@ from lwdna.errors import TrainingError
 from lwdna.hypernet import generated_weights
 from lwdna.inputs import Inputs, call
 from lwdna.methods.criteria.gates import GateGradients, gate, sites, transformed
-from lwdna.methods.criteria.problem import Problem, Scores
+from lwdna.methods.criteria.problem import Problem, Scores, gradients_dropped
 from lwdna.methods.criteria.table import register_criterion
 from lwdna.methods.keep.units import diminishing
 from lwdna.methods.space import least_widths
@@ -107,12 +107,12 @@ class _Flow:
 
     def through(self, alive: Scores | None) -> Scores:
         """Return dR/dg by group with units masked by ``alive`` (all there if None)."""
-        self.network.zero_grad(set_to_none=True)
         where = [] if alive is None else self._sites
         vectors = [] if alive is None else [alive[name] for name in self._names]
         with (
             _Linear(),
             self._gates.watching(),
+            gradients_dropped(self.network),
             transformed(where, lambda x, site: gate(x, site, vectors)),
         ):
             leaves = tree_leaves(call(self.network, self._inputs))

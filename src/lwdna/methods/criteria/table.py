@@ -34,6 +34,8 @@ class Criterion:
     """Whether it gives the network its weights itself, so that fresh ones need not be drawn."""
     ranks: bool = False
     """Whether scores are places in an order, which a threshold reads and a knapsack cannot add."""
+    keeps_weights: bool = False
+    """Whether it leaves the parameters as they are, so that no second copy need be held."""
 
 
 F = TypeVar("F", bound="Score")
@@ -52,6 +54,7 @@ def register_criterion(
     reads_latents: bool = False,
     draws_weights: bool = False,
     ranks: bool = False,
+    keeps_weights: bool = False,
 ) -> Callable[[F], F]:
     """Return a decorator that puts a function into the table of criteria.
 
@@ -65,6 +68,8 @@ def register_criterion(
         reads_latents: it judges the latents, so that a warm-up trains the hypernetwork.
         draws_weights: it gives the network its weights itself.
         ranks: its scores are places in an order, which cannot be added up.
+        keeps_weights: it leaves the network's parameters as they are; buffers and gradients may
+            change. Others are given a copy where the weights are needed afterwards.
 
     Raises:
         ValueError: another function has that name.
@@ -77,7 +82,8 @@ def register_criterion(
     """
 
     def register(function: F) -> F:
-        criterion = Criterion(function, paper, objective, reads_latents, draws_weights, ranks)
+        given = function, paper, objective, reads_latents, draws_weights, ranks, keeps_weights
+        criterion = Criterion(*given)
         CRITERIA.add(name, criterion, function, {"paper": paper})
         return function
 

@@ -7,11 +7,11 @@ section 3.1: the importance of a gate z is (dE/dz)^2.
 from __future__ import annotations
 
 from lwdna.methods.criteria.gates import GateGradients
-from lwdna.methods.criteria.problem import Problem, Scores
+from lwdna.methods.criteria.problem import Problem, Scores, gradients_dropped
 from lwdna.methods.criteria.table import register_criterion
 
 
-@register_criterion("taylor", paper="Molchanov 2019, arXiv 1906.10771")
+@register_criterion("taylor", paper="Molchanov 2019, arXiv 1906.10771", keeps_weights=True)
 def taylor(problem: Problem) -> Scores:
     """Square of the loss' gradient by each unit's gate.
 
@@ -23,6 +23,6 @@ def taylor(problem: Problem) -> Scores:
         TrainingError: the loss is not finite.
     """
     gates = GateGradients(problem.wide, problem.graph, problem.widths)
-    with gates.watching():
+    with gates.watching(), gradients_dropped(problem.wide):
         problem.backward()
     return {name: gradient[0].square() for name, gradient in gates.take(1).items()}
