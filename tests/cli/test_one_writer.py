@@ -106,7 +106,8 @@ def test_evaluations_hold_what_they_write(job: Path, held: Path) -> None:
     assert "held is being written" in fault("evaluate", run, "--out", held)
     done("evaluate", run)  # which writes nothing
     done("evaluate", run, "--out", "figures")
-    assert [file.name for file in Path("figures").iterdir()] == ["results.json"]
+    written = {file.name for file in Path("figures").iterdir()}
+    assert written == {"results.json", "predictions.safetensors"}
 
 
 def test_restored_images(held: Path) -> None:
