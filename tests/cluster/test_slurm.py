@@ -51,7 +51,8 @@ def test_jobs_that_are_lost_are_handed_in_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
-    places = [str(Path(__file__).parents[2]), os.environ.get("PYTHONPATH", "")]
+    root = Path(__file__).parents[2]
+    places = [str(root), str(root / "tests"), os.environ.get("PYTHONPATH", "")]
     monkeypatch.setenv("PYTHONPATH", os.pathsep.join(places))  # where jobs find this file
     jobs = [Small(tmp_path / name) for name in ("a", "killed", "full")]
     with slurm(tmp_path / "slurm", None, "local") as cluster:
