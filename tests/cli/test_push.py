@@ -99,7 +99,8 @@ def test_the_card_tells_the_evidence(job: Path, hub: Hub) -> None:
     ) in text
     assert f"- multiply-accumulates per image: {results['macs']:,}\n" in text
     assert f"- parameters: {results['params']:,}\n" in text
-    for line in ("- set: digits", "- 4 classes · 64 training and 64 validation images · input 1 × 8 × 8", "- criterion: snip", "- seed: 0"):
+    data = "- 4 classes · 64 training and 64 validation images · input 1 × 8 × 8"
+    for line in ("- set: digits", data, "- criterion: snip", "- seed: 0"):
         assert f"\n{line}\n" in text
     assert "One run is no evidence" in text
     assert 'lwdna.from_pretrained("me/digits")' in text

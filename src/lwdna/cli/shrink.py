@@ -27,7 +27,6 @@ from lwdna.errors import LockedError
 from lwdna.run_folder import ARCHITECTURE, WEIGHTS, find_weights
 from lwdna.run_options import LOCAL
 
-
 Weights = Annotated[
     Path | None,
     typer.Option(help="Trained network to shrink: a run's folder or a .safetensors file."),
