@@ -12,7 +12,6 @@ from typing import NamedTuple
 
 import torch
 from torch import Tensor
-from torchvision.io import ImageReadMode, decode_jpeg
 
 from lwdna.data.crops import CropAndFlip, crop_resized
 from lwdna.data.image_transforms import open_and_draw
@@ -93,6 +92,9 @@ def decode_batch(
     side, chans = settings.image_size, settings.in_chans
     images = torch.empty(len(batch.targets), chans, side, side, device=device)
     if len(batch.lengths):
+        # only where it is used: torchvision means to hand its decoders over to another package
+        from torchvision.io import ImageReadMode, decode_jpeg
+
         mode = ImageReadMode.RGB if chans == 3 else ImageReadMode.GRAY
         try:
             decoded = decode_jpeg(list(batch.files.split(batch.lengths.tolist())), mode, device)
