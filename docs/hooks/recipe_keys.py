@@ -83,12 +83,19 @@ def page() -> str:
     for name, field in top:
         if name == "data":
             for task, kind in TASKS.items():
+                if not _ours(kind.settings):
+                    continue
                 parts += [f"## data of a {task} task", *_section(kind.settings, "data", places)]
         elif inner := _inner(field):
             parts += [f"## {name}", *_section(inner[0], name, places)]
     parts += ["## Options of keep rules", OPTIONS, *_options(keep.KEEP_RULES, "options")]
     parts += ["## Settings of transforms", SETTINGS, *_options(TRANSFORMS, "settings")]
     return "\n\n".join(parts) + "\n"
+
+
+def _ours(kind: type) -> bool:
+    """Whether settings come with lwdna; who builds the page may have registered others."""
+    return kind.__module__.startswith("lwdna.")
 
 
 def _section(kind: type[BaseModel], path: str, places: dict[type, str]) -> Iterator[str]:
@@ -130,7 +137,7 @@ def _table(
 def _options(table: Any, attribute: str) -> Iterator[str]:
     for name in table:
         kind = getattr(table[name], attribute)
-        if kind.model_fields:
+        if kind.model_fields and _ours(kind):
             yield f"### {name}"
             yield "\n".join(
                 row.replace(f"`{name}.", "`")

@@ -131,7 +131,7 @@ def test_other_networks_are_refused_in_a_line(run: Path) -> None:
         ({"task": "restoration", "preprocessing": None}, "use `lwdna restore ... --weights x.safe"),
         ({"task": "tracking", "preprocessing": None}, "use `lwdna track ... --weights x.safe"),
         ({"task": None, "preprocessing": None}, "does not say how images are prepared"),
-        ({"classes": ("ant", "bee")}, "names 2 classes, its network has 3 outputs"),
+        ({"classes": ("ant", "bee")}, "names 2 classes or values, its network has 3 outputs"),
     ):
         api.save(network, architecture, "x.safetensors", whole.model_copy(update=change))
         assert line in fault("predict", "one.png", "--weights", "x.safetensors")

@@ -144,6 +144,7 @@ def search(
         raise DataError("the search needs at least one batch of training data, got none")
     check(settings, trained, trial_setup)
     example_inputs = plain(example_inputs)
+    size, types = size_of(example_inputs), types_of(example_inputs)
     graph = graph or traced(model, example_inputs, edits, source)
     problem = _posed(model, graph, example_inputs, batches, loss, settings, seed, trained)
     widened = dict(problem.widths)
@@ -154,7 +155,6 @@ def search(
     settings = settings.model_copy(update={"keep": keep})
     kept, law, trials = _kept(model, scores, space, settings, trial_setup, seed)
     found = _found(settings, space.limits, kept, law, len(batches), seed, trained)
-    size, types = size_of(example_inputs), types_of(example_inputs)
     architecture = Architecture.of(graph, size, source, kept.widths, found, types)
     start = trained if trained and trained.start and not settings.warmup else None
     units, network = _with_weights(start, weights, graph, widened, scores, kept.widths, seed)
