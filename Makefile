@@ -3,6 +3,7 @@
 # make demo-tracking   the same for following a target, and a video of one
 # make demo-slim   train a small network and halve what it computes; prints a table and paths
 # make test   style, types and tests
+# make test-all   the same with the long tests: larger networks, more repetitions
 # make test-oldest   the tests with the oldest torch, torchvision and timm
 # make test-gpu   the tests that need a CUDA GPU
 # make test-cluster   the tests that start Ray or a storage server
@@ -15,7 +16,7 @@ BIN := $(VENV)/bin
 INSTALLED := $(VENV)/.installed
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo demo-restoration demo-tracking demo-slim test test-oldest test-gpu test-cluster docs lint format clean
+.PHONY: help setup demo demo-restoration demo-tracking demo-slim test test-all test-oldest test-gpu test-cluster docs lint format clean
 
 help:
 	@sed -n 's/^# \(make .*\)/\1/p' Makefile
@@ -59,12 +60,16 @@ test: export OMP_NUM_THREADS := 1
 test: lint
 	$(BIN)/$(TEST)
 
+test-all: export OMP_NUM_THREADS := 1
+test-all: lint
+	$(BIN)/$(TEST) --all
+
 # An environment of its own, .venv-oldest
 test-oldest: export OMP_NUM_THREADS := 1
 test-oldest: $(INSTALLED)
 	test -x $(VENV)-oldest/bin/python || $(PYTHON) -m venv $(VENV)-oldest
 	$(BIN)/uv pip install --quiet --python $(VENV)-oldest/bin/python -c constraints-oldest.txt -e '.[dev]'
-	$(VENV)-oldest/bin/$(TEST)
+	$(VENV)-oldest/bin/$(TEST) --all
 
 test-gpu: $(INSTALLED)
 	$(BIN)/pytest --gpu

@@ -1,6 +1,7 @@
 """Settings of the whole test run: on the CPU, which is exact, or with ``--gpu`` on a GPU.
 
-``--cluster`` runs the tests that start a cluster or a storage server, and no others.
+``--cluster`` runs the tests that start a cluster or a storage server, and no others. Long tests,
+which repeat on larger networks what others show on small ones, run with ``--all``.
 """
 
 from __future__ import annotations
@@ -25,6 +26,7 @@ def without_waiting_for_the_disk() -> Iterator[None]:
 
 def pytest_addoption(parser: pytest.Parser) -> None:
     parser.addoption("--gpu", action="store_true", help="run the tests that need a CUDA GPU")
+    parser.addoption("--all", action="store_true", help="run the long tests, too")
     parser.addoption(
         "--cluster", action="store_true", help="run the tests that start Ray or a storage server"
     )
@@ -48,6 +50,9 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     fitting: list[pytest.Item] = []
     others: list[pytest.Item] = []
     for item in items:
+        if item.get_closest_marker("long") and not (config.getoption("--all") or chosen):
+            others.append(item)
+            continue
         fits = {name for name in apart if item.get_closest_marker(name)} == chosen
         (fitting if fits else others).append(item)
     items[:] = fitting

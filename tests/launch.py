@@ -63,7 +63,7 @@ def begin(*arguments: object, own_group: bool = False) -> Running:
     A signal to the group reaches all its processes, as one from a terminal does. Processes that
     the command itself starts (``--jobs``) are forked, too.
     """
-    return call(_lwdna, list(map(str, arguments)), own_group)
+    return call(lwdna, list(map(str, arguments)), own_group)
 
 
 def call(function: Callable[..., object], *arguments: object) -> Running:
@@ -84,7 +84,8 @@ def _call(folder: Path, output: Path, function: Callable[..., object], arguments
     function(*arguments)
 
 
-def _lwdna(arguments: list[str], own_group: bool) -> None:
+def lwdna(arguments: list[str], own_group: bool = False) -> None:
+    """Be a command of lwdna; of the process that it is called in nothing is left."""
     from lwdna.cli.app import main
 
     if own_group:
@@ -96,23 +97,30 @@ def _lwdna(arguments: list[str], own_group: bool) -> None:
     main()
 
 
-def in_two_processes(work: Callable[..., None], *arguments: object) -> None:
-    """Let two processes that know of each other, as torchrun's do, call a function of a module."""
+def in_processes(count: int, work: Callable[..., None], *arguments: object) -> None:
+    """Let processes that know of each other, as torchrun's do, call a function of a module."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
         port = free.getsockname()[1]
     processes = [
-        SERVER.Process(target=_member, args=(rank, port, work, arguments)) for rank in range(2)
+        SERVER.Process(target=_member, args=((rank, count), port, work, arguments))
+        for rank in range(count)
     ]
     for process in processes:
         process.start()
     for process in processes:
         process.join(300)
-    assert [process.exitcode for process in processes] == [0, 0]
+    assert [process.exitcode for process in processes] == [0] * count
 
 
-def _member(rank: int, port: int, work: Callable[..., None], arguments: tuple[object, ...]) -> None:
-    launcher = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "RANK": rank, "WORLD_SIZE": 2}
-    local = {"LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": 2}
+def _member(
+    place: tuple[int, int], port: int, work: Callable[..., None], arguments: tuple[object, ...]
+) -> None:
+    import torch
+
+    torch.set_num_threads(1)
+    rank, count = place
+    launcher = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": port, "RANK": rank, "WORLD_SIZE": count}
+    local = {"LOCAL_RANK": rank, "LOCAL_WORLD_SIZE": count}
     os.environ.update({name: str(value) for name, value in (launcher | local).items()})
     work(*arguments)

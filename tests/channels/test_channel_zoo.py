@@ -40,12 +40,19 @@ TORCHVISION = [
     ("squeezenet1_1", 64, {}),
 ]
 QUICK = {"resnet18", "mobilenetv3_small_050", "regnetx_002", "shufflenet_v2_x0_5"}
+LONG = {"resnet26", "vgg11_bn", "densenet121", "inception_v3", "googlenet"}
+
+
+def _marks(library: str, name: str) -> list[pytest.MarkDecorator]:
+    if name in LONG:
+        return [pytest.mark.long]
+    quick = name in QUICK and (library, name) != ("torchvision", "resnet18")
+    return [] if quick else [pytest.mark.slow]
+
+
 CASES = [
     pytest.param(
-        library, name, side, arguments,
-        id=f"{library}:{name}",
-        marks=[] if name in QUICK and (library, name) != ("torchvision", "resnet18")
-        else [pytest.mark.slow],
+        library, name, side, arguments, id=f"{library}:{name}", marks=_marks(library, name)
     )
     for library, table in (("timm", TIMM), ("torchvision", TORCHVISION))
     for name, side, arguments in table

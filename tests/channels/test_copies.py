@@ -31,7 +31,11 @@ TIMM = {
 }
 TORCHVISION = ("resnet18", "mobilenet_v2", "shufflenet_v2_x0_5")
 QUICK = ("timm:resnet18", "timm:mobilenetv3_small_050")
-EXPORTED = ("timm:resnet18", "short mixnet", "short shufflenet")
+EXPORTED = [
+    pytest.param("timm:resnet18", marks=pytest.mark.long),
+    pytest.param("short mixnet", marks=pytest.mark.long),
+    "short shufflenet",
+]
 """Few, as compilers take seconds: plain, with splits of unequal parts, with shuffled channels."""
 
 IMAGE = torch.randn(2, 3, 64, 64, generator=torch.Generator().manual_seed(0))

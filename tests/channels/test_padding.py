@@ -31,18 +31,18 @@ WHOLE = {
     "lwdna:edsr_baseline": 8,  # no normalisation
     "lwdna:srresnet": 8,  # pixel shuffle
     "lwdna:dncnn20": 8,
+    "ghostnet_050": 64,  # concatenations of a convolution and one of its result
+    "rexnet_100": 64,  # sums over a part of the channels
 }
 """Networks, and the side of their images: small ones let batch statistics magnify rounding."""
-SLOW = {
+LONG = {
     "lwdna:resnet56_cifar": 16,
     "lwdna:densenet40_cifar": 16,
     "lwdna:densenet_bc40_cifar": 16,
     "lwdna:mobilenetv2_32px": 32,
     "resnet18": 64,
-    "ghostnet_050": 64,  # concatenations of a convolution and one of its result
     "densenet121": 64,
     "tf_efficientnet_b0": 64,
-    "rexnet_100": 64,  # sums over a part of the channels
     "skresnet18": 64,  # softmax over paths
     "res2net50_14w_8s": 64,
     "short mixnet": 64,
@@ -147,7 +147,7 @@ def make(name: str) -> nn.Module:
 
 @pytest.mark.parametrize(
     ("name", "side"),
-    [*WHOLE.items(), *(pytest.param(*item, marks=pytest.mark.slow) for item in SLOW.items())],
+    [*WHOLE.items(), *(pytest.param(*item, marks=pytest.mark.long) for item in LONG.items())],
 )
 def test_networks_train_as_without(name, side):
     channels = 1 if "digits" in name else 3
@@ -172,7 +172,7 @@ def test_shuffled_channels(optimizer):
 
 
 @pytest.mark.parametrize(
-    "name", ["convnext_atto", "nf_regnet_b0", pytest.param("eca_nfnet_l0", marks=pytest.mark.slow)]
+    "name", ["convnext_atto", "nf_regnet_b0", pytest.param("eca_nfnet_l0", marks=pytest.mark.long)]
 )
 def test_what_counts_its_units_is_left_alone(name):
     inputs = torch.zeros(1, 3, 64, 64, dtype=torch.float64)

@@ -136,9 +136,11 @@ def test_the_levels_of_a_pyramid_share_a_width():
 
 @pytest.mark.parametrize(
     ("name", "groups"),
-    [("fasterrcnn_mobilenet_v3_large_320_fpn", 34), ("retinanet_resnet50_fpn", 47)],
+    [
+        pytest.param("fasterrcnn_mobilenet_v3_large_320_fpn", 34, marks=pytest.mark.long),
+        pytest.param("retinanet_resnet50_fpn", 47, marks=pytest.mark.slow),
+    ],
 )
-@pytest.mark.slow
 def test_a_detector_as_it_is_called(name, groups):
     """Boxes are chosen by value: what they are chosen from is compared, and their number."""
     torch.manual_seed(0)

@@ -89,7 +89,7 @@ def test_results_are_those_of_the_runs(study: Path) -> None:
         assert figures["mean"] == pytest.approx(sum(parts) / 2), "64 examples: equal halves"
 
 
-@pytest.mark.parametrize("luck", [0, 1])
+@pytest.mark.parametrize("luck", [0, pytest.param(1, marks=pytest.mark.long)])
 def test_killed_twice_at_random_moments(
     study: Path, monkeypatch: pytest.MonkeyPatch, luck: int
 ) -> None:

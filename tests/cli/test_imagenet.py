@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import json
-import os
-import subprocess
-import sys
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
 
+from launch import in_processes, lwdna
 from lwdna import Architecture
-from tests.cli.command import done
+
+from .command import done
 
 CLASSES = 1000
 SETTINGS = (
@@ -42,15 +41,8 @@ def test_resnet50_is_shrunk_and_trained_on_four_processes(tmp_path: Path) -> Non
     file = tmp_path / "search" / "architecture.lwdna.json"
     found = Architecture.load(file)
     assert found.cost.macs <= 0.5 * found.baseline.macs
-    launcher = ["-m", "torch.distributed.run", "--nproc-per-node=4", "--standalone"]
     train = ["train", "images", *common, "--architecture", file, "--out", run]
-    subprocess.run(
-        [sys.executable, *launcher, "-m", "lwdna", *map(str, train), "train.batch_size=500"],
-        env={**os.environ, "OMP_NUM_THREADS": "1"},
-        check=True,
-        timeout=240,
-        capture_output=True,
-    )
+    in_processes(4, lwdna, [*map(str, train), "train.batch_size=500"])
     results = json.loads((run / "results.json").read_text())
     assert results["macs"] == found.cost.macs
     lines = (run / "metrics.jsonl").read_text().splitlines()

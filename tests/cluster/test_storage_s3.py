@@ -18,7 +18,7 @@ from lwdna.tasks.classification import ClassificationTask
 from lwdna.workflows import stored_run
 from lwdna.workflows.storing.upload import Pace
 from tests.cli.command import done, fault, lwdna
-from tests.launch import in_two_processes
+from tests.launch import in_processes
 from tests.storages import (
     COUNT,
     numbered_folder,
@@ -208,7 +208,7 @@ def test_two_processes_keep_one_run(sets: dict[str, Path | str], tmp_path: Path)
     known = {name: os.environ[name] for name in os.environ if name.startswith(("AWS_", "XDG_"))}
     environment = {**known, "LWDNA_SCRATCH": str(scratch)}
     data = ("data.workers=1", "--data", sets["S3 shards"])
-    in_two_processes(_trained, environment, *data, "--out", address)
+    in_processes(2, _trained, environment, *data, "--out", address)
     folder = scratch / "s3" / address.removeprefix("s3://")
     with stored_run(address, tmp_path / "copy") as copy:
         for name in ("model.safetensors", "checkpoints/last.safetensors", "results.json"):

@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from launch import in_two_processes
+from launch import in_processes
 
 from .scenarios import SCENARIOS, main, run
 
@@ -19,7 +19,7 @@ Found = dict[str, dict[str, Any]]
 def two(tmp_path_factory: pytest.TempPathFactory) -> tuple[Found, Found]:
     """Return what each of two processes found."""
     folder = tmp_path_factory.mktemp("two")
-    in_two_processes(main, folder)
+    in_processes(2, main, folder)
     first, second = (json.loads((folder / f"process{i}.json").read_text()) for i in range(2))
     return first, second
 

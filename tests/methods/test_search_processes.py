@@ -8,11 +8,11 @@ from pathlib import Path
 import pytest
 from search_scenario import main, run
 
-from launch import in_two_processes
+from launch import in_processes
 
 
 def test_two_processes_search_as_one(tmp_path: Path) -> None:
-    in_two_processes(main, tmp_path)
+    in_processes(2, main, tmp_path)
     alone = run(tmp_path / "alone")
     for process in range(2):
         found = json.loads((tmp_path / f"process{process}.json").read_text())

@@ -279,7 +279,7 @@ def shrunk(name: str, size: int) -> tuple[lwdna.Architecture, dict[str, Tensor]]
     [
         ("dimp_tiny", 40),
         pytest.param("dimp18", 288, marks=pytest.mark.slow),
-        pytest.param("dimp50", 160, marks=pytest.mark.slow),
+        pytest.param("dimp50", 288, marks=pytest.mark.long),
     ],
 )
 def test_a_search_finds_a_tracker_at_nine_tenths_of_the_cost(name: str, size: int) -> None:

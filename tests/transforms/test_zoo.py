@@ -23,6 +23,7 @@ ZOO = [
     ("torchvision:vgg11_bn", 64, 7),
 ]
 QUICK = {"timm:resnet18", "timm:convnext_atto"}
+LONG = {"timm:inception_v3": "long"}
 
 
 def make(name: str) -> nn.Module:
@@ -36,7 +37,13 @@ def make(name: str) -> nn.Module:
 
 @pytest.mark.parametrize(
     ("name", "side", "count"),
-    [pytest.param(*case, marks=[] if case[0] in QUICK else [pytest.mark.slow]) for case in ZOO],
+    [
+        pytest.param(
+            *case,
+            marks=[] if case[0] in QUICK else getattr(pytest.mark, LONG.get(case[0], "slow")),
+        )
+        for case in ZOO
+    ],
     ids=[case[0] for case in ZOO],
 )
 def test_factorised_networks_trace_and_resize_exactly(name, side, count):
