@@ -40,6 +40,8 @@ def test_metrics_without_figures_are_left_out_and_single_ones_not_compared() -> 
     ]
     assert [row.better for row in rows] == [None, None]
     assert comparison(None, None) == []
+    [row] = comparison({"macs": 10_000}, {"macs": 9_996})
+    assert (row.difference, row.better) == ("0.0 %", None), "no colour where nothing is to be seen"
 
 
 def test_a_run_folder_gives_the_same_rows(job: Path) -> None:

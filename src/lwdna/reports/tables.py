@@ -170,7 +170,9 @@ def _figures(*given: Figures | None) -> list[_Figure]:
 
 
 def _better(figure: _Figure, before: float | None, after: float | None) -> bool | None:
-    if before is None or after is None or before == after or not figure.sure:
+    if before is None or after is None or not figure.sure:
+        return None
+    if figure.difference(before, after) == figure.difference(before, before):  # as it is written
         return None
     return (after > before) == figure.higher_is_better
 
