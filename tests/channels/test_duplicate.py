@@ -13,12 +13,13 @@ from lwdna.errors import GraphError
 
 def _network(name: str) -> tuple[nn.Module, torch.Tensor]:
     """Return a network none of whose parameters hides another, and inputs for it."""
-    network = timm.create_model(name, num_classes=7).eval()
+    torch.manual_seed(0)
+    network = timm.create_model(name, num_classes=7).double().eval()
     generator = torch.Generator().manual_seed(1)
     for parameter in network.parameters():
         noise = torch.randn(parameter.shape, generator=generator)
         parameter.data += noise * (0.1 + parameter.abs().mean())
-    return network, torch.randn(2, 3, 64, 64, generator=generator)
+    return network, torch.randn(2, 3, 64, 64, generator=generator).double()
 
 
 @pytest.mark.parametrize("name", ["test_resnet", "test_efficientnet", "test_byobnet"])
@@ -28,7 +29,7 @@ def test_a_widened_network_computes_the_same(name: str, factor: float) -> None:
     graph = trace(network, images[:1])
     wide = widen_exactly(network, graph, widened_widths(graph, factor), images, seed=3).eval()
     with torch.no_grad():
-        assert torch.allclose(network(images), wide(images), rtol=1e-4, atol=1e-5)
+        assert torch.allclose(network(images), wide(images), rtol=1e-9, atol=1e-9)
     assert sum(p.numel() for p in wide.parameters()) > factor * graph.cost().params
 
 
