@@ -184,7 +184,7 @@ def test_tables_hold_pictures_and_classes(
     assert torch.equal((images[0] * 255).round().byte().permute(1, 2, 0), expected)
     one = task_of(tables[form], image_size=18, classes=["bee"], in_memory=False)
     assert (one.train_size, one.class_names) == (2, ("bee",))
-    pickle.dumps(one._train._images)  # workers started by spawn receive it
+    pickle.dumps(one._images._train._images)  # workers started by spawn receive it
     workers = task_of(
         tables[form], image_size=18, crop_pct=1.0, in_memory=False, workers=1, **identity
     )

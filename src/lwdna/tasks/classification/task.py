@@ -18,11 +18,8 @@ from torchmetrics import MetricCollection
 from lwdna.data.batch_order import Order
 from lwdna.data.data_format import FORMATS
 from lwdna.data.draws import Stream, draw_seed
-from lwdna.data.erasing import draw_erasures, erase
 from lwdna.data.image_transforms import EvalTransform
 from lwdna.data.images import ImageSet, Labels, stored_of
-from lwdna.data.normalise import Normalise
-from lwdna.data.reader import ImageReader
 from lwdna.data.settings import DataSettings, ResolvedData, resolve
 from lwdna.data.shards import InShards
 from lwdna.data.sources import open_source
@@ -36,6 +33,7 @@ from lwdna.run_folder import SHEET
 from lwdna.tasks.classification.settings import ClassificationSettings
 from lwdna.tasks.classification.sheet import at_even_distances, write_sheet
 from lwdna.tasks.classification.weights import WeightedLoss, class_weights, weights_note
+from lwdna.tasks.labelled_images import LabelledImages
 from lwdna.tasks.means import BalancedPercentage, FiniteMean, Percentage
 
 BALANCED = Metric("balanced", "balanced accuracy", "%", mean_of_examples=False)
@@ -81,10 +79,8 @@ class ClassificationTask:
         self.train_size = len(source.train.labels)
         self.train_groups = _groups(source.train, settings.shards_at_once)
         self.eval_size = len(source.val.labels)
-        self._train = ImageReader(source.train, self.data, training=True)
-        self._eval = ImageReader(source.val, self.data, training=False)
+        self._images = LabelledImages(source.train, source.val, self.data)
         self._mixing = settings.mixup > 0 or settings.cutmix > 0
-        self._normalise = Normalise(self.data.mean, self.data.std)
         self._weights = class_weights(settings.class_weights, source.classes, source.train.labels)
         self._loss = _make_loss(self._mixing, settings.label_smoothing, self._weights)
         self.notes = source.notes
@@ -106,7 +102,7 @@ class ClassificationTask:
             )
         other = copy(self)
         other.data = self.data.model_copy(update={"image_size": side})
-        other._train = ImageReader(self._source.train, other.data, training=True)
+        other._images = LabelledImages(self._source.train, self._source.val, other.data)
         return other
 
     def classes(self) -> tuple[str, ...] | None:
@@ -115,8 +111,7 @@ class ClassificationTask:
 
     def preprocessing(self) -> Preprocessing:
         """Return how validation images become the network's input."""
-        own = {name: getattr(self.data, name) for name in Preprocessing.model_fields}
-        return Preprocessing(**own)
+        return self._images.preprocessing()
 
     def fingerprint(self) -> Fingerprint:
         """Return what tells these images from others: names, sizes, classes, sampled contents."""
@@ -135,8 +130,7 @@ class ClassificationTask:
 
     def example_inputs(self) -> Tensor:
         """Return noise distributed as normalised images are, shape (1, C, H, W)."""
-        size = (1, self.in_chans, self.data.image_size, self.data.image_size)
-        return torch.randn(size, generator=torch.Generator().manual_seed(0))
+        return self._images.example_inputs()
 
     def model_args(self, source: str) -> dict[str, Any]:
         """Return the number of classes and, where the source knows the word, of image channels."""
@@ -175,13 +169,8 @@ class ClassificationTask:
         Raises:
             DataError: an image is missing or damaged.
         """
-        orders = [Order([int(i) for i in indices], seed, epoch) for indices in batches]
-        for order, (pixels, targets) in zip(orders, self._train(orders, device), strict=True):
-            images = self._normalise(pixels)
-            if self.data.augment.random_erasing:
-                numbers = torch.tensor(order.indices)
-                boxes = draw_erasures(self.data.augment, seed, epoch, numbers, self.data.image_size)
-                erase(images, boxes.to(device))
+        read = self._images.train_batches(batches, seed=seed, epoch=epoch, device=device)
+        for images, targets, order in read:
             yield self._mix(images, targets, order) if self._mixing else (images, targets)
 
     def eval_batches(
@@ -192,9 +181,7 @@ class ClassificationTask:
         Raises:
             DataError: an image is missing or damaged.
         """
-        orders = [Order([int(i) for i in indices]) for indices in batches]
-        for pixels, targets in self._eval(orders, device):
-            yield self._normalise(pixels), targets
+        return self._images.eval_batches(batches, device=device)
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return the mean cross-entropy of a training batch, a scalar.

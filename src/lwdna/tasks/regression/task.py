@@ -12,16 +12,13 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 from torchmetrics import MetricCollection
 
-from lwdna.data.batch_order import Order
-from lwdna.data.erasing import draw_erasures, erase
-from lwdna.data.normalise import Normalise
-from lwdna.data.reader import ImageReader
 from lwdna.data.settings import ResolvedData, resolve
 from lwdna.engine.fingerprint import Fingerprint, half_print
 from lwdna.engine.task import Metric
 from lwdna.errors import ArchitectureError, DataError, ModelError
 from lwdna.input_size import InputSize, describe, only
 from lwdna.interface import Preprocessing, Target
+from lwdna.tasks.labelled_images import LabelledImages
 from lwdna.tasks.means import FiniteMean
 from lwdna.tasks.regression.metrics import Determination, RootMean
 from lwdna.tasks.regression.settings import RegressionSettings
@@ -68,9 +65,7 @@ class RegressionTask:
         self.summary, self.notes = source.summary, source.notes
         self.columns = source.columns
         self.train_size, self.eval_size = len(source.train.values), len(source.val.values)
-        self._train = ImageReader(source.train.images, self.data, training=True)
-        self._eval = ImageReader(source.val.images, self.data, training=False)
-        self._normalise = Normalise(self.data.mean, self.data.std)
+        self._images = LabelledImages(source.train.images, source.val.images, self.data)
         self._scale_by(_standardised(source.columns, source.train))
 
     def _scale_by(self, targets: tuple[Target, ...]) -> None:
@@ -123,8 +118,7 @@ class RegressionTask:
 
     def preprocessing(self) -> Preprocessing:
         """Return how validation images become the network's input."""
-        own = {name: getattr(self.data, name) for name in Preprocessing.model_fields}
-        return Preprocessing(**own)
+        return self._images.preprocessing()
 
     def fingerprint(self) -> Fingerprint:
         """Return what tells these images from others: names, sizes, values, sampled contents."""
@@ -134,8 +128,7 @@ class RegressionTask:
 
     def example_inputs(self) -> Tensor:
         """Return noise distributed as normalised images are, shape (1, C, H, W)."""
-        size = (1, self.data.in_chans, self.data.image_size, self.data.image_size)
-        return torch.randn(size, generator=torch.Generator().manual_seed(0))
+        return self._images.example_inputs()
 
     def model_args(self, source: str) -> dict[str, Any]:
         """Return the number of values, which networks call classes, and of image channels."""
@@ -168,14 +161,9 @@ class RegressionTask:
         Raises:
             DataError: an image is missing or damaged.
         """
-        orders = [Order([int(i) for i in indices], seed, epoch) for indices in batches]
         values = self._standardise(self._source.train.values).to(device)
-        for order, (pixels, numbers) in zip(orders, self._train(orders, device), strict=True):
-            images = self._normalise(pixels)
-            if self.data.augment.random_erasing:
-                places = torch.tensor(order.indices)
-                boxes = draw_erasures(self.data.augment, seed, epoch, places, self.data.image_size)
-                erase(images, boxes.to(device))
+        read = self._images.train_batches(batches, seed=seed, epoch=epoch, device=device)
+        for images, numbers, _ in read:
             yield images, values[numbers]
 
     def eval_batches(
@@ -186,10 +174,9 @@ class RegressionTask:
         Raises:
             DataError: an image is missing or damaged.
         """
-        orders = [Order([int(i) for i in indices]) for indices in batches]
         values = self._standardise(self._source.val.values).to(device)
-        for pixels, numbers in self._eval(orders, device):
-            yield self._normalise(pixels), values[numbers]
+        for images, numbers in self._images.eval_batches(batches, device=device):
+            yield images, values[numbers]
 
     def loss(self, model: nn.Module, batch: Batch) -> Tensor:
         """Return the mean loss of the standardised values of a training batch, a scalar."""
