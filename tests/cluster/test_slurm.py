@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import os
 import signal
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -16,24 +14,9 @@ from cli.command import fault
 from lwdna.errors import FileError
 from lwdna.workflows.executors.slurm import slurm
 from lwdna.workflows.queue import work_through
+from small_job import Small
 
 pytestmark = pytest.mark.cluster
-
-
-@dataclass(frozen=True)
-class Small:
-    folder: Path
-    after: Any = None
-    kind = "cell"
-    waits = False
-
-    @property
-    def title(self) -> str:
-        return self.folder.name
-
-    @property
-    def finished(self) -> bool:
-        return (self.folder / "done").exists()
 
 
 def finish(job: Small, name: str) -> str | None:

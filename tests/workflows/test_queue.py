@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import errno
 from collections.abc import Callable
-from dataclasses import dataclass
 from functools import partial
 from pathlib import Path
-from typing import Any
 
 import pytest
 
@@ -20,22 +18,7 @@ from lwdna.run_options import RunOptions
 from lwdna.workflows import queue
 from lwdna.workflows.executors.work import Piece, of_the_machine
 from lwdna.workflows.queue import work_through
-
-
-@dataclass(frozen=True)
-class Small:
-    folder: Path
-    after: Any = None
-    kind = "cell"
-    waits = False
-
-    @property
-    def title(self) -> str:
-        return self.folder.name
-
-    @property
-    def finished(self) -> bool:
-        return (self.folder / "done").exists()
+from small_job import Small
 
 
 class Late:
